@@ -1,0 +1,57 @@
+"""Activation functions by name, and the gain that each asks of an initialisation."""
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dl_lab.errors import unknown
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def identity(x: Tensor) -> Tensor:
+    return x
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "identity": identity,
+    "relu": torch.relu,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "selu": torch.selu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "mish": F.mish,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
+    "softsign": F.softsign,
+    "hardtanh": F.hardtanh,
+    "hardswish": F.hardswish,
+}
+
+# The names under which torch.nn.init.calculate_gain knows them.
+_TORCH_GAINS = {"identity": "linear", **{name: name for name in ("relu", "leaky_relu", "selu", "tanh", "sigmoid")}}
+
+
+def check_activation(key: str, name: str) -> None:
+    """Raises: ConfigError, with the nearest name, if `name` is not an activation."""
+    if name not in ACTIVATIONS:
+        raise unknown(key, name, ACTIVATIONS)
+
+
+@cache
+def gain(name: str) -> float:
+    """The factor on an initialisation's standard deviation that makes up for what the activation takes away.
+
+    torch's own table (torch.nn.init.calculate_gain) where it has the activation; elsewhere what He et al. 2015
+    (arXiv:1502.01852, eq. 9) ask for, E[f(z)^2] * gain^2 = 1 with z ~ N(0, 1), by the trapezoidal rule on [-12, 12].
+    """
+    if name in _TORCH_GAINS:
+        return float(nn.init.calculate_gain(_TORCH_GAINS[name]))
+    z = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
+    density = torch.exp(-z * z / 2) / (2 * torch.pi) ** 0.5
+    return float(torch.trapezoid(ACTIVATIONS[name](z) ** 2 * density, z) ** -0.5)

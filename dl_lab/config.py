@@ -1,0 +1,208 @@
+"""The typed configuration of a run, and parse(): everything that can be known to be wrong is told before data load."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import platformdirs
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from dl_lab import devices
+from dl_lab.errors import COUNT, POSITIVE, ConfigError, check, require, unknown
+from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One group's registered entry and its configuration, an instance of the entry's schema."""
+
+    entry: Entry
+    config: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long, in what portions, and what is watched. `steps`, if given, is the length in place of `epochs`."""
+
+    epochs: int | None
+    steps: int | None
+    batch_size: int | str
+    accumulate: int
+    max_grad_norm: float | None
+    validate_every: int | None
+    eval_batch_size: int
+    log_every: int
+    patience: int | None
+    best: str
+    one_batch: bool
+
+    def __post_init__(self) -> None:
+        counts = ("epochs", "steps", "accumulate", "validate_every", "eval_batch_size", "log_every", "patience")
+        check("train", self, {**dict.fromkeys(counts, COUNT), "max_grad_norm": POSITIVE})
+        fits = self.batch_size == "full" or (isinstance(self.batch_size, int) and self.batch_size >= 1)
+        require(fits, "train.batch_size", self.batch_size, "a whole number, 1 or more, or full")
+        require(self.epochs is not None or self.steps is not None, "train.epochs", self.epochs, "epochs or steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What belongs to no group. `data_dir` null is the user's cache folder."""
+
+    seed: int
+    device: str
+    precision: str
+    deterministic: bool
+    name: str | None
+    tags: list[str]
+    imports: list[str]
+    data_dir: str | None
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
+
+    @property
+    def data_folder(self) -> Path:
+        return Path(self.data_dir).expanduser() if self.data_dir else Path(platformdirs.user_cache_dir("dl_lab"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that a run is made of; `as_dict` is the plain form that checkpoints keep."""
+
+    model: Choice
+    optimizer: Choice
+    initializer: Choice
+    dropout: Choice
+    dataset: Choice
+    loss: Choice
+    schedule: Choice
+    train: TrainConfig
+    settings: RunSettings
+    as_dict: dict[str, Any]
+
+
+def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
+    """Check a composed configuration and give it types.
+
+    Raises:
+        ConfigError: for the first unknown name, wrong type, value out of range or pair that does not fit.
+    """
+    values = _resolved(config)
+    settings_names = [field.name for field in fields(RunSettings)]
+    known = [*REGISTRIES, "train", *settings_names]
+    for key in values:
+        if key not in [*known, "claim"]:
+            raise unknown("key", key, known)
+    for key in known:
+        if key not in values:
+            raise ConfigError(f"{key} is missing; allowed: see --help")
+    settings = typed(RunSettings, {name: values[name] for name in settings_names}, "")
+    import_user_modules(settings.imports)
+    choices = {group: _choice(group, values[group]) for group in REGISTRIES}
+    run = RunConfig(**choices, train=typed(TrainConfig, values["train"], "train"), settings=settings, as_dict=values)
+    check_fit(run)
+    devices.choose(settings.device, settings.precision)
+    return run
+
+
+def import_user_modules(modules: list[str]) -> None:
+    """Import what `imports` names, from the current folder or the installed packages; it registers what it brings."""
+    here = str(Path.cwd())
+    if modules and here not in sys.path:
+        sys.path.insert(0, here)
+    for module in modules:
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise
+            raise ConfigError(f"imports={module} is not found; allowed: a module in {here} or an installed one") from error
+
+
+def _resolved(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(config, DictConfig):
+        config = OmegaConf.create(dict(config))
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} is missing; allowed: give it, as {error.full_key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}; allowed: see --help") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _choice(group: str, values: Any) -> Choice:
+    registry = REGISTRIES[group]
+    if not isinstance(values, dict) or "name" not in values:
+        raise ConfigError(f"{group}={values} has no name; allowed: one of {', '.join(registry.names())}")
+    entry = registry[str(values["name"])]
+    keeps_name = "name" in {field.name for field in fields(entry.schema)}
+    given = {key: value for key, value in values.items() if key != "name" or keeps_name}
+    return Choice(entry, typed(entry.schema, given, group))
+
+
+def typed(schema: type, values: Any, group: str) -> Any:
+    """An instance of the dataclass `schema` with these values.
+
+    Raises:
+        ConfigError: for an unknown or missing key, or a value of the wrong type.
+    """
+    prefix = f"{group}." if group else ""
+    hints = get_type_hints(schema)
+    names = [field.name for field in fields(schema)]
+    if not isinstance(values, dict):
+        raise ConfigError(f"{group}={values} is not allowed; allowed: the keys {', '.join(names)}")
+    for name in names:
+        if name not in values:
+            raise ConfigError(f"{prefix}{name} is missing; allowed: {_in_words(hints[name])}")
+    structured = OmegaConf.structured(schema)
+    OmegaConf.set_readonly(structured, None)
+    for name, value in values.items():
+        if name not in names:
+            raise unknown(f"{prefix}key", name, names)
+        try:
+            structured[name] = value
+        except (ConfigKeyError, OmegaConfBaseException) as error:
+            raise ConfigError(f"{prefix}{name}={value} has the wrong type; allowed: {_in_words(hints[name])}") from error
+    return OmegaConf.to_object(structured)
+
+
+def _in_words(hint: Any) -> str:
+    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+    if hint in plain:
+        return plain[hint]
+    if get_origin(hint) is list:
+        return f"a list, each {_in_words(get_args(hint)[0])}"
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_in_words(part) for part in get_args(hint))
+    return str(hint)
+
+
+def check_fit(run: RunConfig) -> None:
+    """Refuse a model that cannot take the data, a loss that does not fit the task, dropout on tokens.
+
+    Raises:
+        ConfigError: naming the choices that fit.
+    """
+    dataset, (kind,) = run.dataset, run.dataset.entry.kinds
+    tasks = dataset.entry.tasks
+    task = next(iter(tasks)) if len(tasks) == 1 else dataset.config.task
+
+    def fits(entry: Entry) -> bool:
+        return kind in entry.kinds and task in entry.tasks
+
+    about = f"dataset={dataset.entry.name} ({kind}, {task})"
+    for group, registry, chosen in (("model", MODELS, run.model.entry), ("loss", LOSSES, run.loss.entry)):
+        if not fits(chosen):
+            fitting = [name for name in registry.names() if fits(registry[name])]
+            raise ConfigError(f"{group}={chosen.name} does not fit {about}; allowed: {', '.join(fitting)}")
+    if kind == "tokens" and getattr(run.dropout.config, "input_p", 0) > 0:
+        raise ConfigError(f"dropout.input_p={run.dropout.config.input_p} does not fit {about}; allowed: 0, and dropout.p")
+
+

@@ -1,0 +1,243 @@
+"""What a dataset gives: three splits, a DataSpec, and the way from stored to model input."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dl_lab import streams
+from dl_lab.errors import NOT_NEGATIVE, ConfigError, check, require
+from dl_lab.specs import DataSpec
+
+Batch = tuple[Tensor, Tensor]
+PADDING = -1  # a target that counts for nothing
+
+
+class Split(Protocol):
+    """Examples that batches of indices select from; its length is the number of examples an epoch visits."""
+
+    def __len__(self) -> int: ...
+
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        """The indices that one training epoch visits, in its order."""
+
+    def in_order(self) -> Tensor:
+        """Indices that visit everything exactly once, for evaluation."""
+
+    def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
+        """One (inputs, targets) for each batch of indices."""
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Split":
+        """The same split held on `device`, floats as `dtype`."""
+
+
+def _place(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """inputs (example, *input_shape) and targets (example, ...), on the device as a whole; a batch is an index."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        return torch.randperm(len(self), generator=generator)
+
+    def in_order(self) -> Tensor:
+        return torch.arange(len(self))
+
+    def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
+        for index in indices:
+            yield self.inputs.index_select(0, index), self.targets.index_select(0, index)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "InMemory":
+        return InMemory(_place(self.inputs, device, dtype), _place(self.targets, device, dtype))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of `context` tokens onto one text; targets are the same window one token later.
+
+    An epoch visits every token once, in windows that start at a new random phase. Evaluation predicts every token but
+    the first exactly once; the last window is filled up with PADDING targets. An index is a window's first token.
+    """
+
+    tokens: Tensor
+    context: int
+
+    def __len__(self) -> int:
+        return max(1, (len(self.tokens) - 1) // self.context)
+
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        spare = len(self.tokens) - 1 - len(self) * self.context
+        phase = torch.randint(min(self.context, spare + 1), (), generator=generator)
+        return phase + self.context * torch.randperm(len(self), generator=generator)
+
+    def in_order(self) -> Tensor:
+        return torch.arange(0, len(self.tokens) - 1, self.context)
+
+    def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
+        offsets, last = torch.arange(self.context + 1, device=self.tokens.device), len(self.tokens) - 1
+        for index in indices:
+            positions = index[:, None] + offsets
+            window = self.tokens[positions.clamp(max=last)].long()
+            yield window[:, :-1], window[:, 1:].masked_fill(positions[:, 1:] > last, PADDING)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Windows":
+        return replace(self, tokens=self.tokens.to(device))
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A torch Dataset too large for memory, read by DataLoader workers in the order of the given indices."""
+
+    dataset: "torch.utils.data.Dataset[Any]"
+    indices: Tensor
+    num_workers: int
+    device: torch.device = torch.device("cpu")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        return torch.randperm(len(self), generator=generator)
+
+    def in_order(self) -> Tensor:
+        return torch.arange(len(self))
+
+    def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
+        loader = torch.utils.data.DataLoader(
+            self.dataset,
+            batch_sampler=[self.indices[index.cpu()].tolist() for index in indices],
+            num_workers=self.num_workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        for inputs, targets in loader:
+            yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Streamed":
+        return replace(self, device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes of training images (batch, channel, height, width), drawn on the device.
+
+    `flip` mirrors half of them left to right; `crop` moves each by up to so many pixels, black coming in.
+    """
+
+    flip: bool
+    crop: int
+
+    def __post_init__(self) -> None:
+        check("dataset", self, {"crop": NOT_NEGATIVE})
+
+    def __call__(self, images: Tensor, key: Tensor) -> Tensor:
+        count, channels, height, width = images.shape
+        draws = streams.uniform(key, 3 * count).view(3, count, 1)
+        shift = (draws[:2] * (2 * self.crop + 1)).long()
+        rows = torch.arange(height, device=images.device) + shift[0]
+        columns = torch.arange(width, device=images.device).expand(count, -1)
+        if self.flip:
+            columns = torch.where(draws[2] < 0.5, columns.flip(1), columns)
+        columns = columns + shift[1]
+        padded = F.pad(images, (self.crop,) * 4) if self.crop else images
+        batch = torch.arange(count, device=images.device)[:, None, None, None]
+        channel = torch.arange(channels, device=images.device)[:, None, None]
+        return padded[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Three splits and how their inputs are prepared. A split that was not published as such is None.
+
+    `mean` and `std` (channel, 1, 1) belong to the training split, in the unit of the stored pixels; they are None for
+    inputs that are stored ready to use. `is_text` says that tokens are characters, so that a sample can be read.
+    """
+
+    spec: DataSpec
+    train: Split
+    validation: Split
+    test: Split | None
+    mean: Tensor | None = None
+    std: Tensor | None = None
+    augmentation: Augmentation | None = None
+    is_text: bool = False
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Data":
+        """The same data on `device`, every float as `dtype`."""
+        moved = {
+            name: split.to(device, dtype)
+            for name in ("train", "validation", "test")
+            if (split := getattr(self, name)) is not None
+        }
+        for name in ("mean", "std"):
+            if (statistic := getattr(self, name)) is not None:
+                moved[name] = statistic.to(device, dtype)
+        return replace(self, **moved)
+
+    def prepare(self, inputs: Tensor, augmentation_key: Tensor | None = None) -> Tensor:
+        """Stored inputs as the model takes them; augmented first, if there is a key to draw from."""
+        if self.augmentation is not None and augmentation_key is not None:
+            inputs = self.augmentation(inputs, augmentation_key)
+        if self.mean is None or self.std is None:
+            return inputs
+        return (inputs.to(self.mean.dtype) - self.mean) / self.std
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How much is held out: a fraction below 1, or a number of examples."""
+
+    validation: float
+    test: float
+
+    def __post_init__(self) -> None:
+        check("dataset", self, {"validation": NOT_NEGATIVE, "test": NOT_NEGATIVE})
+
+
+def held_out(fraction_or_count: float, examples: int) -> int:
+    """Examples that a `validation` or `test` field asks for, of so many."""
+    return round(fraction_or_count * examples) if fraction_or_count < 1 else int(fraction_or_count)
+
+
+def divide(examples: int, validation: float, test: float, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the training, validation and test examples: `order` (examples,) cut in three, test at its end.
+
+    Raises:
+        ConfigError: if no validation or training example would be left.
+    """
+    for_test, for_validation = held_out(test, examples), held_out(validation, examples)
+    require(for_validation >= 1, "dataset.validation", validation, f"at least 1 of the {examples} examples")
+    for_training = examples - for_test - for_validation
+    if for_training < 1:
+        raise ConfigError(
+            f"dataset.validation={validation} and dataset.test={test} leave no training example of {examples}; "
+            "allowed: together less than all"
+        )
+    train, validation_part, test_part = order.split([for_training, for_validation, for_test])
+    return train, validation_part, test_part
+
+
+def byte_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (channel, 1, 1), float64, of images (example, channel, height, width) in bytes.
+
+    From a histogram of the 256 values, so that the images are never held as floats. A constant channel has std 1.
+    """
+    values = torch.arange(256, dtype=torch.float64)
+    means, stds = [], []
+    for channel in images.unbind(1):
+        share = torch.bincount(channel.reshape(-1), minlength=256).double() / channel.numel()
+        mean = (share * values).sum()
+        means.append(mean)
+        stds.append(((share * (values - mean) ** 2).sum()).sqrt())
+    std = torch.stack(stds)
+    return torch.stack(means).view(-1, 1, 1), torch.where(std > 0, std, 1.0).view(-1, 1, 1)

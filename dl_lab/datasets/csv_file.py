@@ -1,0 +1,118 @@
+"""A table from a CSV file with a header line."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dl_lab.data import Data
+from dl_lab.datasets.table import Table, TableConfig, choose_columns, table_data
+from dl_lab.errors import ConfigError, check, one_of
+from dl_lab.registry import DATASETS
+
+Lines = list[tuple[int, list[str]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CSVConfig(TableConfig):
+    """`task` says what the targets are: numbers (regression), names of a class (classification, one target), or both.
+
+    With multi_output a target is a class if it holds anything that is no number.
+    """
+
+    path: str
+    task: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("dataset", self, {"task": one_of("regression", "classification", "multi_output")})
+        if self.task == "classification" and len(self.targets) != 1:
+            raise ConfigError(
+                f"dataset.targets={self.targets} is not allowed with dataset.task=classification; "
+                "allowed: one column (several: dataset.task=multi_output)"
+            )
+
+
+def _read(path: str) -> tuple[list[str], Lines]:
+    """The header, and (line number, cells) of every line that is not blank."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except OSError as error:
+        raise ConfigError(f"dataset.path={path} cannot be read ({error.strerror}); allowed: a CSV file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"dataset.path={path} is not UTF-8 at byte {error.start}; allowed: a CSV file") from error
+    except csv.Error as error:
+        raise ConfigError(f"dataset.path={path} line {reader.line_num}: {error}; allowed: a CSV file") from error
+    if len(lines) < 2:
+        what = "has a header but no rows" if lines else "is empty"
+        raise ConfigError(f"dataset.path={path} {what}; allowed: a header line and rows of numbers")
+    header = lines[0][1]
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise ConfigError(f"dataset.path={path} line 1: column {twice!r} stands twice; allowed: each name once")
+    for number, cells in lines[1:]:
+        if len(cells) != len(header):
+            raise ConfigError(f"dataset.path={path} line {number} has {len(cells)} cells; allowed: {len(header)}, as line 1")
+    return header, lines[1:]
+
+
+def _number(cell: str) -> float | None:
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _numbers(path: str, name: str, place: int, lines: Lines) -> "np.typing.NDArray[np.float64]":
+    values = []
+    for number, cells in lines:
+        value = _number(cells[place])
+        if value is None:
+            raise ConfigError(
+                f"dataset.path={path} line {number}, column {name}: {cells[place]!r} is not a finite number; "
+                "allowed: numbers (a column of names can be a target, with dataset.task=classification)"
+            )
+        values.append(value)
+    return np.array(values, dtype=np.float64)
+
+
+def _classes(path: str, name: str, place: int, lines: Lines) -> "tuple[np.typing.NDArray[np.int64], Sequence[str]]":
+    for number, cells in lines:
+        if not cells[place]:
+            raise ConfigError(f"dataset.path={path} line {number}, column {name} is empty; allowed: the name of a class")
+    labels, numbers = np.unique([cells[place] for _, cells in lines], return_inverse=True)
+    if len(labels) < 2:
+        raise ConfigError(f"dataset.path={path} column {name} holds one class, {labels[0]}; allowed: two or more")
+    return numbers.astype(np.int64), labels.tolist()
+
+
+@DATASETS.register("csv", CSVConfig, kinds={"features"}, tasks={"regression", "classification", "multi_output"})
+def csv_file(config: CSVConfig, data_dir: Path, seed: int) -> Data:
+    """Rows of a CSV file; features are numbers, targets numbers or class names.
+
+    Raises:
+        ConfigError: naming line and column, for a file that is missing, empty, ragged or not numeric.
+    """
+    header, lines = _read(config.path)
+    places = {name: place for place, name in enumerate(header)}
+
+    def is_class(name: str) -> bool:
+        if config.task == "multi_output":
+            return any(_number(cells[places[name]]) is None for _, cells in lines)
+        return config.task == "classification"
+
+    class_names = [name for name in config.targets if name in places and is_class(name)]
+    number_names = [name for name in header if name not in class_names]
+    features = choose_columns(config, number_names, class_names)
+    needed = [*features, *(name for name in config.targets if name not in class_names)]
+    table = Table(
+        numbers={name: _numbers(config.path, name, places[name], lines) for name in needed},
+        classes={name: _classes(config.path, name, places[name], lines) for name in class_names},
+    )
+    return table_data(config, table, seed)

@@ -1,0 +1,116 @@
+"""Images held in memory as bytes; torchvision's classic sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dl_lab import streams
+from dl_lab.data import Augmentation, Data, InMemory, byte_statistics, divide
+from dl_lab.download import missing_data
+from dl_lab.errors import COUNT, NOT_NEGATIVE, check, require
+from dl_lab.registry import DATASETS
+from dl_lab.specs import DataSpec, Head
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """`validation` is a fraction or a number of the training images; `examples` keeps only so many for training."""
+
+    validation: float
+    examples: int | None
+    flip: bool
+    crop: int
+
+    def __post_init__(self) -> None:
+        check("dataset", self, {"validation": NOT_NEGATIVE, "test": NOT_NEGATIVE})
+        check("dataset", self, {"examples": COUNT, "crop": NOT_NEGATIVE})
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        return Augmentation(flip=self.flip, crop=self.crop) if self.flip or self.crop else None
+
+
+def image_data(
+    config: ImageConfig, seed: int, images: Tensor, labels: Tensor, names: Sequence[str], test: float = 0.0
+) -> Data:
+    """Data from images (example, channel, height, width) in bytes and class numbers (example,), split by the seed."""
+    order = torch.randperm(len(images), generator=streams.generator(seed, "split"))
+    train, validation, held_out = divide(len(images), config.validation, test, order)
+    if config.examples is not None:
+        require(config.examples <= len(train), "dataset.examples", config.examples, f"at most {len(train)}")
+        train = train[: config.examples]
+    split = InMemory(images[train], labels[train])
+    mean, std = byte_statistics(split.inputs)
+    return Data(
+        spec=DataSpec(
+            kind="image",
+            input_shape=tuple(images.shape[1:]),
+            heads=(Head(name="class", task="classification", labels=tuple(names)),),
+        ),
+        train=split,
+        validation=InMemory(images[validation], labels[validation]),
+        test=InMemory(images[held_out], labels[held_out]) if len(held_out) else None,
+        mean=mean,
+        std=std,
+        augmentation=config.augmentation,
+    )
+
+
+def _tensors(dataset: Any) -> tuple[Tensor, Tensor]:
+    """Images (example, channel, height, width) in bytes and class numbers (example,) of a torchvision dataset."""
+    images = torch.as_tensor(np.asarray(dataset.data))
+    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    return images, torch.as_tensor(np.asarray(dataset.targets), dtype=torch.int64)
+
+
+def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """The set as published: its test split is the test split, validation is taken from its training split."""
+    from torchvision import datasets
+
+    dataset_class = getattr(datasets, name)
+
+    def load(train: bool) -> Any:
+        try:
+            return dataset_class(data_dir, train=train)
+        except RuntimeError:  # torchvision's word for files that are not there, or not whole
+            with missing_data(f"torchvision's {name}", data_dir):
+                return dataset_class(data_dir, train=train, download=True)
+
+    train, test = load(True), load(False)
+    data = image_data(config, seed, *_tensors(train), [str(label) for label in train.classes])
+    return replace(data, test=InMemory(*_tensors(test)))
+
+
+@DATASETS.register("mnist", ImageConfig, kinds={"image"}, tasks={"classification"})
+def mnist(config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """60,000 and 10,000 handwritten digits of 28x28 pixels (LeCun et al. 1998)."""
+    return _published("MNIST", config, data_dir, seed)
+
+
+@DATASETS.register("fashion_mnist", ImageConfig, kinds={"image"}, tasks={"classification"})
+def fashion_mnist(config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """60,000 and 10,000 articles of clothing of 28x28 pixels (Xiao et al. 2017, arXiv:1708.07747)."""
+    return _published("FashionMNIST", config, data_dir, seed)
+
+
+@DATASETS.register("kmnist", ImageConfig, kinds={"image"}, tasks={"classification"})
+def kmnist(config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """60,000 and 10,000 cursive Japanese characters of 28x28 pixels (Clanuwat et al. 2018, arXiv:1812.01718)."""
+    return _published("KMNIST", config, data_dir, seed)
+
+
+@DATASETS.register("cifar10", ImageConfig, kinds={"image"}, tasks={"classification"})
+def cifar10(config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """50,000 and 10,000 colour photographs of 32x32 pixels, 10 classes (Krizhevsky 2009)."""
+    return _published("CIFAR10", config, data_dir, seed)
+
+
+@DATASETS.register("cifar100", ImageConfig, kinds={"image"}, tasks={"classification"})
+def cifar100(config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """50,000 and 10,000 colour photographs of 32x32 pixels, 100 classes (Krizhevsky 2009)."""
+    return _published("CIFAR100", config, data_dir, seed)

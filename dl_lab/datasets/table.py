@@ -1,0 +1,115 @@
+"""From named columns to data: which are features, which are targets, and what each target is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dl_lab import streams
+from dl_lab.data import Data, InMemory, SplitConfig, divide
+from dl_lab.errors import ConfigError, unknown
+from dl_lab.specs import DataSpec, Head
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableConfig(SplitConfig):
+    """`features` and `targets` name columns (no feature named: all that are no target).
+
+    `standardize` gives features and regression targets mean 0 and standard deviation 1 over the training split;
+    metrics stay in the target's own unit. `shuffle=false` keeps the order: the last rows are the test split.
+    """
+
+    features: list[str]
+    targets: list[str]
+    standardize: bool
+    shuffle: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length: `numbers` (row,) float64, and `classes` as (class number a row, class names)."""
+
+    numbers: Mapping[str, NDArray[np.float64]]
+    classes: Mapping[str, tuple[NDArray[np.int64], Sequence[str]]]
+
+
+def choose_columns(config: TableConfig, numbers: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """The names of the feature columns.
+
+    Raises:
+        ConfigError: for a name that no column has, a class as a feature, or a column on both sides.
+    """
+    for name in config.targets:
+        if name not in [*numbers, *classes]:
+            raise unknown("dataset.targets", name, [*numbers, *classes])
+    if not config.targets:
+        raise ConfigError(f"dataset.targets is empty; allowed: {', '.join([*numbers, *classes])}")
+    for name in config.features:
+        if name not in numbers:
+            raise unknown("dataset.features", name, [column for column in numbers if column not in config.targets])
+        if name in config.targets:
+            raise ConfigError(f"dataset.features={name} is a target as well; allowed: one or the other")
+    features = config.features or [name for name in numbers if name not in config.targets]
+    if not features:
+        raise ConfigError("dataset.features: no numeric column is left beside the targets; allowed: at least one")
+    return features
+
+
+def _statistics(values: NDArray[np.float64], standardize: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of the columns; a constant column has standard deviation 1."""
+    if not standardize:
+        return np.zeros(values.shape[1]), np.ones(values.shape[1])
+    std = values.std(axis=0)
+    return values.mean(axis=0), np.where(std > 0, std, 1.0)
+
+
+def table_data(config: TableConfig, table: Table, seed: int) -> Data:
+    """Data from a table: one classification head a class column, one regression head for all numeric targets.
+
+    Inputs are (row, feature) float64. Targets are class numbers (row,) if one class column is the only target, else a
+    float64 table (row, column) in the order of the heads.
+    """
+    names = choose_columns(config, list(table.numbers), list(table.classes))
+    features = np.column_stack([table.numbers[name] for name in names])
+    rows = len(features)
+    order = (
+        torch.randperm(rows, generator=streams.generator(seed, "split")) if config.shuffle else torch.arange(rows)
+    )
+    parts = divide(rows, config.validation, config.test, order)
+    train = parts[0].numpy()
+
+    mean, std = _statistics(features[train], config.standardize)
+    inputs = torch.from_numpy((features - mean) / std)
+    heads: list[Head] = []
+    columns: list[Tensor] = []
+    regression = tuple(name for name in config.targets if name in table.numbers)
+    if regression:
+        values = np.column_stack([table.numbers[name] for name in regression])
+        offset, scale = _statistics(values[train], config.standardize)
+        columns.append(torch.from_numpy((values - offset) / scale))
+        heads.append(
+            Head(
+                name="regression",
+                task="regression",
+                labels=regression,
+                offset=tuple(offset.tolist()),
+                scale=tuple(scale.tolist()),
+            )
+        )
+    for name in config.targets:
+        if name in table.classes:
+            numbers, labels = table.classes[name]
+            columns.append(torch.from_numpy(numbers)[:, None])
+            heads.append(Head(name=name, task="classification", labels=tuple(labels)))
+    only_classes = len(heads) == 1 and heads[0].task == "classification"
+    targets = columns[0].squeeze(1) if only_classes else torch.cat([column.double() for column in columns], dim=1)
+    splits = [InMemory(inputs[part], targets[part]) for part in parts]
+    return Data(
+        spec=DataSpec(kind="features", input_shape=(len(names),), heads=tuple(heads)),
+        train=splits[0],
+        validation=splits[1],
+        test=splits[2] if len(splits[2]) else None,
+    )

@@ -1,0 +1,80 @@
+"""Text by characters, for language models."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dl_lab.data import Data, SplitConfig, Windows, divide
+from dl_lab.download import download
+from dl_lab.errors import COUNT, ConfigError, check
+from dl_lab.registry import DATASETS
+from dl_lab.specs import DataSpec, Head
+
+SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyShakespeareConfig(SplitConfig):
+    """The text is cut in order: training first, then validation, then test; windows are `context_length` long."""
+
+    context_length: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("dataset", self, {"context_length": COUNT})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig(TinyShakespeareConfig):
+    path: str
+
+
+def _text_data(config: TinyShakespeareConfig, text: str) -> Data:
+    """Data from a text; its vocabulary is every character in it, in the order of their code points."""
+    code_points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    vocabulary, tokens = np.unique(code_points, return_inverse=True)
+    everything = torch.from_numpy(tokens.astype(np.int32))
+    parts = [everything[part] for part in divide(len(everything), config.validation, config.test, torch.arange(len(everything)))]
+    for name, part in zip(("training", "validation", "test"), parts, strict=True):
+        if len(part) == 1 or (name == "training" and len(part) <= config.context_length):
+            raise ConfigError(
+                f"dataset.context_length={config.context_length} is more than the {name} part of {len(part)} characters "
+                "holds; allowed: less than the length of the text's parts"
+            )
+    train, validation, test = (Windows(part, config.context_length) for part in parts)
+    characters = tuple(chr(code) for code in vocabulary.tolist())
+    spec = DataSpec(
+        kind="tokens",
+        input_shape=(config.context_length,),
+        heads=(Head(name="character", task="language_modelling", labels=characters),),
+        vocabulary=len(characters),
+    )
+    return Data(spec=spec, train=train, validation=validation, test=test if len(parts[2]) else None, is_text=True)
+
+
+@DATASETS.register("tiny_shakespeare", TinyShakespeareConfig, kinds={"tokens"}, tasks={"language_modelling"})
+def tiny_shakespeare(config: TinyShakespeareConfig, data_dir: Path, seed: int) -> Data:
+    """1,115,394 characters of Shakespeare, 65 distinct (github.com/karpathy/char-rnn)."""
+    path = data_dir / "tiny_shakespeare" / "input.txt"
+    if not path.exists():
+        download(SHAKESPEARE_URL, SHAKESPEARE_SHA256, path)
+    return _text_data(config, path.read_bytes().decode("utf-8"))
+
+
+@DATASETS.register("text", TextConfig, kinds={"tokens"}, tasks={"language_modelling"})
+def text(config: TextConfig, data_dir: Path, seed: int) -> Data:
+    """Any UTF-8 file."""
+    try:
+        content = Path(config.path).read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"dataset.path={config.path} cannot be read ({error.strerror}); allowed: a text file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"dataset.path={config.path} is not UTF-8 at byte {error.start}; allowed: a UTF-8 text file"
+        ) from error
+    if not content:
+        raise ConfigError(f"dataset.path={config.path} is empty; allowed: a text file with something in it")
+    return _text_data(config, content)

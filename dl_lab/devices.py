@@ -1,0 +1,57 @@
+"""The one room for what depends on the device: which there is, which precision, what is deterministic."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from dl_lab.errors import ConfigError, unknown
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
+
+
+def available() -> list[str]:
+    """The names that `device` takes here, the fastest first."""
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def choose(name: str, precision: str) -> torch.device:
+    """The device called `name`; auto is the fastest there is that knows the precision.
+
+    Raises:
+        ConfigError: if it is not there, or has no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    names = [device for device in available() if not (device == "mps" and precision == "float64")]
+    if name == "auto":
+        return torch.device(names[0])
+    if name == "mps" and precision == "float64":
+        raise ConfigError("precision=float64 is not known to device=mps; allowed: float32, bfloat16, or device=cpu")
+    if name == "cuda" and "cuda:0" in names:
+        return torch.device("cuda:0")
+    if name not in names:
+        raise ConfigError(f"device={name} is not there; allowed: auto, {', '.join(names)}")
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context of a forward pass: bfloat16 where it is safe, or nothing at all."""
+    if precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def make_deterministic(wanted: bool) -> None:
+    """Let torch use only algorithms that give the same bits every time, or raise where there is none."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = not wanted
+
+
+def widest(tensor: Tensor) -> Tensor:
+    """The same numbers in float64, or in float32 on Apple GPUs, which know no float64."""
+    return tensor.float() if tensor.device.type == "mps" else tensor.double()

@@ -1,0 +1,52 @@
+"""Fetching a published file once, whole and checked; and saying what to do where there is no network."""
+
+import hashlib
+import os
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dl_lab.errors import ConfigError
+
+
+@contextmanager
+def missing_data(files: str, folder: Path) -> Iterator[None]:
+    """Turn a failed download inside the block into one line that names the files and where to put them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"data_dir={folder} does not hold {files}, and the download failed ({reason}); "
+            "allowed: a network, or the files put into that folder"
+        ) from error
+
+
+def download(url: str, sha256: str, path: Path) -> None:
+    """Fetch `url` into `path`, with a progress bar on a terminal; nothing is left there unless its sha256 is right.
+
+    Raises:
+        ConfigError: if it cannot be fetched or is not what was published.
+    """
+    from tqdm import tqdm
+
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with missing_data(f"{path.relative_to(path.parents[1])} (from {url})", path.parents[1]):
+        path.parent.mkdir(exist_ok=True)
+        digest = hashlib.sha256()
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response, partial.open("wb") as file:
+                size = int(response.headers.get("Content-Length") or 0) or None
+                with tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=not sys.stderr.isatty()) as bar:
+                    while chunk := response.read(1 << 16):
+                        file.write(chunk)
+                        digest.update(chunk)
+                        bar.update(len(chunk))
+            if digest.hexdigest() != sha256:
+                raise OSError(f"its sha256 is {digest.hexdigest()[:12]}..., published is {sha256[:12]}...")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)

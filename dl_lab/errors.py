@@ -1,0 +1,56 @@
+"""Mistakes of a user, each told in one line: the key, what was given, what is allowed, the nearest name."""
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from math import inf
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A user's mistake; its message is one line and is shown without a traceback."""
+
+
+def unknown(key: str, given: object, allowed: Iterable[str]) -> ConfigError:
+    """The error for a name that is not among `allowed`, with the nearest one that is."""
+    names = sorted(allowed)
+    nearest = get_close_matches(str(given), names, n=1, cutoff=0.5)
+    hint = f" (nearest: {nearest[0]})" if nearest else ""
+    return ConfigError(f"{key}={given} is not known{hint}; allowed: {', '.join(names) or 'nothing here'}")
+
+
+def require(condition: bool, key: str, given: object, allowed: str) -> None:
+    """Raise ConfigError unless `condition` holds."""
+    if not condition:
+        raise ConfigError(f"{key}={given} is not allowed; allowed: {allowed}")
+
+
+Rule = tuple[Callable[[Any], bool], str]
+
+POSITIVE: Rule = (lambda value: 0 < value < inf, "a number above 0")
+NOT_NEGATIVE: Rule = (lambda value: 0 <= value < inf, "0 or a number above it")
+FINITE: Rule = (lambda value: -inf < value < inf, "a finite number")
+FRACTION: Rule = (lambda value: 0 <= value <= 1, "a number from 0 to 1")
+BELOW_ONE: Rule = (lambda value: 0 <= value < 1, "a number from 0 up to, but not including, 1")
+COUNT: Rule = (lambda value: value >= 1, "a whole number, 1 or more")
+COUNTS: Rule = (lambda values: all(value >= 1 for value in values), "a list of whole numbers, 1 or more each")
+
+
+def one_of(*names: str) -> Rule:
+    """The rule that a value is one of `names`."""
+    return (lambda value: value in names, ", ".join(names))
+
+
+def check(group: str, config: object, rules: Mapping[str, Rule]) -> None:
+    """Hold every field of `config` that has a rule against it; None always passes.
+
+    Raises:
+        ConfigError: naming `group.field`, its value and what is allowed.
+    """
+    for name, (holds, allowed) in rules.items():
+        value = getattr(config, name, None)
+        if value is not None:
+            require(holds(value), f"{group}.{name}", value, allowed)
+
+
+class Diverged(Exception):
+    """A run whose loss stopped being a finite number; its message says where, and which key to turn down."""

@@ -1,0 +1,123 @@
+"""python -m dl_lab.evaluate run=FOLDER [split=test] [checkpoint=best] [device=auto]: a trained run, once more."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from dl_lab import command_line
+from dl_lab.errors import ConfigError, check, one_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dl_lab.loop import Plan
+
+HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key=value ...]
+
+  run=FOLDER        the run, as outputs/2026-11-22/10-00-00
+  split=test        train, validation or test
+  checkpoint=best   best or last
+  device=auto       auto, cpu, cuda, cuda:1 or mps
+  imports=[]        modules of yours that the run needs
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    run: str
+    split: str
+    checkpoint: str
+    device: str
+    imports: list[str]
+
+    def __post_init__(self) -> None:
+        check("", self, {"split": one_of("train", "validation", "test"), "checkpoint": one_of("best", "last")})
+
+
+def main() -> None:
+    """Print the metrics of a checkpoint, and scikit-learn's report for classes."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(HELP)
+        return
+    try:
+        evaluate(sys.argv[1:])
+    except Exception as error:
+        line = command_line.explain(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(command_line.MISTAKE)
+
+
+def evaluate(arguments: list[str]) -> dict[str, float]:
+    """Evaluate as the arguments say. Returns the metrics.
+
+    Raises:
+        ConfigError: for a wrong argument, or a folder that holds no run.
+    """
+    defaults = {"split": "test", "checkpoint": "best", "device": "auto", "imports": []}
+    values = {**defaults, **_as_dict(arguments)}
+
+    import torch  # after the arguments are known to be readable
+
+    from dl_lab import build, checkpoint, loop
+    from dl_lab.config import import_user_modules, parse, typed
+    from dl_lab.progress import shown
+
+    options: EvaluateConfig = typed(EvaluateConfig, values, "")
+    path = Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt"
+    saved = checkpoint.load(path, torch.device("cpu"))
+    import_user_modules(options.imports)
+    run = parse({**saved["config"], "device": options.device, "imports": []})
+    plan, state = loop.prepare(run, build.build_data(run))
+    state.model.load_state_dict(saved["model"])
+    split = getattr(plan.data, options.split)
+    if split is None:
+        raise ConfigError(f"split={options.split} is not there: this dataset has none; allowed: train, validation")
+    metrics = loop.evaluate(state.model, plan, split)
+    print(f"{options.split}  {shown(metrics)}  ({options.checkpoint} checkpoint, step {saved['step']})")
+    if plan.data.spec.task == "classification":
+        print(class_report(plan, state.model, split))
+    return metrics
+
+
+def _as_dict(arguments: list[str]) -> dict[str, Any]:
+    wrong = [argument for argument in arguments if "=" not in argument]
+    if wrong:
+        raise ConfigError(f"{wrong[0]} cannot be read; allowed: key=value, as run=outputs/2026-11-22/10-00-00")
+    values = OmegaConf.to_container(OmegaConf.from_dotlist(arguments))
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def class_report(plan: "Plan", model: Any, split: Any) -> str:
+    """Precision, recall and F1 of every class, by scikit-learn."""
+    import torch
+    from sklearn.metrics import classification_report
+
+    from dl_lab import loop
+
+    predicted: list[Tensor] = []
+    actual: list[Tensor] = []
+    model.eval()
+    with torch.inference_mode():
+        for inputs, targets in split.batches(split.in_order().to(plan.device).split(plan.run.train.eval_batch_size)):
+            predicted.append(loop.apply(model, plan, plan.data.prepare(inputs)).argmax(dim=1).cpu())
+            actual.append(targets.cpu())
+    names = plan.data.spec.heads[0].labels
+    report = classification_report(
+        torch.cat(actual).numpy(),
+        torch.cat(predicted).numpy(),
+        labels=range(len(names)),
+        target_names=names,
+        digits=3,
+        zero_division=0.0,
+    )
+    return str(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""TensorBoard's records, built from its own protocol buffers: no torch.utils.tensorboard, which takes seconds to
+import, and no sub-run for hyper-parameters.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+DT_STRING = 7  # of tensorboard.compat.proto.types_pb2
+
+
+class EventWriter:
+    """Writes one events file into a folder, from a queue on a thread of its own."""
+
+    def __init__(self, folder: Path):
+        self._writer = EventFileWriter(str(folder), flush_secs=10)
+
+    def _add(self, values: list[Summary.Value], step: int) -> None:
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """One point for each tag."""
+        self._add([Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()], step)
+
+    def text(self, tag: str, markdown: str, step: int) -> None:
+        """A text for the TEXT tab."""
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        tensor = TensorProto(
+            dtype=DT_STRING,
+            string_val=[markdown.encode()],
+            tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
+        )
+        self._add([Summary.Value(tag=tag, metadata=metadata, tensor=tensor)], step)
+
+    def _hparams(self, tag: str, content: plugin_data_pb2.HParamsPluginData) -> None:
+        plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
+        self._add([Summary.Value(tag=f"_hparams_/{tag}", metadata=SummaryMetadata(plugin_data=plugin))], 0)
+
+    def hparams_start(self, values: Mapping[str, float | str | bool], metric_tags: list[str]) -> None:
+        """The row of the HPARAMS tab: its hyper-parameters, and the scalars that stand beside them."""
+        kinds = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+        infos = [
+            api_pb2.HParamInfo(name=name, type=kinds.get(type(value), api_pb2.DATA_TYPE_FLOAT64))
+            for name, value in values.items()
+        ]
+        metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metric_tags]
+        experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
+        self._hparams("experiment", plugin_data_pb2.HParamsPluginData(version=0, experiment=experiment))
+        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+        for name, value in values.items():
+            kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
+            setattr(start.hparams[name], kind, value)
+        self._hparams("session_start_info", plugin_data_pb2.HParamsPluginData(version=0, session_start_info=start))
+
+    def hparams_end(self, succeeded: bool) -> None:
+        """The row's status."""
+        status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
+        end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+        self._hparams("session_end_info", plugin_data_pb2.HParamsPluginData(version=0, session_end_info=end))
+
+    def close(self) -> None:
+        self._writer.close()

@@ -1,0 +1,111 @@
+"""The only writer of a run folder: .hydra/, TensorBoard's events, metrics.jsonl, summary.json."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from dl_lab.errors import ConfigError
+from dl_lab.events import EventWriter
+
+PACKAGES = ("dl_lab", "torch", "numpy", "hydra-core")
+OURS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place, flush it, and give it its name: it is there whole or not at all."""
+    beside = path.with_name(f"{path.name}.partial")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write summary.json; numbers that are not finite become null, which JSON knows."""
+    finite = json.loads(json.dumps(summary), parse_constant=lambda constant: None)
+    write_whole(folder / "summary.json", json.dumps(finite, indent=2) + "\n")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | str | bool]:
+    """A nested configuration as dotted keys; lists and null become text."""
+    flat: dict[str, float | str | bool] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, bool | int | float | str) else str(value)
+    return flat
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, and the git commit of the code that ran (null outside a checkout)."""
+    here = Path(__file__).parent
+    git = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ) if (here.parent / ".git").exists() else None
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    commit = git.stdout.strip() if git is not None and git.returncode == 0 else None
+    return {"versions": {"python": platform.python_version(), **versions}, "git_commit": commit}
+
+
+class Logbook:
+    """Keeps the record of one run. Nothing here waits for the device: it is given plain numbers."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], overrides: list[str], metric_names: list[str]):
+        """Start the record in `folder`.
+
+        Raises:
+            ConfigError: if the folder already holds a run.
+        """
+        taken = [name for name in OURS if (folder / name).exists()]
+        if taken:
+            raise ConfigError(f"hydra.run.dir={folder} already holds a run ({taken[0]}); allowed: a new folder")
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.checkpoints.mkdir(parents=True)
+        (folder / ".hydra").mkdir()
+        write_whole(folder / ".hydra" / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        write_whole(folder / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
+        self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._events = EventWriter(folder)
+        self._events.text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", 0)
+        tags = [f"{part}/{name}" for part in ("best", "val", "test") for name in metric_names]
+        self._events.hparams_start(flatten(config), tags)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._metrics.close()
+        self._events.close()
+
+    def record(self, split: str, step: int, epoch: float, metrics: Mapping[str, float], **only_shown: float) -> None:
+        """One line of metrics.jsonl, and the same scalars for TensorBoard under `split`/; `only_shown` (speeds, which
+        differ from run to run) goes to TensorBoard alone.
+        """
+        line = {"step": step, "epoch": epoch, "split": split, **metrics}
+        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.flush()
+        tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
+        self._events.scalars({**tagged, "epoch": epoch}, step)
+
+    def text(self, tag: str, text: str, step: int) -> None:
+        """A text for TensorBoard, shown with its line breaks."""
+        self._events.text(tag, "\n".join("    " + line for line in text.splitlines()), step)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json, and the best metrics and the status for the HPARAMS tab."""
+        best = summary.get("best") or {}
+        scalars = {f"best/{name}": value for name, value in best.items() if name not in ("step", "epoch")}
+        if scalars:
+            self._events.scalars(scalars, int(best["step"]))
+        self._events.hparams_end(summary["status"] == "completed")
+        write_summary(self.folder, {**summary, **provenance()})

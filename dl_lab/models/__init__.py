@@ -1,0 +1,1 @@
+"""Models: one entry, or one close family, a file."""

@@ -1,0 +1,34 @@
+"""One linear map: linear regression and logistic regression."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+from torch import Tensor, nn
+
+from dl_lab.registry import MODELS
+from dl_lab.specs import DataSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearConfig:
+    bias: bool
+
+
+@MODELS.register("linear", LinearConfig, kinds={"features", "image"})
+class Linear(nn.Module):
+    """outputs = inputs W^T + b: linear regression (Legendre 1805), or a linear classifier."""
+
+    def __init__(self, config: LinearConfig, spec: DataSpec, make_dropout: Callable[[], nn.Module]):
+        super().__init__()
+        self.linear = nn.Linear(prod(spec.input_shape), spec.num_outputs, bias=config.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map inputs (batch, ...) to outputs (batch, output)."""
+        outputs: Tensor = self.linear(inputs.flatten(1))
+        return outputs
+
+
+@MODELS.register("logistic", LinearConfig, kinds={"features", "image"}, tasks={"classification"})
+class Logistic(Linear):
+    """Logistic regression: the same map, read as logits (Cox 1958)."""

@@ -1,0 +1,44 @@
+"""The multilayer perceptron."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+from torch import Tensor, nn
+
+from dl_lab.activations import ACTIVATIONS, check_activation
+from dl_lab.errors import COUNTS, check
+from dl_lab.registry import MODELS
+from dl_lab.specs import DataSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig:
+    hidden_sizes: list[int]
+    activation: str
+
+    def __post_init__(self) -> None:
+        check("model", self, {"hidden_sizes": COUNTS})
+        check_activation("model.activation", self.activation)
+
+
+@MODELS.register("mlp", MLPConfig, kinds={"features", "image"})
+class MLP(nn.Module):
+    """Hidden layers of any widths, then one linear layer (Rumelhart et al. 1986, doi:10.1038/323533a0)."""
+
+    def __init__(self, config: MLPConfig, spec: DataSpec, make_dropout: Callable[[], nn.Module]):
+        super().__init__()
+        widths = [prod(spec.input_shape), *config.hidden_sizes]
+        self.layers = nn.ModuleList(nn.Linear(inside, outside) for inside, outside in pairwise(widths))
+        self.dropouts = nn.ModuleList(make_dropout() for _ in self.layers)
+        self.activation = ACTIVATIONS[config.activation]
+        self.head = nn.Linear(widths[-1], spec.num_outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map inputs (batch, ...) to outputs (batch, output)."""
+        hidden = inputs.flatten(1)
+        for layer, dropout in zip(self.layers, self.dropouts, strict=True):
+            hidden = dropout(self.activation(layer(hidden)))
+        outputs: Tensor = self.head(hidden)
+        return outputs

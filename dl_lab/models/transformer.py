@@ -1,0 +1,170 @@
+"""A pre-norm Transformer: a causal language model over tokens, a classifier or regressor over patches of an image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dl_lab.activations import ACTIVATIONS, check_activation
+from dl_lab.errors import COUNT, ConfigError, check, require
+from dl_lab.registry import MODELS
+from dl_lab.specs import DataSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """`context_length` bounds the tokens seen at once, `patch_size` is the side of an image's patches in pixels.
+
+    `tied_embeddings` lets the output layer share the token embedding (Press & Wolf 2016, arXiv:1608.05859).
+    """
+
+    num_layers: int
+    num_heads: int
+    embedding_size: int
+    context_length: int
+    patch_size: int
+    activation: str
+    bias: bool
+    tied_embeddings: bool
+
+    def __post_init__(self) -> None:
+        check("model", self, {name: COUNT for name in ("num_layers", "num_heads", "embedding_size")})
+        check("model", self, {"context_length": COUNT, "patch_size": COUNT})
+        check_activation("model.activation", self.activation)
+        require(
+            self.embedding_size % self.num_heads == 0,
+            "model.num_heads",
+            self.num_heads,
+            f"a divisor of model.embedding_size={self.embedding_size}",
+        )
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2)."""
+
+    def __init__(self, config: TransformerConfig, causal: bool):
+        super().__init__()
+        self.num_heads, self.causal = config.num_heads, causal
+        self.query_key_value = nn.Linear(config.embedding_size, 3 * config.embedding_size, bias=config.bias)
+        self.projection = nn.Linear(config.embedding_size, config.embedding_size, bias=config.bias)
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (batch, head, time, embedding / heads) of x (batch, time, embedding)."""
+        batch, time, size = x.shape
+        split = self.query_key_value(x).view(batch, time, 3, self.num_heads, size // self.num_heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # (3, batch, head, time, embedding / heads)
+        return query, key, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (batch, time, embedding) to the same shape."""
+        query, key, value = self._heads(x)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        outputs: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
+        return outputs
+
+    def weights(self, x: Tensor) -> Tensor:
+        """softmax(Q K^T / sqrt(d)), the weights that `forward` mixes values by: (batch, head, query, key)."""
+        query, key, _ = self._heads(x)
+        scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+        if self.causal:
+            future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+            scores = scores.masked_fill(future, float("-inf"))
+        return scores.softmax(dim=-1)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + feed-forward(norm(x)) (pre-norm: Xiong et al. 2020, arXiv:2002.04745)."""
+
+    def __init__(self, config: TransformerConfig, causal: bool, make_dropout: Callable[[], nn.Module]):
+        super().__init__()
+        size = config.embedding_size
+        self.attention_norm = nn.LayerNorm(size, bias=config.bias)
+        self.attention = Attention(config, causal)
+        self.attention_dropout = make_dropout()
+        self.feedforward_norm = nn.LayerNorm(size, bias=config.bias)
+        self.expand = nn.Linear(size, 4 * size, bias=config.bias)
+        self.activation = ACTIVATIONS[config.activation]
+        self.contract = nn.Linear(4 * size, size, bias=config.bias)
+        self.feedforward_dropout = make_dropout()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (batch, time, embedding) to the same shape."""
+        x = x + self.attention_dropout(self.attention(self.attention_norm(x)))
+        hidden = self.activation(self.expand(self.feedforward_norm(x)))
+        return x + self.feedforward_dropout(self.contract(hidden))
+
+
+@MODELS.register("transformer", TransformerConfig, kinds={"tokens", "image"})
+class Transformer(nn.Module):
+    """GPT-2's layout and initialisation (Radford et al. 2019) over tokens; over an image's patches, unmasked and with
+    a mean over positions, a Vision Transformer (Dosovitskiy et al. 2020, arXiv:2010.11929).
+    """
+
+    def __init__(self, config: TransformerConfig, spec: DataSpec, make_dropout: Callable[[], nn.Module]):
+        super().__init__()
+        self.on_tokens = spec.kind == "tokens"
+        self.patch_size = config.patch_size
+        size = config.embedding_size
+        if self.on_tokens:
+            assert spec.vocabulary is not None
+            positions = spec.input_shape[0]
+            require(positions <= config.context_length, "model.context_length", config.context_length, f"{positions} or more")
+            self.embedding: nn.Module = nn.Embedding(spec.vocabulary, size)
+        else:
+            positions, patch_values = self._patch_grid(spec)
+            self.embedding = nn.Linear(patch_values, size)
+        self.positions = nn.Embedding(positions, size)
+        self.embedding_dropout = make_dropout()
+        self.blocks = nn.ModuleList(Block(config, self.on_tokens, make_dropout) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(size, bias=config.bias)
+        self.head = nn.Linear(size, spec.num_outputs, bias=config.bias and not config.tied_embeddings)
+        self._initialize(config.num_layers)
+        if self.on_tokens and config.tied_embeddings:
+            assert isinstance(self.embedding, nn.Embedding)
+            self.head.weight = self.embedding.weight
+
+    def _patch_grid(self, spec: DataSpec) -> tuple[int, int]:
+        """How many patches an image has, and how many numbers a patch."""
+        channels, height, width = spec.input_shape
+        if height % self.patch_size or width % self.patch_size:
+            raise ConfigError(
+                f"model.patch_size={self.patch_size} does not divide images of {height}x{width}; "
+                f"allowed: {', '.join(str(n) for n in range(1, height + 1) if not (height % n or width % n))}"
+            )
+        return height * width // self.patch_size**2, channels * self.patch_size**2
+
+    def _initialize(self, num_layers: int) -> None:
+        """GPT-2's: normal with std 0.02, projections back into the residual stream 1/sqrt(2 * layers) of that."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                into_residual = name.endswith(("attention.projection", "contract"))
+                nn.init.normal_(module.weight, std=0.02 * (2 * num_layers) ** -0.5 if into_residual else 0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def _embed(self, inputs: Tensor) -> Tensor:
+        """(batch, time, embedding) of tokens (batch, time) or of images (batch, channel, height, width)."""
+        if not self.on_tokens:
+            inputs = F.unfold(inputs, self.patch_size, stride=self.patch_size).transpose(1, 2)
+        embedded: Tensor = self.embedding(inputs) + self.positions.weight[: inputs.shape[1]]
+        return embedded
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map tokens (batch, time) to logits (batch, time, vocabulary), or images to outputs (batch, output)."""
+        x = self.embedding_dropout(self._embed(inputs))
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        outputs: Tensor = self.head(x if self.on_tokens else x.mean(dim=1))
+        return outputs
+
+    def attention_weights(self, inputs: Tensor) -> Tensor:
+        """What every head looks at: (layer, batch, head, query, key), each row summing to 1."""
+        x, weights = self._embed(inputs), []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            weights.append(block.attention.weights(block.attention_norm(x)))
+            x = block(x)
+        return torch.stack(weights)

@@ -1,0 +1,1 @@
+"""Optimizers: every one of torch.optim that trains dense parameters."""

@@ -1,0 +1,24 @@
+"""Text from a language model, one character at a time."""
+
+import torch
+from torch import nn
+
+from dl_lab import streams
+from dl_lab.specs import DataSpec
+
+
+@torch.inference_mode()
+def sample_text(model: nn.Module, spec: DataSpec, seed: int, step: int, length: int = 200) -> str:
+    """`length` characters drawn at temperature 1 after a line break (or the first character that there is)."""
+    (head,), (context,) = spec.heads, spec.input_shape
+    device = next(model.parameters()).device
+    start = head.labels.index("\n") if "\n" in head.labels else 0
+    tokens = torch.tensor([[start]], device=device)
+    random = streams.generator(seed, "sample", step)
+    model.eval()
+    for _ in range(length):
+        logits = model(tokens[:, -context:])[:, -1].float().cpu()
+        drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=random)
+        tokens = torch.cat([tokens, drawn.to(device)], dim=1)
+    model.train()
+    return "".join(head.labels[token] for token in tokens[0, 1:].tolist())

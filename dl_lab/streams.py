@@ -1,0 +1,59 @@
+"""Named random streams: every random number is a function of (seed, stream, step), and of nothing else.
+
+So a run resumes without stored generator states, and changing one choice (the dropout, say) leaves the other streams
+(initialisation, data order) as they were. Masks come from a counter-based hash: an integer hash of key and index in a
+few tensor operations, equal on every device, in the manner of Salmon et al. 2011, "Parallel random numbers: as easy
+as 1, 2, 3" (doi:10.1145/2063384.2063405), with the multiply-xorshift rounds of Steele et al. 2014
+(doi:10.1145/2660193.2660195).
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from math import prod
+
+import torch
+from torch import Tensor
+
+# Odd 32-bit constants as signed numbers: 2^32 over the golden ratio, and two that mix well (C. Wellons, hash-prospector).
+_WEYL, _MIX_1, _MIX_2 = -1640531527, 0x7FEB352D, -2073254261
+
+
+def seed_for(seed: int, stream: str, step: int = 0) -> int:
+    """A 63-bit seed for one step of one stream."""
+    digest = blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
+    """A CPU generator at the start of one step of one stream."""
+    return torch.Generator().manual_seed(seed_for(seed, stream, step))
+
+
+def key(seed: int, stream: str, step: int = 0) -> Tensor:
+    """The same as a key (2,) of int32, for `bits`."""
+    value = seed_for(seed, stream, step)
+    halves = value & 0xFFFFFFFF, value >> 32
+    return torch.tensor([half - (1 << 32) if half >= 1 << 31 else half for half in halves], dtype=torch.int32)
+
+
+def bits(key: Tensor, count: int, layer: int = 0) -> Tensor:
+    """`count` int32 numbers, uniform over the whole range, that depend on `key` (2,), `layer` and the index alone.
+
+    The high bits are the well-mixed ones. A stack of keys may be mapped over with torch.func.vmap.
+    """
+    index = torch.arange(count, dtype=torch.int32, device=key.device)
+    state = (index * _WEYL) ^ (key[0] + layer * _MIX_1 % 0x7FFFFFFF)
+    state = (state ^ ((state >> 16) & 0xFFFF)) * _MIX_1
+    state = state + key[1]
+    return (state ^ ((state >> 15) & 0x1FFFF)) * _MIX_2
+
+
+def keep_mask(key: Tensor, shape: Sequence[int], drop: float, layer: int = 0) -> Tensor:
+    """A boolean mask of `shape`, each element False with probability `drop` (to 2^-32)."""
+    threshold = min(round(drop * 2**32), 2**32 - 1) - 2**31
+    return (bits(key, prod(shape), layer) >= threshold).view(*shape)
+
+
+def uniform(key: Tensor, count: int, layer: int = 0) -> Tensor:
+    """`count` float32 numbers, uniform in [0, 1) on a grid of 2^-24."""
+    return ((bits(key, count, layer) >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24

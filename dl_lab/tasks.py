@@ -1,0 +1,206 @@
+"""Tasks: what the outputs of a model mean. Each gives totals, never means, so that they add up exactly over ragged
+batches, accumulation steps and runs; metrics are made of totals at the end.
+"""
+
+from collections.abc import Callable, Mapping
+from math import exp, log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dl_lab.data import PADDING
+from dl_lab.devices import widest
+from dl_lab.specs import DataSpec, Head
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Totals = dict[str, Tensor]
+Numbers = Mapping[str, list[float]]
+
+HIGHER_IS_BETTER = ("accuracy", "r2")
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric is better; of a head's metric, its last part decides ("price/r2")."""
+    return metric.rsplit("/", 1)[-1] in HIGHER_IS_BETTER
+
+
+class Regression:
+    """One or several real targets; outputs and targets (batch, target), standardised. Errors in the targets' units."""
+
+    names = ("loss", "mse", "mae", "r2")
+
+    def __init__(self, head: Head, loss: Loss):
+        self.loss = loss
+        self.scale = torch.tensor(head.scale, dtype=torch.float64)
+
+    def count(self, targets: Tensor) -> Tensor:
+        return torch.tensor(targets.numel())
+
+    def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
+        exact, error = widest(targets.detach()), widest((outputs - targets).detach())
+        return {
+            "loss": self.loss(outputs, targets),
+            "count": self.count(targets),
+            "examples": torch.tensor(len(targets)),
+            "absolute": error.abs().sum(0),
+            "squared": (error * error).sum(0),
+            "target": exact.sum(0),
+            "target_squared": (exact * exact).sum(0),
+        }
+
+    def metrics(self, totals: Numbers) -> dict[str, float]:
+        """loss, mean squared and absolute error over all targets, and r2, the mean over targets of each one's.
+
+        r2 of a target that is constant is 1 if it is met and 0 if not, as scikit-learn has it.
+        """
+        examples = totals["examples"][0]
+        scores = []
+        for squared, total, total_squared in zip(
+            totals["squared"], totals["target"], totals["target_squared"], strict=True
+        ):
+            spread = max(total_squared - total * total / examples, 0.0)
+            scores.append(1 - squared / spread if spread > 1e-12 * total_squared else float(squared == 0))
+        scale = self.scale.tolist()
+        return {
+            "loss": totals["loss"][0] / totals["count"][0],
+            "mse": _mean([value * unit**2 for value, unit in zip(totals["squared"], scale, strict=True)]) / examples,
+            "mae": _mean([value * unit for value, unit in zip(totals["absolute"], scale, strict=True)]) / examples,
+            "r2": _mean(scores),
+        }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+class Classification:
+    """One of several classes; logits (batch, class), class numbers (batch,)."""
+
+    names = ("loss", "accuracy")
+
+    def __init__(self, head: Head, loss: Loss):
+        self.loss = loss
+
+    def count(self, targets: Tensor) -> Tensor:
+        return torch.tensor(len(targets))
+
+    def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
+        return {
+            "loss": self.loss(outputs, targets),
+            "count": self.count(targets),
+            "correct": (outputs.detach().argmax(dim=1) == targets).sum(),
+        }
+
+    def metrics(self, totals: Numbers) -> dict[str, float]:
+        """loss in nats, and the share of examples whose largest logit is the right one."""
+        count = totals["count"][0]
+        return {"loss": totals["loss"][0] / count, "accuracy": totals["correct"][0] / count}
+
+
+class LanguageModelling:
+    """The next token; logits (batch, time, token), token numbers (batch, time), PADDING where nothing counts."""
+
+    names = ("loss", "nats", "perplexity", "bits_per_character", "accuracy")
+
+    def __init__(self, head: Head, loss: Loss):
+        self.loss = loss
+
+    def count(self, targets: Tensor) -> Tensor:
+        return (targets != PADDING).sum()
+
+    def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
+        logits, tokens = outputs.flatten(0, 1), targets.flatten()
+        detached = logits.detach()
+        return {
+            "loss": self.loss(logits, tokens),
+            "count": self.count(targets),
+            "nats": F.cross_entropy(detached, tokens, ignore_index=PADDING, reduction="sum"),
+            "correct": (detached.argmax(dim=1) == tokens).sum(),
+        }
+
+    def metrics(self, totals: Numbers) -> dict[str, float]:
+        """loss, nats a token, perplexity = e^nats, bits a character = nats / ln 2, and the share predicted right."""
+        count = totals["count"][0]
+        nats = totals["nats"][0] / count
+        return {
+            "loss": totals["loss"][0] / count,
+            "nats": nats,
+            "perplexity": exp(min(nats, 700.0)),
+            "bits_per_character": nats / log(2),
+            "accuracy": totals["correct"][0] / count,
+        }
+
+
+HeadTask = Regression | Classification | LanguageModelling
+HEAD_TASKS: dict[str, type[Regression] | type[Classification] | type[LanguageModelling]] = {
+    "regression": Regression,
+    "classification": Classification,
+    "language_modelling": LanguageModelling,
+}
+
+
+class Task:
+    """All heads of a DataSpec. With one head its totals and metrics go by their plain names; with several, outputs
+    (batch, output) and targets (batch, column) are cut in the order of the heads, and names begin with the head's.
+    """
+
+    def __init__(self, spec: DataSpec, losses: Mapping[str, Loss]):
+        """`losses`: for each task of a head, the function that it trains on."""
+        self.heads = spec.heads
+        self.head_tasks: list[HeadTask] = [HEAD_TASKS[head.task](head, losses[head.task]) for head in spec.heads]
+        self.prefixes = [""] if len(spec.heads) == 1 else [f"{head.name}/" for head in spec.heads]
+
+    @property
+    def metric_names(self) -> list[str]:
+        """What `metrics` gives; "loss", of all heads together, is the first."""
+        pairs = zip(self.prefixes, self.head_tasks, strict=True)
+        return list(dict.fromkeys(["loss", *(prefix + name for prefix, task in pairs for name in task.names)]))
+
+    def _targets(self, targets: Tensor) -> list[Tensor]:
+        if len(self.heads) == 1:
+            return [targets]
+        parts = targets.split([head.columns for head in self.heads], dim=1)
+        return [
+            part.squeeze(1).long() if head.task == "classification" else part
+            for head, part in zip(self.heads, parts, strict=True)
+        ]
+
+    def counts(self, targets: Tensor) -> list[Tensor]:
+        """How much of a batch counts, for each head: what its loss is divided by."""
+        return [task.count(part) for task, part in zip(self.head_tasks, self._targets(targets), strict=True)]
+
+    def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
+        """Sums and counts by name; those that end in "loss" carry the gradient."""
+        parts = [outputs] if len(self.heads) == 1 else outputs.split([head.size for head in self.heads], dim=1)
+        totals: Totals = {}
+        for prefix, task, part, target in zip(
+            self.prefixes, self.head_tasks, parts, self._targets(targets), strict=True
+        ):
+            totals |= {prefix + name: value for name, value in task.totals(part, target).items()}
+        return totals
+
+    def objective(self, totals: Totals, counts: list[Tensor]) -> Tensor:
+        """What is differentiated: the sum over heads of loss / count, a scalar."""
+        means = [totals[prefix + "loss"] / count for prefix, count in zip(self.prefixes, counts, strict=True)]
+        return means[0] if len(means) == 1 else torch.stack(means).sum()
+
+    def metrics(self, totals: Numbers) -> dict[str, float]:
+        """Metrics by name, of totals that were added up."""
+        metrics: dict[str, float] = {"loss": 0.0}
+        for prefix, task in zip(self.prefixes, self.head_tasks, strict=True):
+            own = {name.removeprefix(prefix): value for name, value in totals.items() if name.startswith(prefix)}
+            of_head = task.metrics(own)
+            metrics["loss"] += of_head["loss"]
+            metrics |= {prefix + name: value for name, value in of_head.items() if prefix or name != "loss"}
+        return metrics
+
+
+def add_up(window: list[Totals]) -> dict[str, list[float]]:
+    """Totals summed over steps in float64 on the host: the one place where the device is waited for."""
+    return {name: _summed([totals[name] for totals in window]) for name in window[0]}
+
+
+def _summed(values: list[Tensor]) -> list[float]:
+    summed: list[float] = torch.stack(values).detach().cpu().double().sum(0).reshape(-1).tolist()
+    return summed
