@@ -34,7 +34,10 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 # The names under which torch.nn.init.calculate_gain knows them.
-_TORCH_GAINS = {"identity": "linear", **{name: name for name in ("relu", "leaky_relu", "selu", "tanh", "sigmoid")}}
+_TORCH_GAINS = {
+    "identity": "linear",
+    **{name: name for name in ("relu", "leaky_relu", "selu", "tanh", "sigmoid")},
+}
 
 
 def check_activation(key: str, name: str) -> None:
@@ -51,7 +54,7 @@ def gain(name: str) -> float:
     (arXiv:1502.01852, eq. 9) ask for, E[f(z)^2] * gain^2 = 1 with z ~ N(0, 1), by the trapezoidal rule on [-12, 12].
     """
     if name in _TORCH_GAINS:
-        return float(nn.init.calculate_gain(_TORCH_GAINS[name]))
+        return float(nn.init.calculate_gain(_TORCH_GAINS[name]))  # type: ignore[arg-type]  # typed by literals
     z = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
     density = torch.exp(-z * z / 2) / (2 * torch.pi) ** 0.5
     return float(torch.trapezoid(ACTIVATIONS[name](z) ** 2 * density, z) ** -0.5)

@@ -30,7 +30,9 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         contents = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or foreign file
-        raise ConfigError(f"{path} is no checkpoint of ours ({type(error).__name__}); allowed: an undamaged one") from error
+        raise ConfigError(
+            f"{path} is no checkpoint of ours ({type(error).__name__}); allowed: an undamaged one"
+        ) from error
     if not isinstance(contents, dict) or not {"model", "step", "config"} <= contents.keys():
         raise ConfigError(f"{path} is no checkpoint of ours; allowed: what dl_lab.train has saved")
     return contents

@@ -4,6 +4,7 @@ key are answered at once.
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dl_lab.errors import ConfigError, Diverged, unknown
+from dl_lab.errors import ConfigError, Diverged, unknown, unknown_key
 
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
@@ -23,7 +26,16 @@ CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
 MISTAKE, FAILED, INTERRUPTED = 2, 1, 130  # exit statuses
 
 # What a machine refuses, as against what our code gets wrong.
-REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
+REFUSALS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+}
 
 _reserved: list[Path] = []  # run folders made by this process
 
@@ -63,15 +75,11 @@ def explain(error: BaseException) -> str | None:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
-    for link in reversed(chain):
-        if (line := _explain_one(link)) is not None:
-            return line
-    return None
+    ours = [str(link) for link in chain if isinstance(link, ConfigError | Diverged)]
+    return ours[0] if ours else _explain_hydra(chain[-1]) or _explain_hydra(error)
 
 
-def _explain_one(error: BaseException) -> str | None:
-    if isinstance(error, ConfigError | Diverged):
-        return str(error)
+def _explain_hydra(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return str(unknown(group or "--config-name", name, error.options or []))
@@ -80,14 +88,21 @@ def _explain_one(error: BaseException) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         parent = error.parent_node
         if isinstance(parent, DictConfig) and error.key is not None and error.key not in parent:
-            prefix = f"{parent._get_full_key(None)}." if parent._get_full_key(None) else ""
-            return str(unknown(f"{prefix}key" if prefix else "key", error.key, [k for k in parent if k != "hydra"]))
+            keys = [str(key) for key in parent if key not in ("hydra", "experiment")]
+            return str(unknown_key(parent._get_full_key(None), error.key, keys))
         return f"{error.full_key or 'configuration'}: {_first_line(str(error))}; allowed: see --help"
-    if isinstance(error, HydraException) and not isinstance(error.__cause__, OmegaConfBaseException):
+    if isinstance(error, HydraException):
+        if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
+            return f"{ambiguous[1]} is several values; allowed: one, or -m to run each"
         return f"{' '.join(str(error).split())}; allowed: see --help"
     if isinstance(error, OSError) and error.errno in REFUSALS and error.filename:
-        return f"{error.filename} cannot be written ({error.strerror}); allowed: a folder of yours with room, as hydra.run.dir"
+        return cannot_write(error)
     return None
+
+
+def cannot_write(error: OSError) -> str:
+    """The line for a folder or file that the machine refuses."""
+    return f"{error.filename} cannot be written ({error.strerror}); allowed: another folder, with hydra.run.dir=FOLDER"
 
 
 def _first_line(text: str) -> str:
@@ -100,10 +115,24 @@ def run(task: Callable[[DictConfig], Any]) -> None:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print
     OmegaConf.register_new_resolver("run_folder", reserve_run_folder, use_cache=True, replace=True)
+    raised: list[Exception] = []
+
+    def guarded(config: DictConfig) -> Any:
+        try:
+            return task(config)
+        except Exception as error:
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise
+            raised.append(error)  # Hydra would print lines of its own
+
     try:
         if any(argument.startswith("--experimental-rerun") for argument in sys.argv):
-            raise ConfigError("--experimental-rerun loads a pickle, which can run code; allowed: the same overrides again")
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
+            raise ConfigError(
+                "--experimental-rerun loads a pickle, which can run code; allowed: the same overrides again"
+            )
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
+        for error in raised:
+            raise error
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -112,6 +141,8 @@ def run(task: Callable[[DictConfig], Any]) -> None:
         sys.exit(FAILED)
     except Exception as error:
         line = explain(error)
+        if line is None and isinstance(error, OSError) and not raised:  # Hydra's, about to make the run folder
+            line = cannot_write(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)

@@ -4,16 +4,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
+from math import ceil
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 import platformdirs
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from dl_lab import devices
-from dl_lab.errors import COUNT, POSITIVE, ConfigError, check, require, unknown
+from dl_lab.errors import COUNT, POSITIVE, ConfigError, check, require, unknown_key
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
 
 
@@ -27,7 +28,14 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How long, in what portions, and what is watched. `steps`, if given, is the length in place of `epochs`."""
+    """How long, in what portions, and what is watched. `steps`, if given, is the length in place of `epochs`; with
+    neither a run is EPOCHS long, but at least LEAST_STEPS, so that small data is learnt too. `validate_every` null is
+    once an epoch, or as many epochs as make LEAST_BETWEEN_VALIDATIONS steps.
+    """
+
+    EPOCHS: ClassVar[int] = 20
+    LEAST_STEPS: ClassVar[int] = 2000
+    LEAST_BETWEEN_VALIDATIONS: ClassVar[int] = 20
 
     epochs: int | None
     steps: int | None
@@ -42,11 +50,29 @@ class TrainConfig:
     one_batch: bool
 
     def __post_init__(self) -> None:
-        counts = ("epochs", "steps", "accumulate", "validate_every", "eval_batch_size", "log_every", "patience")
+        counts = (
+            "epochs",
+            "steps",
+            "accumulate",
+            "validate_every",
+            "eval_batch_size",
+            "log_every",
+            "patience",
+        )
         check("train", self, {**dict.fromkeys(counts, COUNT), "max_grad_norm": POSITIVE})
         fits = self.batch_size == "full" or (isinstance(self.batch_size, int) and self.batch_size >= 1)
         require(fits, "train.batch_size", self.batch_size, "a whole number, 1 or more, or full")
-        require(self.epochs is not None or self.steps is not None, "train.epochs", self.epochs, "epochs or steps")
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        if self.steps is not None:
+            return self.steps
+        if self.epochs is not None:
+            return self.epochs * steps_per_epoch
+        return max(self.EPOCHS * steps_per_epoch, self.LEAST_STEPS)
+
+    def steps_between_validations(self, steps_per_epoch: int) -> int:
+        epochs = ceil(self.LEAST_BETWEEN_VALIDATIONS / steps_per_epoch)
+        return self.validate_every or epochs * steps_per_epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +123,7 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
     known = [*REGISTRIES, "train", *settings_names]
     for key in values:
         if key not in [*known, "claim"]:
-            raise unknown("key", key, known)
+            raise unknown_key("", key, known)
     for key in known:
         if key not in values:
             raise ConfigError(f"{key} is missing; allowed: see --help")
@@ -121,7 +147,9 @@ def import_user_modules(modules: list[str]) -> None:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module}.".startswith(f"{error.name}."):
                 raise
-            raise ConfigError(f"imports={module} is not found; allowed: a module in {here} or an installed one") from error
+            raise ConfigError(
+                f"imports={module} is not found; allowed: a module in {here} or an installed one"
+            ) from error
 
 
 def _resolved(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -165,11 +193,13 @@ def typed(schema: type, values: Any, group: str) -> Any:
     OmegaConf.set_readonly(structured, None)
     for name, value in values.items():
         if name not in names:
-            raise unknown(f"{prefix}key", name, names)
+            raise unknown_key(group, name, names)
         try:
             structured[name] = value
         except (ConfigKeyError, OmegaConfBaseException) as error:
-            raise ConfigError(f"{prefix}{name}={value} has the wrong type; allowed: {_in_words(hints[name])}") from error
+            raise ConfigError(
+                f"{prefix}{name}={value} has the wrong type; allowed: {_in_words(hints[name])}"
+            ) from error
     return OmegaConf.to_object(structured)
 
 
@@ -203,6 +233,6 @@ def check_fit(run: RunConfig) -> None:
             fitting = [name for name in registry.names() if fits(registry[name])]
             raise ConfigError(f"{group}={chosen.name} does not fit {about}; allowed: {', '.join(fitting)}")
     if kind == "tokens" and getattr(run.dropout.config, "input_p", 0) > 0:
-        raise ConfigError(f"dropout.input_p={run.dropout.config.input_p} does not fit {about}; allowed: 0, and dropout.p")
-
-
+        raise ConfigError(
+            f"dropout.input_p={run.dropout.config.input_p} does not fit {about}; allowed: 0, and dropout.p"
+        )

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
+from math import ceil
 from typing import Any, Protocol
 
 import torch
@@ -102,7 +104,7 @@ class Streamed:
     dataset: "torch.utils.data.Dataset[Any]"
     indices: Tensor
     num_workers: int
-    device: torch.device = torch.device("cpu")
+    device: torch.device
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -127,6 +129,15 @@ class Streamed:
         return replace(self, device=device)
 
 
+def training_batches(split: Split, seed: int, batch_size: int, device: torch.device, start: int = 0) -> Iterator[Batch]:
+    """Batches from step `start` on, for ever, each a function of (seed, step). An epoch's last may be smaller."""
+    steps_per_epoch = ceil(len(split) / batch_size)
+    for epoch in count(start // steps_per_epoch):
+        order = split.shuffled(streams.generator(seed, "order", epoch)).to(device)
+        first = max(0, start - epoch * steps_per_epoch)
+        yield from split.batches(order.split(batch_size)[first:])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """Random changes of training images (batch, channel, height, width), drawn on the device.
@@ -141,16 +152,16 @@ class Augmentation:
         check("dataset", self, {"crop": NOT_NEGATIVE})
 
     def __call__(self, images: Tensor, key: Tensor) -> Tensor:
-        count, channels, height, width = images.shape
-        draws = streams.uniform(key, 3 * count).view(3, count, 1)
+        number, channels, height, width = images.shape
+        draws = streams.uniform(key, 3 * number).view(3, number, 1)
         shift = (draws[:2] * (2 * self.crop + 1)).long()
         rows = torch.arange(height, device=images.device) + shift[0]
-        columns = torch.arange(width, device=images.device).expand(count, -1)
+        columns = torch.arange(width, device=images.device).expand(number, -1)
         if self.flip:
             columns = torch.where(draws[2] < 0.5, columns.flip(1), columns)
         columns = columns + shift[1]
         padded = F.pad(images, (self.crop,) * 4) if self.crop else images
-        batch = torch.arange(count, device=images.device)[:, None, None, None]
+        batch = torch.arange(number, device=images.device)[:, None, None, None]
         channel = torch.arange(channels, device=images.device)[:, None, None]
         return padded[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
 

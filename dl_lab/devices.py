@@ -48,7 +48,8 @@ def make_deterministic(wanted: bool) -> None:
     """Let torch use only algorithms that give the same bits every time, or raise where there is none."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
-    torch.use_deterministic_algorithms(wanted)
+    if torch.are_deterministic_algorithms_enabled() != wanted:  # the call itself takes a second of imports
+        torch.use_deterministic_algorithms(wanted)
     torch.backends.cudnn.benchmark = not wanted
 
 

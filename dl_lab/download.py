@@ -40,7 +40,9 @@ def download(url: str, sha256: str, path: Path) -> None:
         try:
             with urllib.request.urlopen(url, timeout=30) as response, partial.open("wb") as file:
                 size = int(response.headers.get("Content-Length") or 0) or None
-                with tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=not sys.stderr.isatty()) as bar:
+                with tqdm(
+                    total=size, unit="B", unit_scale=True, desc=path.name, disable=not sys.stderr.isatty()
+                ) as bar:
                     while chunk := response.read(1 << 16):
                         file.write(chunk)
                         digest.update(chunk)

@@ -11,11 +11,20 @@ class ConfigError(ValueError):
 
 
 def unknown(key: str, given: object, allowed: Iterable[str]) -> ConfigError:
-    """The error for a name that is not among `allowed`, with the nearest one that is."""
+    """The error for a value that is not among the names allowed, with the nearest one that is."""
+    return ConfigError(f"{key}={given} is not known{_among(given, allowed)}")
+
+
+def unknown_key(group: str, given: object, allowed: Iterable[str]) -> ConfigError:
+    """The error for a key that its group ("" for the whole) does not have, with the nearest one that it has."""
+    return ConfigError(f"{group}{'.' if group else ''}{given} is not a key{_among(given, allowed)}")
+
+
+def _among(given: object, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     nearest = get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f" (nearest: {nearest[0]})" if nearest else ""
-    return ConfigError(f"{key}={given} is not known{hint}; allowed: {', '.join(names) or 'nothing here'}")
+    return f"{hint}; allowed: {', '.join(names) or 'nothing here'}"
 
 
 def require(condition: bool, key: str, given: object, allowed: str) -> None:

@@ -13,7 +13,7 @@ from dl_lab.errors import ConfigError, check, one_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dl_lab.loop import Plan
+    from dl_lab.build import Plan
 
 HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key=value ...]
 
@@ -72,7 +72,7 @@ def evaluate(arguments: list[str]) -> dict[str, float]:
     saved = checkpoint.load(path, torch.device("cpu"))
     import_user_modules(options.imports)
     run = parse({**saved["config"], "device": options.device, "imports": []})
-    plan, state = loop.prepare(run, build.build_data(run))
+    plan, state = build.prepare(run, build.build_data(run))
     state.model.load_state_dict(saved["model"])
     split = getattr(plan.data, options.split)
     if split is None:

@@ -48,9 +48,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | st
 def provenance() -> dict[str, Any]:
     """Versions, and the git commit of the code that ran (null outside a checkout)."""
     here = Path(__file__).parent
-    git = subprocess.run(
-        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ) if (here.parent / ".git").exists() else None
+    git = (
+        subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        if (here.parent / ".git").exists()
+        else None
+    )
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     commit = git.stdout.strip() if git is not None and git.returncode == 0 else None
     return {"versions": {"python": platform.python_version(), **versions}, "git_commit": commit}

@@ -1,59 +1,21 @@
 """The loop: one for every model, task and dataset. Whatever happens during training is read in `fit`, top to bottom."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, islice
-from math import ceil, isfinite
+from itertools import islice
+from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dl_lab import build, checkpoint, devices, streams
-from dl_lab.config import RunConfig
-from dl_lab.data import Batch, Data, InMemory, Split
-from dl_lab.dropouts.masks import Dropout, number_layers
-from dl_lab.errors import ConfigError, require, unknown
+from dl_lab import checkpoint, devices, streams
+from dl_lab.build import Plan, TrainState
+from dl_lab.data import Split, training_batches
 from dl_lab.logbook import Logbook
 from dl_lab.progress import Progress
 from dl_lab.sampling import sample_text
-from dl_lab.schedules.factors import Schedule
-from dl_lab.tasks import Task, Totals, add_up, higher_is_better
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What stays the same throughout a run."""
-
-    run: RunConfig
-    data: Data
-    task: Task
-    schedule: Schedule
-    device: torch.device
-    batch_size: int
-    steps_per_epoch: int
-    total_steps: int
-
-    @property
-    def seed(self) -> int:
-        return self.run.settings.seed
-
-    @property
-    def validate_every(self) -> int:
-        return self.run.train.validate_every or self.steps_per_epoch
-
-
-@dataclass
-class TrainState:
-    """What changes: everything that a checkpoint holds. `dropout_key` is None for a model without dropout."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    dropout_key: Tensor | None
-    step: int = 0
-    best: dict[str, float] | None = None
-    validations_since_best: int = 0
+from dl_lab.tasks import Totals, add_up, higher_is_better
 
 
 @dataclass(frozen=True)
@@ -63,51 +25,6 @@ class Outcome:
     status: str
     reason: str | None = None
     last: dict[str, float] | None = None
-
-
-def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
-    """Everything that `fit` needs, on the run's device.
-
-    Raises:
-        ConfigError: if the batch is larger than the training split, or `train.best` is not a metric of the task.
-    """
-    device = devices.choose(run.settings.device, run.settings.precision)
-    devices.make_deterministic(run.settings.deterministic)
-    examples = len(data.train)
-    batch_size = examples if run.train.batch_size == "full" else int(run.train.batch_size)
-    require(batch_size <= examples, "train.batch_size", batch_size, f"at most {examples}, the training split, or full")
-    require(run.train.accumulate <= batch_size, "train.accumulate", run.train.accumulate, f"at most {batch_size}, the batch")
-    data = data.to(device, devices.PRECISIONS[run.settings.precision])
-    if run.train.one_batch:
-        data = on_one_batch(data, batch_size, run.settings.seed, device)
-    steps_per_epoch = ceil(len(data.train) / batch_size)
-    task = build.build_task(run, data.spec)
-    if run.train.best not in task.metric_names:
-        raise unknown("train.best", run.train.best, task.metric_names)
-    total_steps = run.train.steps or (run.train.epochs or 0) * steps_per_epoch
-    schedule = build.build_schedule(run, total_steps)
-    model = build.build_model(run, data.spec).to(device)
-    key = number_layers(model, device)
-    has_dropout = any(isinstance(module, Dropout) for module in model.modules())
-    state = TrainState(model, build.build_optimizer(run, model), key if has_dropout else None)
-    return Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps), state
-
-
-def on_one_batch(data: Data, batch_size: int, seed: int, device: torch.device) -> Data:
-    """The same data with the first training batch as training and validation split, and no test."""
-    from dataclasses import replace
-
-    batch = InMemory(*next(training_batches(data.train, seed, batch_size, device)))
-    return replace(data, train=batch, validation=batch, test=None, augmentation=None)
-
-
-def training_batches(split: Split, seed: int, batch_size: int, device: torch.device, start: int = 0) -> Iterator[Batch]:
-    """Batches from step `start` on, for ever; each is a function of (seed, step). An epoch's last one may be smaller."""
-    steps_per_epoch = ceil(len(split) / batch_size)
-    for epoch in count(start // steps_per_epoch):
-        order = split.shuffled(streams.generator(seed, "order", epoch)).to(device)
-        first = max(0, start - epoch * steps_per_epoch)
-        yield from split.batches(order.split(batch_size)[first:])
 
 
 def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -> Totals:
@@ -193,7 +110,13 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
         metrics = plan.task.metrics(summed)
         lr, norm = state.optimizer.param_groups[0]["lr"], gradient_norm(state.model)
         speed = len(window) * plan.batch_size / (time.perf_counter() - since)
-        logbook.record("train", state.step, epoch, {**metrics, "lr": lr, "gradient_norm": norm}, examples_per_second=speed)
+        logbook.record(
+            "train",
+            state.step,
+            epoch,
+            {**metrics, "lr": lr, "gradient_norm": norm},
+            examples_per_second=speed,
+        )
         progress.training(state.step, metrics)
         windows.append({name: torch.tensor(values) for name, values in summed.items()})
         window = []
@@ -201,7 +124,10 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
         if validating:
             last = evaluate(state.model, plan, plan.data.validation)
             if not isfinite(last["loss"]):
-                return Outcome("diverged", f"the validation loss is {last['loss']} at step {state.step}; {turn_down(plan)}")
+                return Outcome(
+                    "diverged",
+                    f"the validation loss is {last['loss']} at step {state.step}; {turn_down(plan)}",
+                )
             logbook.record("val", state.step, epoch, last)
             progress.validation(state.step, epoch, plan.task.metrics(add_up(windows)), last)
             windows = []

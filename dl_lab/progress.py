@@ -18,7 +18,12 @@ class Progress:
         self._width = len(str(total_steps))
         self._total = total_steps
         self._bar = tqdm(
-            total=total_steps, initial=done, unit="step", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()
+            total=total_steps,
+            initial=done,
+            unit="step",
+            dynamic_ncols=True,
+            leave=False,
+            disable=not sys.stderr.isatty(),
         )
         self._training: dict[str, float] = {}
         self._validation: dict[str, float] = {}
@@ -34,7 +39,10 @@ class Progress:
         """A line (off a terminal) with the metrics since the last validation, and those of the validation split."""
         self._validation = {f"val/{name}": value for name, value in list(validation.items())[:2]}
         if self._bar.disable:
-            sides = {**{f"train/{k}": v for k, v in train.items()}, **{f"val/{k}": v for k, v in validation.items()}}
+            sides = {
+                **{f"train/{k}": v for k, v in train.items()},
+                **{f"val/{k}": v for k, v in validation.items()},
+            }
             print(f"step {step:>{self._width}}/{self._total}  epoch {epoch:.4g}  {shown(sides)}", flush=True)
 
     def close(self) -> None:

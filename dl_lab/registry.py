@@ -85,6 +85,5 @@ LOSSES = Registry("loss", "dl_lab.losses")
 SCHEDULES = Registry("schedule", "dl_lab.schedules")
 
 REGISTRIES = {
-    registry.group: registry
-    for registry in (MODELS, OPTIMIZERS, INITIALIZERS, DROPOUTS, DATASETS, LOSSES, SCHEDULES)
+    registry.group: registry for registry in (MODELS, OPTIMIZERS, INITIALIZERS, DROPOUTS, DATASETS, LOSSES, SCHEDULES)
 }

@@ -14,7 +14,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-# Odd 32-bit constants as signed numbers: 2^32 over the golden ratio, and two that mix well (C. Wellons, hash-prospector).
+# Odd constants of 32 bits, as signed numbers: 2^32 over the golden ratio, and two found to mix well (hash-prospector).
 _WEYL, _MIX_1, _MIX_2 = -1640531527, 0x7FEB352D, -2073254261
 
 

@@ -10,7 +10,8 @@ from dl_lab import command_line
 from dl_lab.errors import Diverged
 
 if TYPE_CHECKING:
-    from dl_lab.loop import Outcome, Plan, TrainState
+    from dl_lab.build import Plan, TrainState
+    from dl_lab.loop import Outcome
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def train(config: DictConfig) -> float:
     started = time.perf_counter()
     run = parse(config)
     job = HydraConfig.get()
-    plan, state = loop.prepare(run, build.build_data(run))
+    plan, state = build.prepare(run, build.build_data(run))
     folder = Path(job.runtime.output_dir)
     with Logbook(folder, run.as_dict, list(job.overrides.task), plan.task.metric_names) as logbook:
         progress = Progress(plan.total_steps)
@@ -82,7 +83,9 @@ def summarize(
     }
 
 
-def report(plan: "Plan", best: dict[str, float], outcome: "Outcome", test: dict[str, float] | None, folder: Path) -> None:
+def report(
+    plan: "Plan", best: dict[str, float], outcome: "Outcome", test: dict[str, float] | None, folder: Path
+) -> None:
     """Print what came out, where it lies and how to look at it."""
     from dl_lab.progress import shown
 

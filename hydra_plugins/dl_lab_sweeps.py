@@ -53,7 +53,9 @@ class InTurnLauncher(BasicLauncher):
 
     def _run(self, number: int, overrides: Sequence[str]) -> JobReturn:
         """Compose and run one job, and raise what it raised."""
-        assert self.config is not None and self.hydra_context is not None and self.task_function is not None
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.task_function is not None
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number

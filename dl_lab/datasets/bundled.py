@@ -86,6 +86,14 @@ def _loader(name: str) -> Callable[[], Any]:
 
 _register("iris", _loader("iris"), "150 flowers, 4 lengths in cm, 3 species (Fisher 1936).")
 _register("wine", _loader("wine"), "178 wines, 13 chemical measures, 3 cultivars (Forina et al. 1991, UCI).")
-_register("breast_cancer", _loader("breast_cancer"), "569 tumours, 30 measures, 2 diagnoses (Street et al. 1993, UCI).")
-_register("diabetes", _loader("diabetes"), "442 patients, 10 measures, progression after a year (Efron et al. 2004).")
+_register(
+    "breast_cancer",
+    _loader("breast_cancer"),
+    "569 tumours, 30 measures, 2 diagnoses (Street et al. 1993, UCI).",
+)
+_register(
+    "diabetes",
+    _loader("diabetes"),
+    "442 patients, 10 measures, progression after a year (Efron et al. 2004).",
+)
 _register("linnerud", _loader("linnerud"), "20 men, 3 exercises, 3 measures of the body (Tenenhaus 1998).")

@@ -57,7 +57,9 @@ def _read(path: str) -> tuple[list[str], Lines]:
         raise ConfigError(f"dataset.path={path} line 1: column {twice!r} stands twice; allowed: each name once")
     for number, cells in lines[1:]:
         if len(cells) != len(header):
-            raise ConfigError(f"dataset.path={path} line {number} has {len(cells)} cells; allowed: {len(header)}, as line 1")
+            raise ConfigError(
+                f"dataset.path={path} line {number} has {len(cells)} cells; allowed: {len(header)}, as line 1"
+            )
     return header, lines[1:]
 
 
@@ -85,7 +87,9 @@ def _numbers(path: str, name: str, place: int, lines: Lines) -> "np.typing.NDArr
 def _classes(path: str, name: str, place: int, lines: Lines) -> "tuple[np.typing.NDArray[np.int64], Sequence[str]]":
     for number, cells in lines:
         if not cells[place]:
-            raise ConfigError(f"dataset.path={path} line {number}, column {name} is empty; allowed: the name of a class")
+            raise ConfigError(
+                f"dataset.path={path} line {number}, column {name} is empty; allowed: the name of a class"
+            )
     labels, numbers = np.unique([cells[place] for _, cells in lines], return_inverse=True)
     if len(labels) < 2:
         raise ConfigError(f"dataset.path={path} column {name} holds one class, {labels[0]}; allowed: two or more")

@@ -33,7 +33,9 @@ def _random(seed: int) -> Generator:
     return default_rng(streams.seed_for(seed, "data"))
 
 
-def _regression(config: GeneratedConfig, inputs: dict[str, NDArray[np.float64]], y: NDArray[np.float64], seed: int) -> Data:
+def _regression(
+    config: GeneratedConfig, inputs: dict[str, NDArray[np.float64]], y: NDArray[np.float64], seed: int
+) -> Data:
     noisy = y + config.noise * _random(seed).spawn(1)[0].standard_normal(len(y))
     return table_data(config, Table(inputs | {"y": noisy}, {}), seed)
 
@@ -85,7 +87,12 @@ class PolynomialConfig(GeneratedConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check("dataset", self, {"degree": COUNT})
-        require(len(self.coefficients) > 0, "dataset.coefficients", self.coefficients, "a list of one number or more")
+        require(
+            len(self.coefficients) > 0,
+            "dataset.coefficients",
+            self.coefficients,
+            "a list of one number or more",
+        )
 
 
 @DATASETS.register("polynomial", PolynomialConfig, kinds={"features"}, tasks={"regression"})
@@ -93,7 +100,7 @@ def polynomial(config: PolynomialConfig, data_dir: Path, seed: int) -> Data:
     """y = a polynomial in x + noise, x uniform in [-1, 1]; the features are powers of x."""
     x = _random(seed).uniform(-1, 1, config.examples)
     inputs = {f"x{power}": x**power for power in range(1, config.degree + 1)}
-    return _regression(config, inputs, np.polynomial.polynomial.polyval(x, config.coefficients), seed)
+    return _regression(config, inputs, np.polynomial.Polynomial(config.coefficients)(x), seed)
 
 
 def _classes(config: GeneratedConfig, points: Points, seed: int) -> Data:
@@ -111,7 +118,10 @@ class ClassesConfig(GeneratedConfig):
         super().__post_init__()
         require(self.classes >= 2, "dataset.classes", self.classes, "a whole number, 2 or more")
         require(
-            self.examples >= self.classes, "dataset.examples", self.examples, f"one a class or more, {self.classes}"
+            self.examples >= self.classes,
+            "dataset.examples",
+            self.examples,
+            f"one a class or more, {self.classes}",
         )
 
 
@@ -165,7 +175,7 @@ def spirals(config: SpiralsConfig, data_dir: Path, seed: int) -> Data:
 
 @DATASETS.register("xor", GeneratedConfig, kinds={"features"}, tasks={"classification"})
 def xor(config: GeneratedConfig, data_dir: Path, seed: int) -> Data:
-    """Class 1 where exactly one of two coordinates is positive (Minsky & Papert 1969), around the corners (+-1, +-1)."""
+    """Class 1 where exactly one of two coordinates is positive (Minsky & Papert 1969), around (+-1, +-1)."""
     random = _random(seed)
     corners = random.integers(0, 2, (config.examples, 2))
     points = 2.0 * corners - 1 + config.noise * random.standard_normal(corners.shape)

@@ -47,7 +47,8 @@ class AsBytes:
         from torchvision.transforms.functional import pil_to_tensor
 
         resized = picture.convert("L" if self.grey else "RGB").resize((self.size, self.size))
-        return pil_to_tensor(resized)
+        tensor: Tensor = pil_to_tensor(resized)
+        return tensor
 
 
 def _folder(config: ImageFolderConfig, path: Path) -> Any:
@@ -59,7 +60,9 @@ def _folder(config: ImageFolderConfig, path: Path) -> Any:
         return ImageFolder(str(path), transform=AsBytes(config.size, config.grey))
     except FileNotFoundError as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"dataset.path={path}: {reason} allowed: one folder a class, with pictures in each") from error
+        raise ConfigError(
+            f"dataset.path={path}: {reason} allowed: one folder a class, with pictures in each"
+        ) from error
 
 
 def _statistics(config: ImageFolderConfig, train: Streamed, seed: int) -> tuple[Tensor, Tensor]:
@@ -75,7 +78,7 @@ def image_folder(config: ImageFolderConfig, data_dir: Path, seed: int) -> Data:
 
     def part(name: str) -> Streamed:
         folder = _folder(config, root / name)
-        return Streamed(folder, torch.arange(len(folder)), config.num_workers)
+        return Streamed(folder, torch.arange(len(folder)), config.num_workers, torch.device("cpu"))
 
     if (root / "train").is_dir() and (root / "validation").is_dir():
         train, validation = part("train"), part("validation")
@@ -84,7 +87,7 @@ def image_folder(config: ImageFolderConfig, data_dir: Path, seed: int) -> Data:
         folder = _folder(config, root)
         order = torch.randperm(len(folder), generator=streams.generator(seed, "split"))
         train, validation, test = (
-            Streamed(folder, indices, config.num_workers)
+            Streamed(folder, indices, config.num_workers, torch.device("cpu"))
             for indices in divide(len(folder), config.validation, config.test, order)
         )
     mean, std = _statistics(config, train, seed)

@@ -68,6 +68,14 @@ def _tensors(dataset: Any) -> tuple[Tensor, Tensor]:
     return images, torch.as_tensor(np.asarray(dataset.targets), dtype=torch.int64)
 
 
+def _files(dataset_class: Any) -> str:
+    """The files that a torchvision dataset is read from, below the data folder."""
+    if hasattr(dataset_class, "resources"):
+        names = [Path(archive).stem for archive, _ in dataset_class.resources]
+        return ", ".join(f"{dataset_class.__name__}/raw/{name}" for name in names)
+    return f"the folder {dataset_class.base_folder} (of {dataset_class.filename})"
+
+
 def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Data:
     """The set as published: its test split is the test split, validation is taken from its training split."""
     from torchvision import datasets
@@ -78,7 +86,7 @@ def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Dat
         try:
             return dataset_class(data_dir, train=train)
         except RuntimeError:  # torchvision's word for files that are not there, or not whole
-            with missing_data(f"torchvision's {name}", data_dir):
+            with missing_data(_files(dataset_class), data_dir):
                 return dataset_class(data_dir, train=train, download=True)
 
     train, test = load(True), load(False)

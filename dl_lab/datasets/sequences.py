@@ -22,8 +22,7 @@ def _sequence_data(config: SplitConfig, seed: int, questions: Tensor, answers: T
     targets[:, : questions.shape[1] - 1] = PADDING
     order = torch.randperm(len(inputs), generator=streams.generator(seed, "split"))
     train, validation, test = (
-        InMemory(inputs[part], targets[part])
-        for part in divide(len(inputs), config.validation, config.test, order)
+        InMemory(inputs[part], targets[part]) for part in divide(len(inputs), config.validation, config.test, order)
     )
     head = Head(name="token", task="language_modelling", labels=tuple(names))
     spec = DataSpec(kind="tokens", input_shape=(inputs.shape[1],), heads=(head,), vocabulary=len(names))
@@ -42,7 +41,12 @@ class SortingConfig(SplitConfig):
         super().__post_init__()
         check("dataset", self, {"length": COUNT, "digits": COUNT, "examples": COUNT})
         there_are = self.digits**self.length
-        require(there_are <= MOST_SEQUENCES, "dataset.length", self.length, f"at most {MOST_SEQUENCES} sequences in all")
+        require(
+            there_are <= MOST_SEQUENCES,
+            "dataset.length",
+            self.length,
+            f"at most {MOST_SEQUENCES} sequences in all",
+        )
         require((self.examples or 1) <= there_are, "dataset.examples", self.examples, f"at most {there_are}")
 
 

@@ -75,9 +75,7 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
     names = choose_columns(config, list(table.numbers), list(table.classes))
     features = np.column_stack([table.numbers[name] for name in names])
     rows = len(features)
-    order = (
-        torch.randperm(rows, generator=streams.generator(seed, "split")) if config.shuffle else torch.arange(rows)
-    )
+    order = torch.randperm(rows, generator=streams.generator(seed, "split")) if config.shuffle else torch.arange(rows)
     parts = divide(rows, config.validation, config.test, order)
     train = parts[0].numpy()
 
@@ -92,7 +90,7 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
         columns.append(torch.from_numpy((values - offset) / scale))
         heads.append(
             Head(
-                name="regression",
+                name=regression[0] if len(regression) == 1 else "regression",
                 task="regression",
                 labels=regression,
                 offset=tuple(offset.tolist()),

@@ -37,11 +37,14 @@ def _text_data(config: TinyShakespeareConfig, text: str) -> Data:
     code_points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     vocabulary, tokens = np.unique(code_points, return_inverse=True)
     everything = torch.from_numpy(tokens.astype(np.int32))
-    parts = [everything[part] for part in divide(len(everything), config.validation, config.test, torch.arange(len(everything)))]
+    parts = [
+        everything[part]
+        for part in divide(len(everything), config.validation, config.test, torch.arange(len(everything)))
+    ]
     for name, part in zip(("training", "validation", "test"), parts, strict=True):
         if len(part) == 1 or (name == "training" and len(part) <= config.context_length):
             raise ConfigError(
-                f"dataset.context_length={config.context_length} is more than the {name} part of {len(part)} characters "
+                f"dataset.context_length={config.context_length} is more than the {name} part, {len(part)} characters, "
                 "holds; allowed: less than the length of the text's parts"
             )
     train, validation, test = (Windows(part, config.context_length) for part in parts)
@@ -70,7 +73,9 @@ def text(config: TextConfig, data_dir: Path, seed: int) -> Data:
     try:
         content = Path(config.path).read_bytes().decode("utf-8")
     except OSError as error:
-        raise ConfigError(f"dataset.path={config.path} cannot be read ({error.strerror}); allowed: a text file") from error
+        raise ConfigError(
+            f"dataset.path={config.path} cannot be read ({error.strerror}); allowed: a text file"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"dataset.path={config.path} is not UTF-8 at byte {error.start}; allowed: a UTF-8 text file"

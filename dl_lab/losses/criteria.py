@@ -46,9 +46,7 @@ class HuberConfig:
 @LOSSES.register("cross_entropy", CrossEntropyConfig, tasks={"classification", "language_modelling"})
 def cross_entropy(config: CrossEntropyConfig, task: str) -> Loss:
     """Minus the log-probability of the class, in nats; logits (example, class), classes (example,)."""
-    return partial(
-        F.cross_entropy, ignore_index=PADDING, reduction="sum", label_smoothing=config.label_smoothing
-    )
+    return partial(F.cross_entropy, ignore_index=PADDING, reduction="sum", label_smoothing=config.label_smoothing)
 
 
 @LOSSES.register("mse", PlainConfig, tasks={"regression"})

@@ -61,7 +61,12 @@ class CNN(nn.Module):
         paddings = config.padding * len(config.channels) if len(config.padding) == 1 else config.padding
         widths = [spec.input_shape[0], *config.channels]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(inside, outside, config.kernel_size, padding=config.kernel_size // 2 if padding == "same" else 0)
+            nn.Conv2d(
+                inside,
+                outside,
+                config.kernel_size,
+                padding=config.kernel_size // 2 if padding == "same" else 0,
+            )
             for (inside, outside), padding in zip(pairwise(widths), paddings, strict=True)
         )
         normalized = config.normalization == "batch"
@@ -86,7 +91,7 @@ class CNN(nn.Module):
         if min(size) < 1:
             raise ConfigError(
                 f"model.channels has {len(self.convolutions)} convolutions, too many for images of "
-                f"{spec.input_shape[1]}x{spec.input_shape[2]}; allowed: fewer, model.pooling=none or model.padding=[same]"
+                f"{spec.input_shape[1]}x{spec.input_shape[2]}; allowed: fewer, pooling=none or padding=[same]"
             )
         channels = self.convolutions[-1].out_channels
         assert isinstance(channels, int)

@@ -30,7 +30,7 @@ class TransformerConfig:
     tied_embeddings: bool
 
     def __post_init__(self) -> None:
-        check("model", self, {name: COUNT for name in ("num_layers", "num_heads", "embedding_size")})
+        check("model", self, dict.fromkeys(("num_layers", "num_heads", "embedding_size"), COUNT))
         check("model", self, {"context_length": COUNT, "patch_size": COUNT})
         check_activation("model.activation", self.activation)
         require(
@@ -110,7 +110,12 @@ class Transformer(nn.Module):
         if self.on_tokens:
             assert spec.vocabulary is not None
             positions = spec.input_shape[0]
-            require(positions <= config.context_length, "model.context_length", config.context_length, f"{positions} or more")
+            require(
+                positions <= config.context_length,
+                "model.context_length",
+                config.context_length,
+                f"{positions} or more",
+            )
             self.embedding: nn.Module = nn.Embedding(spec.vocabulary, size)
         else:
             positions, patch_values = self._patch_grid(spec)

@@ -46,7 +46,7 @@ class Together(torch.optim.Optimizer):
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step of each, the loss evaluated once."""
         loss = None
         if closure is not None:
@@ -69,7 +69,9 @@ class Together(torch.optim.Optimizer):
 def muon(config: MuonConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Momentum made orthogonal by Newton-Schulz steps: Jordan et al. 2024, kellerjordan.github.io/posts/muon."""
     if not hasattr(torch.optim, "Muon"):
-        raise ConfigError(f"optimizer=muon needs torch 2.9 or newer, this is {torch.__version__}; allowed: another optimizer")
+        raise ConfigError(
+            f"optimizer=muon needs torch 2.9 or newer, this is {torch.__version__}; allowed: another optimizer"
+        )
     everything = list(parameters)
     matrices = [parameter for parameter in everything if parameter.ndim == 2]
     others = [parameter for parameter in everything if parameter.ndim != 2]
