@@ -43,7 +43,9 @@ class Plan:
 
 @dataclass
 class TrainState:
-    """What changes: everything that a checkpoint holds. `dropout_key` is None for a model without dropout."""
+    """What changes. `dropout_key` is None for a model without dropout, `norm_before_clipping` (of the last step's
+    gradient) where nothing is clipped.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -51,6 +53,7 @@ class TrainState:
     step: int = 0
     best: dict[str, float] | None = None
     validations_since_best: int = 0
+    norm_before_clipping: Tensor | None = None
 
 
 def build_data(run: RunConfig) -> Data:

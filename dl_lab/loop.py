@@ -48,7 +48,7 @@ def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -
             objective = objective + loss.detach()
             evaluation.append({name: value.detach() for name, value in totals.items()})
         if train.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(state.model.parameters(), train.max_grad_norm)
+            state.norm_before_clipping = nn.utils.clip_grad_norm_(state.model.parameters(), train.max_grad_norm)
         gathered.extend(evaluation if not gathered else [])
         return objective
 
@@ -108,15 +108,9 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
         if not all(isfinite(value) for values in summed.values() for value in values):
             return diverged(state, plan, window)
         metrics = plan.task.metrics(summed)
-        lr, norm = state.optimizer.param_groups[0]["lr"], gradient_norm(state.model)
+        shown = {**metrics, "lr": state.optimizer.param_groups[0]["lr"], "gradient_norm": gradient_norm(state)}
         speed = len(window) * plan.batch_size / (time.perf_counter() - since)
-        logbook.record(
-            "train",
-            state.step,
-            epoch,
-            {**metrics, "lr": lr, "gradient_norm": norm},
-            examples_per_second=speed,
-        )
+        logbook.record("train", state.step, epoch, shown, examples_per_second=speed)
         progress.training(state.step, metrics)
         windows.append({name: torch.tensor(values) for name, values in summed.items()})
         window = []
@@ -124,10 +118,7 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
         if validating:
             last = evaluate(state.model, plan, plan.data.validation)
             if not isfinite(last["loss"]):
-                return Outcome(
-                    "diverged",
-                    f"the validation loss is {last['loss']} at step {state.step}; {turn_down(plan)}",
-                )
+                return not_finite(plan, "validation loss", last["loss"], state.step)
             logbook.record("val", state.step, epoch, last)
             progress.validation(state.step, epoch, plan.task.metrics(add_up(windows)), last)
             windows = []
@@ -166,16 +157,19 @@ def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
     }
 
 
-def gradient_norm(model: nn.Module) -> float:
-    """The Euclidean norm of the gradient that the last step used."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+def gradient_norm(state: TrainState) -> float:
+    """The Euclidean norm of the gradient of the last step, before it was clipped."""
+    if state.norm_before_clipping is not None:
+        return float(state.norm_before_clipping)
+    gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
     return float(nn.utils.get_total_norm(gradients))
 
 
-def turn_down(plan: Plan) -> str:
-    """What to do about a run that diverges."""
+def not_finite(plan: Plan, what: str, value: float, step: int) -> Outcome:
+    """The outcome of a run that diverged: what, where, and the key to turn down."""
     lr = getattr(plan.run.optimizer.config, "lr", None)
-    return f"turn down optimizer.lr={lr} or set train.max_grad_norm"
+    advice = f"turn down optimizer.lr={lr} or set train.max_grad_norm"
+    return Outcome("diverged", f"the {what} is {value} at step {step}; {advice}")
 
 
 def diverged(state: TrainState, plan: Plan, window: list[Totals]) -> Outcome:
@@ -184,8 +178,8 @@ def diverged(state: TrainState, plan: Plan, window: list[Totals]) -> Outcome:
     for step, totals in enumerate(window, first):
         loss = plan.task.metrics(add_up([totals]))["loss"]
         if not isfinite(loss):
-            return Outcome("diverged", f"the loss is {loss} at step {step}; {turn_down(plan)}")
-    return Outcome("diverged", f"the metrics are not finite at step {state.step}; {turn_down(plan)}")
+            return not_finite(plan, "loss", loss, step)
+    return not_finite(plan, "sum of the metrics", float("nan"), state.step)
 
 
 def evaluate_best(state: TrainState, plan: Plan, logbook: Logbook) -> dict[str, float] | None:
