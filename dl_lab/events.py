@@ -43,16 +43,10 @@ class EventWriter:
         plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
         self._add([Summary.Value(tag=f"_hparams_/{tag}", metadata=SummaryMetadata(plugin_data=plugin))], 0)
 
-    def hparams_start(self, values: Mapping[str, float | str | bool], metric_tags: list[str]) -> None:
-        """The row of the HPARAMS tab: its hyper-parameters, and the scalars that stand beside them."""
-        kinds = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
-        infos = [
-            api_pb2.HParamInfo(name=name, type=kinds.get(type(value), api_pb2.DATA_TYPE_FLOAT64))
-            for name, value in values.items()
-        ]
-        metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metric_tags]
-        experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
-        self._hparams("experiment", plugin_data_pb2.HParamsPluginData(version=0, experiment=experiment))
+    def hparams_start(self, values: Mapping[str, float | str | bool]) -> None:
+        """The row of the HPARAMS tab. No experiment is described: TensorBoard then takes the columns from all runs that
+        it is shown, puts those that differ first, and offers every scalar as a metric.
+        """
         start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
         for name, value in values.items():
             kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")

@@ -15,6 +15,7 @@ from dl_lab.errors import ConfigError
 from dl_lab.events import EventWriter
 
 PACKAGES = ("dl_lab", "torch", "numpy", "hydra-core")
+NO_HYPERPARAMETERS = ("data_dir", "imports")
 OURS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra")
 
 
@@ -34,14 +35,15 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     write_whole(folder / "summary.json", json.dumps(finite, indent=2) + "\n")
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | str | bool]:
-    """A nested configuration as dotted keys; lists and null become text."""
+def hyperparameters(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | str | bool]:
+    """A nested configuration as dotted keys, a group's choice under the group's name; lists and null become text."""
     flat: dict[str, float | str | bool] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, bool | int | float | str) else str(value)
+            flat |= hyperparameters(value, f"{prefix}{key}.")
+        elif key not in NO_HYPERPARAMETERS:
+            name = prefix.removesuffix(".") if prefix and key == "name" else prefix + key
+            flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat
 
 
@@ -61,7 +63,7 @@ def provenance() -> dict[str, Any]:
 class Logbook:
     """Keeps the record of one run. Nothing here waits for the device: it is given plain numbers."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], overrides: list[str], metric_names: list[str]):
+    def __init__(self, folder: Path, config: Mapping[str, Any], overrides: list[str]):
         """Start the record in `folder`.
 
         Raises:
@@ -79,8 +81,7 @@ class Logbook:
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._events = EventWriter(folder)
         self._events.text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", 0)
-        tags = [f"{part}/{name}" for part in ("best", "val", "test") for name in metric_names]
-        self._events.hparams_start(flatten(config), tags)
+        self._events.hparams_start(hyperparameters(config))
 
     def __enter__(self) -> Self:
         return self

@@ -38,7 +38,7 @@ def train(config: DictConfig) -> float:
     job = HydraConfig.get()
     plan, state = build.prepare(run, build.build_data(run))
     folder = Path(job.runtime.output_dir)
-    with Logbook(folder, run.as_dict, list(job.overrides.task), plan.task.metric_names) as logbook:
+    with Logbook(folder, run.as_dict, list(job.overrides.task)) as logbook:
         progress = Progress(plan.total_steps)
         outcome, test = loop.Outcome("failed", "interrupted by an error"), None
         try:

@@ -1,0 +1,226 @@
+"""The command line: what it shows, how it ends, and what is seen while a run goes on.
+
+`command` runs it in this process, so that a test pays for the import of torch once.
+"""
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import choices, container
+
+from dl_lab import train as train_module
+from dl_lab.command_line import CONF
+from dl_lab.progress import Progress
+
+GROUPS = sorted({path.parent.name for path in Path(CONF).glob("*/*.yaml")})
+TINY = ("dataset=iris", "train.steps=6", "train.validate_every=3", "train.log_every=2", "train.batch_size=10")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and the folders that hold a run below its working folder, by name."""
+
+    status: int
+    out: str
+    err: str
+    runs: list[Path]
+
+    @property
+    def run(self) -> Path:
+        (run,) = self.runs
+        return run
+
+    @property
+    def summary(self) -> dict[str, object]:
+        return json.loads((self.run / "summary.json").read_text())
+
+    def lines(self, split: str) -> list[dict[str, float]]:
+        """The lines of metrics.jsonl that speak of a split."""
+        lines = [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
+        return [line for line in lines if line["split"] == split]
+
+
+def command(main: Callable[[], None], folder: Path, *arguments: str, terminal: io.TextIOBase | None = None) -> Ended:
+    """Call `main` with these arguments in `folder`, made if need be; `terminal` stands in for standard error."""
+    folder.mkdir(parents=True, exist_ok=True)
+    out, err, status = io.StringIO(), terminal or io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, chdir(folder), redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["dl-lab", *arguments])
+        patch.setattr(sys, "path", list(sys.path))
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        patch.setenv("DL_LAB_DATA", str(folder / "data"))
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+    runs = sorted({path.parent for path in folder.rglob("summary.json")})
+    return Ended(status, out.getvalue(), "" if terminal else err.getvalue(), runs)
+
+
+def train(folder: Path, *arguments: str, terminal: io.TextIOBase | None = None) -> Ended:
+    """`python -m dl_lab.train ARGUMENTS`."""
+    return command(train_module.main, folder, *arguments, terminal=terminal)
+
+
+def spawn(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, for what belongs to a process."""
+    line = [sys.executable, *arguments]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_help_names_every_group_with_every_choice_and_the_keys_of_the_chosen(tmp_path):
+    ended = train(tmp_path, "--help")
+    assert ended.status == 0
+    assert ended.err == ""
+    shown = dict(line.split(": ", 1) for line in ended.out.splitlines() if ": " in line and not line.startswith(" "))
+    for group in GROUPS:
+        assert shown[group].split(", ") == choices(group)
+    printed = ended.out.split("their values", 1)[1]
+    for key, value in container().items():
+        assert f"\n{key}:" in printed
+        for inner in value if isinstance(value, dict) else ():
+            assert f"\n  {inner}: " in printed or f"\n  {inner}:\n" in printed
+
+
+def test_help_shows_the_keys_of_a_choice_that_was_named(tmp_path):
+    assert "tied_embeddings" in train(tmp_path, "model=transformer", "--help").out
+
+
+def test_the_printed_configuration_is_yaml_and_what_a_run_would_be(tmp_path):
+    ended = train(tmp_path, "--cfg", "job", "model=cnn", "optimizer.lr=0.25", "train.batch_size=full")
+    assert ended.status == 0
+    assert ended.runs == []
+    assert yaml.safe_load(ended.out) == container("model=cnn", "optimizer.lr=0.25", "train.batch_size=full")
+
+
+ASK = """
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from dl_lab.train import main
+sys.argv[1:] = {arguments}
+out, err, status = StringIO(), StringIO(), 0
+try:
+    with redirect_stdout(out), redirect_stderr(err):
+        main()
+except SystemExit as end:
+    status = end.code
+print(status, "torch" in sys.modules, bool(out.getvalue()), err.getvalue().strip())
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["--help"], "0 False True"),
+        (["--cfg", "job"], "0 False True"),
+        (["model=cnnn"], "2 False False error: model=cnnn"),
+        (["colour=red"], "2 False False error: colour"),
+        (["model.hidden_size=3"], "2 False False error: model.hidden_size"),
+        (["model=mlp,cnn"], "2 False False error: model=mlp,cnn"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_what_needs_no_torch_is_answered_without_importing_it(tmp_path, arguments, answer):
+    ended = spawn(tmp_path, "-c", ASK.format(arguments=arguments))
+    assert ended.stdout.startswith(answer), ended.stdout + ended.stderr
+
+
+def test_a_mistake_in_a_process_of_its_own_is_one_line_and_status_2(tmp_path):
+    ended = spawn(tmp_path, "-m", "dl_lab.train", "optimizer=adamm")
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("error: optimizer=adamm ")
+
+
+def test_help_whose_reader_has_gone_is_not_told_as_a_folder_that_cannot_be_written(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        line = [sys.executable, "-u", "-m", "dl_lab.train", "--help"]
+        ended = subprocess.run(line, cwd=tmp_path, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert "cannot be written" not in ended.stderr
+
+
+def test_a_folder_of_the_users_own_adds_a_choice(tmp_path):
+    own = tmp_path / "own" / "model"
+    own.mkdir(parents=True)
+    (own / "wide.yaml").write_text("name: mlp\nhidden_sizes: [7, 5]\nactivation: tanh\n")
+    assert "mlp, transformer, wide\n" in train(tmp_path, "--config-dir", "own", "--help").out
+    ended = train(tmp_path, "--config-dir", "own", "model=wide", *TINY)
+    assert ended.status == 0
+    # iris has 4 features and 3 classes: (4 + 1) * 7 + (7 + 1) * 5 + (5 + 1) * 3 weights and biases
+    assert ended.summary["parameters"] == 35 + 40 + 18
+
+
+def test_a_run_ends_with_its_metrics_its_folder_and_how_to_look_at_it(tmp_path):
+    ended = train(tmp_path, *TINY)
+    assert ended.status == 0
+    assert ended.err == ""
+    *_, validation, test, run, look = ended.out.splitlines()
+    best, tested = ended.summary["best"], ended.summary["test"]
+    assert validation.startswith(f"val   loss {best['loss']:.4g}  accuracy {best['accuracy']:.4g}  ")
+    assert f"step {best['step']:.0f}" in validation
+    assert test.startswith(f"test  loss {tested['loss']:.4g}  accuracy {tested['accuracy']:.4g}  ")
+    assert run == f"run   {ended.run}"
+    assert look == f"look  tensorboard --logdir {ended.run}"
+
+
+def test_off_a_terminal_there_is_one_line_for_each_validation(tmp_path):
+    ended = train(tmp_path, *TINY)
+    lines = [line for line in ended.out.splitlines() if line.startswith("step ")]
+    validations = ended.lines("val")
+    assert [line.split()[1] for line in lines] == ["3/6", "6/6"]
+    for line, metrics in zip(lines, validations, strict=True):
+        assert f"epoch {metrics['epoch']:.4g} " in line
+        assert "train/loss " in line
+        assert f"val/loss {metrics['loss']:.4g}  val/accuracy {metrics['accuracy']:.4g}" in line
+
+
+def on_terminal(act: Callable[[io.TextIOBase], object]) -> str:
+    """What `act` wrote to a pseudo-terminal."""
+    master, slave = pty.openpty()
+    os.set_blocking(master, False)  # nothing written is an error, and no endless wait
+    termios.tcsetwinsize(slave, (24, 200))
+    with os.fdopen(slave, "w", encoding="utf-8") as terminal:
+        act(terminal)
+        terminal.flush()
+        written = os.read(master, 1 << 16).decode()
+    os.close(master)
+    return written
+
+
+def test_on_a_terminal_a_run_shows_a_bar_and_no_lines(tmp_path):
+    ended = []
+    written = on_terminal(lambda terminal: ended.append(train(tmp_path, *TINY, terminal=terminal)))
+    assert ended[0].status == 0
+    assert "| 0/6 [" in written
+    assert "step 3/6" not in ended[0].out + written
+
+
+def test_the_bar_shows_loss_metric_speed_and_time_left():
+    def act(terminal: io.TextIOBase) -> None:
+        with redirect_stderr(terminal):
+            progress = Progress(100, done=10)
+            progress.validation(10, 0.1, {}, {"loss": 0.25, "accuracy": 0.5, "more": 1.0})
+            time.sleep(0.15)  # a bar draws itself every 0.1 s at most
+            progress.training(60, {"loss": 0.125, "accuracy": 0.75, "more": 1.0})
+            progress.close()
+
+    written = on_terminal(act)
+    assert "60/100 [00:00<00:0" in written
+    assert "step/s, train/loss 0.125  train/accuracy 0.75  val/loss 0.25  val/accuracy 0.5" in written
+    assert "more" not in written

@@ -1,0 +1,227 @@
+"""CSV files: the numbers and classes in them, and one line, with its line and column, for whatever is wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import parsed
+
+from dl_lab.build import build_data
+from dl_lab.data import Data
+from dl_lab.errors import ConfigError
+
+ROWS = 20
+PRICES = "".join(f"{row},{row * row / 4},{100 - row},{'cat' if row % 3 else 'dog'}\n" for row in range(ROWS))
+TABLE = f"area,rooms,price,pet\n{PRICES}"
+
+
+def built(path: Path, *overrides: str) -> Data:
+    """The data of a file, its rows in their order: 14 to train, 2 to validate, 4 to test."""
+    return build_data(parsed("dataset=csv", f"dataset.path={path}", "dataset.shuffle=false", *overrides))
+
+
+def of_text(folder: Path, content: str | bytes, *overrides: str) -> Data:
+    path = folder / "table.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return built(path, *overrides)
+
+
+def refusal(folder: Path, content: str | bytes, *overrides: str) -> str:
+    """The one line that the file is refused with, checked to name the file."""
+    with pytest.raises(ConfigError) as caught:
+        of_text(folder, content, *(overrides or ("dataset.targets=[y]",)))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "\0" not in message
+    return message
+
+
+def test_regression_is_standardised_by_the_training_rows_alone(tmp_path: Path) -> None:
+    overrides = "dataset.features=[area,rooms]", "dataset.targets=[price]"
+    data = of_text(tmp_path, TABLE, *overrides)
+    area = np.arange(ROWS, dtype=float)
+    table = np.column_stack([area, area * area / 4])
+    mean, std = table[:14].mean(axis=0), table[:14].std(axis=0)
+    # float64, a handful of operations on numbers of size 100
+    np.testing.assert_allclose(data.train.inputs, ((table - mean) / std)[:14], atol=1e-12)
+    np.testing.assert_allclose(data.validation.inputs, ((table - mean) / std)[14:16], atol=1e-12)
+    np.testing.assert_allclose(data.test.inputs, ((table - mean) / std)[16:], atol=1e-12)
+    (head,) = data.spec.heads
+    assert (head.name, head.task, head.labels) == ("price", "regression", ("price",))
+    prices = data.train.targets.numpy() * head.scale + head.offset
+    np.testing.assert_allclose(prices[:, 0], 100 - area[:14], atol=1e-12)
+    np.testing.assert_allclose(data.train.targets.mean(), 0, atol=1e-12)
+    np.testing.assert_allclose(data.train.targets.std(correction=0), 1, atol=1e-12)
+
+    held_out_changed = TABLE.replace("\n17,", "\n1e9,").replace("14,49.0,86", "14,-7e9,1e9")
+    changed = of_text(tmp_path, held_out_changed, *overrides)
+    assert not np.array_equal(changed.validation.inputs, data.validation.inputs)
+    assert changed.spec == data.spec
+    np.testing.assert_array_equal(changed.train.inputs, data.train.inputs)
+    np.testing.assert_array_equal(changed.train.targets, data.train.targets)
+
+
+def test_classes_are_numbered_in_the_order_of_their_names(tmp_path: Path) -> None:
+    data = of_text(tmp_path, TABLE, "dataset.targets=[pet]", "dataset.task=classification")
+    (head,) = data.spec.heads
+    assert (head.name, head.task, head.labels) == ("pet", "classification", ("cat", "dog"))
+    assert data.spec.input_shape == (3,)  # every column but the target
+    assert data.train.targets.tolist() == [int(row % 3 == 0) for row in range(14)]
+
+
+def test_numbers_can_be_names_of_classes(tmp_path: Path) -> None:
+    content = "x,y\n" + "".join(f"{row},{row % 2 * 5}\n" for row in range(20))
+    data = of_text(tmp_path, content, "dataset.targets=[y]", "dataset.task=classification")
+    assert data.spec.heads[0].labels == ("0", "5")
+    assert data.train.targets.tolist() == [0, 1] * 7
+
+
+def test_multi_output_has_a_head_for_the_numbers_and_one_for_each_class(tmp_path: Path) -> None:
+    targets = "dataset.targets=[pet,price,rooms]"
+    data = of_text(tmp_path, TABLE, targets, "dataset.task=multi_output", "dataset.standardize=false")
+    assert data.spec.task == "multi_output"
+    assert [head.task for head in data.spec.heads] == ["regression", "classification"]
+    assert [head.labels for head in data.spec.heads] == [("price", "rooms"), ("cat", "dog")]
+    row = np.arange(14)
+    np.testing.assert_array_equal(data.train.targets, np.column_stack([100 - row, row * row / 4, row % 3 == 0]))
+    np.testing.assert_array_equal(data.train.inputs, row[:, None])
+
+
+def test_without_standardisation_the_numbers_are_as_they_stand(tmp_path: Path) -> None:
+    data = of_text(tmp_path, TABLE, "dataset.features=[rooms,area]", "dataset.targets=[price]",
+                   "dataset.standardize=false")  # fmt: skip
+    row = np.arange(14)
+    np.testing.assert_array_equal(data.train.inputs, np.column_stack([row * row / 4, row]))  # in the order asked for
+    np.testing.assert_array_equal(data.train.targets[:, 0], 100 - row)
+
+
+PLAIN = "x,y\n" + "".join(f"{row},{row - 10.5}\n" for row in range(20))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(PLAIN.replace(",", " ,  ").replace("\n", " \n"), id="spaces"),
+        pytest.param("\ufeff" + PLAIN, id="byte order mark"),
+        pytest.param(PLAIN.replace("\n", "\r\n"), id="carriage returns"),
+        pytest.param(PLAIN.replace("\n3,", '\n"3",').replace("x,", '"x",'), id="quoted"),
+        pytest.param(PLAIN.rstrip("\n"), id="no newline at the end"),
+        pytest.param("\n\n" + PLAIN.replace("\n", "\n\n"), id="blank lines"),
+        pytest.param(PLAIN.replace("\n5,-5.5", "\n+5.0,-.55e1"), id="other ways to write a number"),
+    ],
+)
+def test_the_same_numbers_are_read_however_they_are_written(tmp_path: Path, content: str) -> None:
+    assert content != PLAIN
+    data = of_text(tmp_path, content, "dataset.targets=[y]", "dataset.standardize=false")
+    np.testing.assert_array_equal(data.train.inputs[:, 0], np.arange(14))
+    np.testing.assert_array_equal(data.train.targets[:, 0], np.arange(14) - 10.5)
+
+
+def test_quoted_cells_may_hold_commas_quotes_and_line_breaks(tmp_path: Path) -> None:
+    content = 'x,"the ""kind"", if any"\n' + '1,"a, b"\n2,"c\nd"\n' * 10
+    data = of_text(tmp_path, content, "dataset.targets=['the \"kind\", if any']", "dataset.task=classification")
+    assert data.spec.heads[0].name == 'the "kind", if any'
+    assert data.spec.heads[0].labels == ("a, b", "c\nd")
+
+
+GOOD = "1,2\n" * 10
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param("", ["is empty"], id="empty"),
+        pytest.param("\n\n", ["is empty"], id="blank"),
+        pytest.param("x,y\n", ["header", "no rows"], id="header only"),
+        pytest.param(f"x,y\n{GOOD}1,2,3\n", ["line 12 ", "3 cells", "allowed: 2"], id="a cell too many"),
+        pytest.param(f"x,y\n{GOOD}1\n", ["line 12 ", "1 cells"], id="a cell too few"),
+        pytest.param(f"x,y\n\n{GOOD}\n1\n", ["line 14 "], id="ragged after blank lines"),
+        pytest.param(f"x,y\n{GOOD}1,two\n", ["line 12,", "column y", "'two'"], id="a word in a target"),
+        pytest.param(f"x,y\n{GOOD}one,2\n", ["line 12,", "column x", "'one'"], id="a word in a feature"),
+        pytest.param(f"x,y\n{GOOD},2\n", ["line 12,", "column x", "''"], id="an empty cell"),
+        pytest.param(f"x,y\n{GOOD}1,nan\n", ["line 12,", "column y", "'nan'"], id="nan"),
+        pytest.param(f"x,y\n{GOOD}-inf,2\n", ["line 12,", "column x", "'-inf'"], id="inf"),
+        pytest.param(f"x,y\n{GOOD}1e999,2\n", ["line 12,", "column x", "'1e999'"], id="more than a float holds"),
+        pytest.param(f"x,y\n{GOOD}1,2\0\n", ["line 12,", "column y"], id="a NUL byte"),
+        pytest.param(f'x,y\n{GOOD}"1\n2",3\n', [", column x"], id="a line break in a number"),
+        pytest.param('"x\nz",y\n' + GOOD + "one,2\n", ["line 13,", "'one'"], id="a line break in a name"),
+        pytest.param(f"x,x\n{GOOD}", ["line 1:", "'x'", "twice"], id="a column twice"),
+        pytest.param(f"\n\nx,x\n{GOOD}", ["line 3:", "'x'", "twice"], id="a column twice after blank lines"),
+        pytest.param(f"x,z\n{GOOD}", ["dataset.targets=y", "x, z"], id="no such target"),
+        pytest.param(f'x,y\n{GOOD}1,"2\n', ["line 12"], id="a quote that never ends"),
+        pytest.param(f"x,y\n{GOOD}".encode("utf-16"), ["not UTF-8", "byte 0"], id="UTF-16"),
+        pytest.param(f"x,y\n{GOOD}".encode("utf-16-le"), [], id="UTF-16 without a mark"),
+        pytest.param(b"x,y\n1,2\n1,\xe9\n", ["not UTF-8", "byte 10"], id="Latin-1"),
+        pytest.param("x,y\n1,2\n", ["dataset.validation=0.1", "1 examples"], id="one row"),
+        pytest.param("y\n" + "1\n" * 10, ["dataset.features", "no numeric column"], id="a target alone"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_in_one_line_that_names_the_place(
+    tmp_path: Path, content: str | bytes, said: list[str]
+) -> None:
+    message = refusal(tmp_path, content)
+    assert message.startswith("dataset.")
+    assert "allowed:" in message
+    for part in said:
+        assert part in message
+
+
+CLASSES = "x,kind\n" + "1,a\n2,b\n" * 5
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(f"{CLASSES}1,\n", ["line 12,", "column kind"], id="an empty name"),
+        pytest.param("x,kind\n" + "1,a\n" * 10, ["column kind", "one class, a"], id="a constant class"),
+        pytest.param(f"{CLASSES}1,a\0\n", ["line 12,", "column kind"], id="a NUL byte"),
+        pytest.param('x,kind\n1,"a\nb"\n2,"a\nb"\n', ["column kind", "one class"], id="a line break in the only name"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_classes_is_told_in_one_line(tmp_path: Path, content: str, said: list[str]) -> None:
+    message = refusal(tmp_path, content, "dataset.targets=[kind]", "dataset.task=classification")
+    for part in ["dataset.path=", "table.csv", *said]:
+        assert part in message
+
+
+def test_a_near_miss_of_a_column_gives_the_nearest(tmp_path: Path) -> None:
+    assert "dataset.targets=prise is not known (nearest: price)" in refusal(
+        tmp_path, TABLE, "dataset.targets=[prise]", "dataset.features=[area]"
+    )
+    assert "dataset.features=room is not known (nearest: rooms)" in refusal(
+        tmp_path, TABLE, "dataset.targets=[price]", "dataset.features=[room]"
+    )
+
+
+def test_names_in_a_feature_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    message = refusal(tmp_path, TABLE, "dataset.targets=[price]")
+    for part in ("line 2, column pet", "'dog'", "dataset.task=classification"):
+        assert part in message
+
+
+def test_a_missing_file_and_a_folder_are_told_in_one_line(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "none.csv", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(ConfigError) as caught:
+            built(path, "dataset.targets=[y]")
+        assert f"dataset.path={path} cannot be read" in str(caught.value)
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("targets", ["[]", "[pet,price]"])
+def test_classification_takes_one_target(tmp_path: Path, targets: str) -> None:
+    assert "dataset.task=classification" in refusal(
+        tmp_path, TABLE, f"dataset.targets={targets}", "dataset.task=classification"
+    )
+
+
+def test_an_unknown_task_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    message = refusal(tmp_path, TABLE, "dataset.targets=[price]", "dataset.task=regresion")
+    assert message.endswith("allowed: regression, classification, multi_output")
+
+
+def test_a_path_and_targets_must_be_given() -> None:
+    with pytest.raises(ConfigError, match=r"^dataset\.path is missing"):
+        parsed("dataset=csv", "dataset.targets=[y]")
+    with pytest.raises(ConfigError, match=r"^dataset\.targets is missing"):
+        parsed("dataset=csv", "dataset.path=table.csv")

@@ -1,0 +1,268 @@
+"""Batches, windows, augmentation, normalisation and splits, against plain indexing, NumPy and torchvision."""
+
+from itertools import islice
+from math import ceil
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+from torch.utils.data import TensorDataset
+from torchvision.transforms import functional as vision
+
+from dl_lab import streams
+from dl_lab.data import (
+    PADDING,
+    Augmentation,
+    Batch,
+    Data,
+    InMemory,
+    Split,
+    SplitConfig,
+    Streamed,
+    Windows,
+    byte_statistics,
+    divide,
+    held_out,
+    training_batches,
+)
+from dl_lab.errors import ConfigError
+from dl_lab.specs import DataSpec, Head
+
+CPU = torch.device("cpu")
+SPEC = DataSpec(kind="image", input_shape=(3, 6, 5), heads=(Head(name="class", task="classification", labels=("a",)),))
+
+INPUTS, TARGETS = torch.arange(33.0).view(11, 3), torch.arange(11) * 10
+CHOSEN = torch.tensor([30, 3, 7, 19, 0, 25, 11, 12, 28, 5, 16])  # 11 of the 40 examples of a larger dataset
+LARGER = TensorDataset(torch.arange(80.0).view(40, 2), torch.arange(40))
+SPLITS: dict[str, Split] = {
+    "in_memory": InMemory(INPUTS, TARGETS),
+    "streamed": Streamed(LARGER, CHOSEN, 0, CPU),
+    "windows": Windows(torch.arange(58), 5),  # 11 windows and 2 tokens to spare
+}
+every_split = pytest.mark.parametrize("split", SPLITS.values(), ids=list(SPLITS))
+
+
+def batches(split: Split, seed: int, batch_size: int, number: int, start: int = 0) -> list[Batch]:
+    return list(islice(training_batches(split, seed, batch_size, CPU, start), number))
+
+
+def random_bytes(*shape: int) -> Tensor:
+    return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+@every_split
+@pytest.mark.parametrize("start", [0, 1, 2, 3, 4, 7])
+def test_a_batch_is_a_function_of_seed_and_step(split: Split, start: int) -> None:
+    uninterrupted = batches(split, 5, 4, 12)  # 3 steps an epoch
+    resumed = batches(split, 5, 4, 12 - start, start)
+    for (inputs, targets), (expected_inputs, expected_targets) in zip(resumed, uninterrupted[start:], strict=True):
+        assert torch.equal(inputs, expected_inputs)
+        assert torch.equal(targets, expected_targets)
+
+
+@every_split
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 11])
+def test_an_epoch_visits_every_example_once_and_its_last_batch_is_what_is_left(split: Split, batch_size: int) -> None:
+    steps = ceil(11 / batch_size)
+    for start in (0, steps):  # the first epoch and the second
+        epoch = [inputs for inputs, _ in batches(split, 3, batch_size, steps, start)]
+        assert [len(inputs) for inputs in epoch] == [batch_size] * (steps - 1) + [11 - batch_size * (steps - 1)]
+        assert len(torch.cat(epoch).unique(dim=0)) == 11
+
+
+@every_split
+def test_another_seed_and_another_epoch_have_another_order(split: Split) -> None:
+    seen = [batches(split, seed, 11, 1, start)[0][1].flatten().tolist() for seed in (0, 1) for start in (0, 1)]
+    assert len({tuple(order) for order in seen}) == 4
+
+
+def test_batches_in_memory_are_plain_indexing() -> None:
+    index = torch.tensor([4, 0, 10])
+    ((inputs, targets),) = SPLITS["in_memory"].batches([index])
+    assert torch.equal(inputs, INPUTS[index])
+    assert torch.equal(targets, TARGETS[index])
+    assert torch.equal(SPLITS["in_memory"].in_order(), torch.arange(11))
+
+
+def test_streamed_batches_are_plain_indexing_of_the_chosen_examples() -> None:
+    ragged = [torch.tensor([4, 0, 10]), torch.tensor([1])]
+    for index, (inputs, targets) in zip(ragged, SPLITS["streamed"].batches(ragged), strict=True):
+        assert torch.equal(inputs, LARGER.tensors[0][CHOSEN[index]])
+        assert torch.equal(targets, CHOSEN[index])
+    assert torch.equal(SPLITS["streamed"].in_order(), torch.arange(11))
+
+
+def test_windows_are_slices_of_the_text_and_the_same_one_token_later() -> None:
+    tokens = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6, 5, 3], dtype=torch.int32)
+    ((inputs, targets),) = Windows(tokens, 4).batches([torch.tensor([5, 0])])
+    assert inputs.tolist() == [[9, 2, 6, 5], [3, 1, 4, 1]]
+    assert targets.tolist() == [[2, 6, 5, 3], [1, 4, 1, 5]]
+    assert inputs.dtype == targets.dtype == torch.int64  # what an embedding and a cross entropy take
+
+
+@pytest.mark.parametrize("length", [2, 5, 6, 7, 10, 11, 12, 58])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_evaluation_predicts_every_token_but_the_first_once(length: int, batch_size: int) -> None:
+    windows = Windows(torch.arange(length), 5)
+    pairs = list(windows.batches(windows.in_order().split(batch_size)))
+    inputs, targets = (torch.cat(parts).flatten() for parts in zip(*pairs, strict=True))
+    counted = targets != PADDING
+    assert targets[counted].tolist() == list(range(1, length))
+    assert torch.equal(inputs[counted], targets[counted] - 1)
+    # padding is filled up to a whole window and no further, and always at the end
+    assert targets[length - 1 :].tolist() == [-1] * (-(length - 1) % 5)
+
+
+def test_a_training_epoch_visits_disjoint_windows_from_a_phase_that_varies() -> None:
+    windows = Windows(torch.arange(58), 5)  # 57 predictions: 11 windows and 2 to spare, so 3 phases
+    phases = []
+    for epoch in range(30):
+        order = windows.shuffled(streams.generator(0, "order", epoch))
+        ((_, targets),) = windows.batches([order])
+        predicted = targets.flatten().sort().values
+        phases.append(int(predicted[0]) - 1)
+        assert torch.equal(predicted, torch.arange(55) + phases[-1] + 1)  # no token twice, no padding
+    assert set(phases) == {0, 1, 2}
+
+
+def candidates(image: Tensor, flip: bool, crop: int) -> dict[tuple[int, int, bool], Tensor]:
+    """Every (row, column, mirrored) crop that could have been drawn, by torchvision."""
+    height, width = image.shape[-2:]
+    padded = vision.pad(image, [crop])
+    found = {}
+    for row in range(2 * crop + 1):
+        for column in range(2 * crop + 1):
+            moved = vision.crop(padded, row, column, height, width)
+            found[row, column, False] = moved
+            if flip:
+                found[row, column, True] = vision.hflip(moved)
+    return found
+
+
+@pytest.mark.parametrize(("flip", "crop"), [(True, 0), (False, 2), (True, 1), (True, 2)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_augmentation_is_one_of_torchvisions_crops_and_mirrors(flip: bool, crop: int, channels: int) -> None:
+    images = random_bytes(600, channels, 6, 5)  # no two crops of random bytes look the same
+    augmented = Augmentation(flip=flip, crop=crop)(images, streams.key(0, "augmentation"))
+    assert augmented.dtype == torch.uint8
+    drawn = []
+    for image, result in zip(images, augmented, strict=True):
+        matching = [draw for draw, moved in candidates(image, flip, crop).items() if torch.equal(moved, result)]
+        assert len(matching) == 1
+        drawn += matching
+    choices = len(candidates(images[0], flip, crop))
+    _, counts = np.unique(drawn, axis=0, return_counts=True)
+    assert len(counts) == choices  # every offset and both mirrors occur
+    expected = 600 / choices
+    # a count is binomial, its standard deviation at most the root of what is expected; 5 of them
+    assert abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+def test_augmentation_is_a_function_of_its_key() -> None:
+    augmentation, images = Augmentation(flip=True, crop=2), random_bytes(20, 3, 6, 5)
+    first, again, other = (augmentation(images, streams.key(0, "augmentation", step)) for step in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_negative_crop_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.crop=-1 .*allowed: 0"):
+        Augmentation(flip=False, crop=-1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_byte_statistics_are_numpys(channels: int) -> None:
+    images = random_bytes(50, channels, 6, 5) // torch.arange(1, channels + 1).view(-1, 1, 1)
+    mean, std = byte_statistics(images)
+    reference = images.numpy().astype(np.float64)
+    # float64 sums of at most 1,500 terms: rounding far below 1e-12 of their size
+    assert_close(mean, torch.from_numpy(reference.mean((0, 2, 3), keepdims=True)[0]), rtol=1e-12, atol=0)
+    assert_close(std, torch.from_numpy(reference.std((0, 2, 3), keepdims=True)[0]), rtol=1e-12, atol=0)
+
+
+def test_a_constant_channel_has_standard_deviation_1() -> None:
+    mean, std = byte_statistics(torch.full((4, 1, 2, 2), 7, dtype=torch.uint8))
+    assert (mean.item(), std.item()) == (7, 1)
+
+
+def image_data(augmentation: Augmentation | None) -> Data:
+    train = random_bytes(40, 3, 6, 5) // torch.tensor([1, 2, 3]).view(3, 1, 1)
+    mean, std = byte_statistics(train)
+    split = InMemory(train, torch.zeros(40, dtype=torch.int64))
+    return Data(spec=SPEC, train=split, validation=split, test=None, mean=mean, std=std, augmentation=augmentation)
+
+
+def test_prepared_training_images_have_mean_0_and_standard_deviation_1_a_channel() -> None:
+    data = image_data(None)
+    prepared = data.prepare(data.train.inputs).numpy()
+    np.testing.assert_allclose(prepared.mean((0, 2, 3)), 0, atol=1e-12)  # float64, 1,200 terms of size 1
+    np.testing.assert_allclose(prepared.std((0, 2, 3)), 1, atol=1e-12)
+
+
+def test_preparation_augments_before_it_normalises_and_only_with_a_key() -> None:
+    augmentation, key = Augmentation(flip=True, crop=2), streams.key(0, "augmentation")
+    data, plain = image_data(augmentation), image_data(None)
+    images = data.train.inputs
+    assert torch.equal(data.prepare(images), plain.prepare(images))
+    assert torch.equal(data.prepare(images, key), plain.prepare(augmentation(images, key)))
+    assert torch.equal(plain.prepare(images, key), plain.prepare(images))
+
+
+def test_inputs_without_statistics_are_ready_to_use() -> None:
+    split = InMemory(INPUTS, TARGETS)
+    assert Data(spec=SPEC, train=split, validation=split, test=None).prepare(INPUTS) is INPUTS
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_moving_data_casts_floats_and_leaves_whole_numbers_alone(dtype: torch.dtype) -> None:
+    floats, whole = InMemory(INPUTS.double(), INPUTS.double()), InMemory(random_bytes(4, 1, 2, 2), TARGETS[:4])
+    mean, std = byte_statistics(whole.inputs)
+    data = Data(spec=SPEC, train=floats, validation=whole, test=None, mean=mean, std=std).to(CPU, dtype)
+    assert data.train.inputs.dtype == data.train.targets.dtype == data.mean.dtype == data.std.dtype == dtype
+    assert data.validation.inputs.dtype == torch.uint8
+    assert data.validation.targets.dtype == torch.int64
+    assert data.test is None
+    assert data.prepare(data.validation.inputs).dtype == dtype
+    assert Windows(torch.arange(9), 2).to(CPU, dtype).tokens.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("asked", "examples", "held"),
+    [(0, 150, 0), (0.1, 150, 15), (0.25, 12, 3), (0.999, 10, 10), (1, 10, 1), (20, 150, 20)],
+)
+def test_below_1_a_fraction_is_held_out_and_from_1_on_a_number(asked: float, examples: int, held: int) -> None:
+    assert held_out(asked, examples) == held
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "sizes"),
+    [(0.1, 0.2, (70, 10, 20)), (7, 0, (93, 7, 0)), (1, 98, (1, 1, 98)), (0.5, 13, (37, 50, 13))],
+)
+def test_the_parts_have_the_sizes_asked_for_and_share_nothing(
+    validation: float, test: float, sizes: tuple[int, int, int]
+) -> None:
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    parts = divide(100, validation, test, order)
+    assert tuple(len(part) for part in parts) == sizes
+    assert torch.equal(torch.cat(parts), order)  # cut in order, the test part last: nothing twice, nothing lost
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "key"),
+    [(0, 0.2, "dataset.validation=0"), (0.004, 0.2, "dataset.validation=0.004"), (0.5, 0.5, "dataset.test=0.5"),
+     (100, 0, "dataset.validation=100"), (1, 99, "dataset.test=99"), (1, 1000, "dataset.test=1000")],
+)  # fmt: skip
+def test_a_cut_without_validation_or_training_examples_is_refused(validation: float, test: float, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        divide(100, validation, test, torch.arange(100))
+    assert key in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+@pytest.mark.parametrize("value", [-0.1, -3, float("nan"), float("inf")])
+def test_a_part_cannot_be_negative_or_no_number(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"dataset.{name}={value} "):
+        SplitConfig(**{"validation": 0.1, "test": 0.1, name: value})

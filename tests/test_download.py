@@ -1,0 +1,199 @@
+"""Downloads, from a server on this machine: a right file arrives whole, any other leaves one line and no file."""
+
+import gc
+import hashlib
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import parsed
+
+from dl_lab.build import build_data
+from dl_lab.data import Data
+from dl_lab.datasets import text
+from dl_lab.download import download
+from dl_lab.errors import ConfigError
+
+CONTENT = bytes(range(256)) * 1000  # more than one portion of the reader
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+# An HTTPError is an open response. urllib and torchvision leave it to the collector, which may run at any time.
+open_responses = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = open_responses
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _network() -> Iterator[None]:
+    """The server is on this machine, whatever proxy leads out of it; no response is left open for another module."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("no_proxy", "*")
+        yield
+    gc.collect()
+
+
+@contextmanager
+def serving(answers: Mapping[str, Answer]) -> Iterator[str]:
+    """A server that answers each path (404 any other); gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answers.get(self.path, not_found)(self)
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def body(content: bytes, **headers: str) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        for name, value in ({"Content-Length": str(len(content))} | headers).items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return answer
+
+
+def not_found(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_error(404)
+
+
+def chunked_and_cut_off(handler: BaseHTTPRequestHandler) -> None:
+    handler.protocol_version = "HTTP/1.1"
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"%x\r\n" % len(CONTENT) + CONTENT[:5000])
+    handler.close_connection = True
+
+
+def no_http(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"220 another kind of server\r\n")
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def refusal(url: str, path: Path, sha256: str = SHA256) -> str:
+    """The one line that a failed download gives, checked to name the file and the folder."""
+    with pytest.raises(ConfigError) as caught:
+        download(url, sha256, path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"{path.parent.name}/{path.name}" in message
+    assert f"data_dir={path.parents[1]} " in message
+    assert "allowed:" in message
+    return message
+
+
+def test_a_right_file_arrives_whole_and_alone_in_a_new_folder(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "data" / "set" / "input.txt"
+    with serving({"/input.txt": body(CONTENT)}) as url:
+        download(f"{url}/input.txt", SHA256, path)
+    assert path.read_bytes() == CONTENT
+    assert files(tmp_path) == [path]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        pytest.param(body(CONTENT[::-1]), "sha256", id="another file"),
+        pytest.param(body(b""), "sha256", id="an empty file"),
+        pytest.param(
+            body(CONTENT[:-1], Content_Length=str(len(CONTENT))), "sha256|Incomplete", id="less than Content-Length"
+        ),
+        pytest.param(chunked_and_cut_off, "Incomplete", id="a chunk cut off"),
+        pytest.param(not_found, "404", id="not found"),
+        pytest.param(no_http, "another kind of server", id="no HTTP"),
+    ],
+)
+def test_a_failed_download_is_told_in_one_line_and_leaves_no_file(tmp_path: Path, answer: Answer, reason: str) -> None:
+    with serving({"/input.txt": answer}) as url:
+        message = refusal(f"{url}/input.txt", tmp_path / "set" / "input.txt")
+        assert f"{url}/input.txt" in message
+    assert re.search(reason, message)
+    assert files(tmp_path) == []
+
+
+def test_a_refused_connection_is_told_in_one_line_and_leaves_no_file(tmp_path: Path) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # nobody listens
+        message = refusal(f"http://127.0.0.1:{bound.getsockname()[1]}/input.txt", tmp_path / "set" / "input.txt")
+    assert "refused" in message
+    assert files(tmp_path) == []
+
+
+def test_a_failed_download_keeps_the_file_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "set" / "input.txt"
+    path.parent.mkdir()
+    path.write_bytes(b"before")
+    with serving({"/input.txt": body(CONTENT[::-1])}) as url:
+        refusal(f"{url}/input.txt", path)
+    assert path.read_bytes() == b"before"
+    assert files(tmp_path) == [path]
+
+
+def test_a_file_in_place_of_the_data_folder_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with serving({"/input.txt": body(CONTENT)}) as url:
+        refusal(f"{url}/input.txt", tmp_path / "data" / "set" / "input.txt")
+    assert (tmp_path / "data").read_text() == "a file"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write into any folder")
+def test_a_read_only_folder_is_told_in_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        with serving({"/input.txt": body(CONTENT)}) as url:
+            assert "Permission denied" in refusal(f"{url}/input.txt", tmp_path / "set" / "input.txt")
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def tiny_shakespeare(folder: Path) -> Data:
+    return build_data(parsed("dataset=tiny_shakespeare", "model=transformer", f"data_dir={folder}"))
+
+
+def test_tiny_shakespeare_is_downloaded_when_missing_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"To be, or not to be, that is the question:\n" * 100
+    monkeypatch.setattr(text, "SHAKESPEARE_SHA256", hashlib.sha256(content).hexdigest())
+    with serving({"/input.txt": body(content)}) as url:
+        monkeypatch.setattr(text, "SHAKESPEARE_URL", f"{url}/input.txt")
+        downloaded = tiny_shakespeare(tmp_path)
+    again = tiny_shakespeare(tmp_path)  # the server is gone
+    assert (tmp_path / "tiny_shakespeare" / "input.txt").read_bytes() == content
+    assert again.spec == downloaded.spec
+    assert len(again.train) == len(downloaded.train)
+
+
+def test_tiny_shakespeare_without_a_network_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving({}) as url:
+        monkeypatch.setattr(text, "SHAKESPEARE_URL", f"{url}/input.txt")
+        with pytest.raises(ConfigError) as caught:
+            tiny_shakespeare(tmp_path / "data")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"data_dir={tmp_path / 'data'} does not hold tiny_shakespeare/input.txt" in message

@@ -1,0 +1,242 @@
+"""Folders of pictures that PIL wrote: which are read, as what class, in what order, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import parsed
+from numpy.typing import NDArray
+from PIL import Image
+
+from dl_lab import streams
+from dl_lab.build import build_data
+from dl_lab.data import Data, Split
+from dl_lab.errors import ConfigError
+
+SIZE = 6
+
+# From Python 3.12 on a fork beside other threads warns; a DataLoader forks its workers, and torch has threads.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+def write(folder: Path, counts: dict[str, int], seed: int = 0) -> dict[bytes, str]:
+    """Random RGB pictures, so many a class; gives the class of each by its bytes (channel, height, width)."""
+    random = np.random.default_rng(seed)
+    classes = {}
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) // np.array([1, 2, 3], dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+            classes[pixels.transpose(2, 0, 1).tobytes()] = name
+    return classes
+
+
+def built(folder: Path, *overrides: str) -> Data:
+    return build_data(
+        parsed("dataset=image_folder", f"dataset.path={folder}", f"dataset.size={SIZE}", "dataset.num_workers=0",
+               *overrides)
+    )  # fmt: skip
+
+
+def examples(data: Data, split: Split) -> list[tuple[bytes, str]]:
+    """The pictures of a split, in the order of evaluation, and the names of their classes."""
+    names = data.spec.heads[0].labels
+    return [
+        (image.numpy().tobytes(), names[label])
+        for images, labels in split.batches(split.in_order().split(4))
+        for image, label in zip(images, labels, strict=True)
+    ]
+
+
+def refusal(folder: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        built(folder, *overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_one_folder_a_class_is_split_by_the_seed(tmp_path: Path) -> None:
+    classes = write(tmp_path, {"dog": 12, "cat": 8})
+    seen = {}
+    for seed in (0, 1):
+        data = built(tmp_path, "dataset.validation=0.25", "dataset.test=4", f"seed={seed}")
+        assert data.spec.heads[0].labels == ("cat", "dog")
+        assert data.spec.input_shape == (3, SIZE, SIZE)
+        splits = [examples(data, split) for split in (data.train, data.validation, data.test)]
+        assert [len(split) for split in splits] == [11, 5, 4]
+        assert dict(sum(splits, [])) == classes  # noqa: RUF017  # every picture once, as its class
+        seen[seed] = splits
+    assert seen[0] != seen[1]
+    again = built(tmp_path, "dataset.validation=0.25", "dataset.test=4", "seed=1")
+    assert examples(again, again.train) == seen[1][0]
+
+
+def test_folders_of_splits_are_the_splits(tmp_path: Path) -> None:
+    counts = {"train": {"a": 5, "b": 4}, "validation": {"a": 2, "b": 3}, "test": {"a": 1, "b": 2}}
+    expected = {part: write(tmp_path / part, of_part, seed) for seed, (part, of_part) in enumerate(counts.items())}
+    data = built(tmp_path)
+    for part, classes in expected.items():
+        assert dict(examples(data, getattr(data, part))) == classes
+        assert len(getattr(data, part)) == sum(counts[part].values())
+
+
+def test_without_a_test_folder_there_is_no_test_split(tmp_path: Path) -> None:
+    write(tmp_path / "train", {"a": 3, "b": 3})
+    write(tmp_path / "validation", {"a": 1, "b": 1})
+    assert built(tmp_path).test is None
+
+
+def read_or_refused(folder: Path, part: str) -> dict[bytes, str] | str:
+    """The pictures of a split and their classes, or the line that the folder is refused with."""
+    try:
+        data = built(folder)
+    except ConfigError as error:
+        return str(error)
+    return dict(examples(data, getattr(data, part)))
+
+
+@pytest.mark.parametrize(
+    "held_out", [{"b": 3, "c": 3}, {"b": 3}, {"a": 3, "b": 3, "c": 3}], ids=["others", "fewer", "more"]
+)
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_split_with_other_classes_than_training_is_refused_or_read_by_name(
+    tmp_path: Path, held_out: dict[str, int], part: str
+) -> None:
+    expected = {
+        name: write(tmp_path / name, held_out if name == part else {"a": 2, "b": 2}, seed)
+        for seed, name in enumerate(("train", "validation", "test"))
+    }
+    found = read_or_refused(tmp_path, part)
+    if isinstance(found, str):
+        assert part in found
+        assert "\n" not in found
+    else:
+        assert found == expected[part]
+
+
+def test_train_and_test_without_validation_are_not_taken_for_classes(tmp_path: Path) -> None:
+    classes = write(tmp_path / "train", {"a": 20, "b": 20}) | write(tmp_path / "test", {"a": 2, "b": 2}, 1)
+    found = read_or_refused(tmp_path, "train")
+    if isinstance(found, str):
+        assert "validation" in found
+        assert "\n" not in found
+    else:
+        assert found.items() <= classes.items()
+
+
+def test_the_order_is_the_same_with_and_without_workers(tmp_path: Path) -> None:
+    write(tmp_path, {"a": 10, "b": 9})
+    data = [built(tmp_path, f"dataset.num_workers={workers}") for workers in (0, 2)]
+    order = data[0].train.shuffled(streams.generator(0, "order"))
+    read = [list(each.train.batches(order.split(4))) for each in data]
+    for (images, labels), (other_images, other_labels) in zip(*read, strict=True):
+        assert torch.equal(images, other_images)
+        assert torch.equal(labels, other_labels)
+    assert torch.equal(data[0].mean, data[1].mean)
+
+
+def floats(images: list[tuple[bytes, str]]) -> NDArray[np.float64]:
+    return np.stack([np.frombuffer(image, dtype=np.uint8).reshape(3, SIZE, SIZE) for image, _ in images]).astype(float)
+
+
+def test_statistics_are_those_of_the_training_pictures_alone(tmp_path: Path) -> None:
+    write(tmp_path / "train", {"a": 9, "b": 8})
+    write(tmp_path / "validation", {"a": 3, "b": 3}, 1)
+    before = built(tmp_path)
+    pixels = floats(examples(before, before.train))
+    # float64 sums of fewer than 1e4 terms
+    np.testing.assert_allclose(before.mean.flatten(), pixels.mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(before.std.flatten(), pixels.std((0, 2, 3)), rtol=1e-12)
+    for path in (tmp_path / "validation").rglob("*.png"):
+        Image.new("RGB", (SIZE, SIZE), (255, 0, 255)).save(path)
+    after = built(tmp_path)
+    assert torch.equal(after.mean, before.mean)
+    assert torch.equal(after.std, before.std)
+
+
+def test_statistics_may_come_from_fewer_training_pictures_drawn_by_the_seed(tmp_path: Path) -> None:
+    write(tmp_path, {"a": 10, "b": 10})
+    data = built(tmp_path, "dataset.statistics_examples=1")
+    means = floats(examples(data, data.train)).mean((2, 3))
+    assert np.isclose(means, data.mean.flatten()).all(axis=1).sum() == 1  # of one training picture
+    assert torch.equal(built(tmp_path, "dataset.statistics_examples=1").mean, data.mean)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1"])
+@pytest.mark.parametrize("grey", [True, False])
+def test_every_kind_of_picture_becomes_bytes_of_one_size(tmp_path: Path, mode: str, grey: bool) -> None:
+    for number, height in enumerate((3, 6, 20)):
+        for name, colour in (("a", (255, 255, 255)), ("b", (0, 0, 0))):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("RGB", (9, height), colour).convert(mode).save(tmp_path / name / f"{number}.png")
+    data = built(tmp_path, f"dataset.grey={grey}", "dataset.validation=1", "dataset.test=0")
+    ((images, labels),) = data.train.batches([data.train.in_order()])
+    assert images.dtype == torch.uint8
+    assert images.shape[1:] == data.spec.input_shape == (1 if grey else 3, SIZE, SIZE)
+    assert torch.equal(images, (255 * (1 - labels)).byte()[:, None, None, None].expand_as(images))
+
+
+def test_grey_is_the_luminance_of_the_colours(tmp_path: Path) -> None:
+    (tmp_path / "only").mkdir()
+    for number in range(3):
+        Image.new("RGB", (SIZE, SIZE), (200, 100, 50)).save(tmp_path / "only" / f"{number}.png")
+    data = built(tmp_path, "dataset.grey=true", "dataset.validation=1", "dataset.test=1")
+    # ITU-R 601-2; PIL rounds to a whole number
+    assert data.mean.item() == pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50, abs=0.51)
+
+
+def test_files_that_are_no_pictures_are_passed_over(tmp_path: Path) -> None:
+    classes = write(tmp_path, {"a": 10, "b": 10})
+    (tmp_path / "a" / "notes.txt").write_text("not a picture")
+    (tmp_path / "README").write_text("not a folder")
+    data = built(tmp_path, "dataset.test=0")
+    assert len(data.train) + len(data.validation) == len(classes)
+
+
+def test_a_missing_folder_and_a_file_in_its_place_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    for path in (tmp_path / "none", tmp_path / "file"):
+        assert f"dataset.path={path} is not a folder" in refusal(path)
+
+
+def empty(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+
+
+def one_empty_class(folder: Path) -> None:
+    write(folder, {"a": 3, "hollow": 0})
+
+
+def pictures_without_classes(folder: Path) -> None:
+    write(folder.parent, {folder.name: 3})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(empty, "class folder"), (one_empty_class, "hollow"), (pictures_without_classes, "class folder")],
+)
+def test_folders_without_pictures_are_refused(tmp_path: Path, make: Any, said: str) -> None:
+    make(tmp_path / "pictures")
+    message = refusal(tmp_path / "pictures")
+    assert f"dataset.path={tmp_path / 'pictures'}" in message
+    assert said in message
+    assert "allowed: one folder a class" in message
+
+
+@pytest.mark.parametrize(
+    ("keep", "workers"), [(0, 0), (40, 0), (-30, 0), (-30, 1)], ids=["empty", "no pixels", "cut off", "by a worker"]
+)
+def test_a_corrupt_picture_is_told_in_one_line_that_names_it(tmp_path: Path, keep: int, workers: int) -> None:
+    write(tmp_path, {"a": 4, "b": 4})
+    for broken in (tmp_path / "b").iterdir():  # all, so that one is in the training split whatever the seed
+        broken.write_bytes(broken.read_bytes()[:keep])
+    message = refusal(tmp_path, f"dataset.num_workers={workers}")
+    assert any(str(path) in message for path in (tmp_path / "b").iterdir())
+
+
+def test_too_few_pictures_to_split_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"a": 1, "b": 1})
+    assert "dataset.validation=0.1" in refusal(tmp_path)

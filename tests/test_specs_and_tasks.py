@@ -1,0 +1,249 @@
+"""Specs count what a model must give; totals add up exactly, and metrics are scikit-learn's and torch's."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn import metrics as sk
+from torch import Tensor
+
+from dl_lab.data import PADDING
+from dl_lab.specs import DataSpec, Head
+from dl_lab.tasks import Task, add_up, higher_is_better
+
+RANDOM = np.random.default_rng(0)
+CLOSE = {"rel": 1e-12}  # float64: sums of a few hundred terms, and r2 a difference of two of them
+
+
+def regression(targets: int = 1, offset: float = 0.0, scale: float = 1.0) -> Head:
+    names = tuple(f"y{number}" for number in range(targets))
+    units = tuple(scale * 2**number for number in range(targets))
+    return Head(name="value", task="regression", labels=names, offset=(offset,) * targets, scale=units)
+
+
+CLASSES = Head(name="kind", task="classification", labels=("a", "b", "c", "d"))
+TOKENS = Head(name="token", task="language_modelling", labels=tuple("abcdefg"))
+
+
+def spec(*heads: Head) -> DataSpec:
+    return DataSpec(kind="features", input_shape=(5,), heads=heads)
+
+
+def squares(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(outputs, targets, reduction="sum")
+
+
+def nats(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(outputs, targets, reduction="sum", ignore_index=PADDING)
+
+
+def task_of(*heads: Head) -> Task:
+    return Task(spec(*heads), {"regression": squares, "classification": nats, "language_modelling": nats})
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.from_numpy(RANDOM.normal(size=shape))
+
+
+def classes(count: int, *shape: int) -> Tensor:
+    return torch.from_numpy(RANDOM.integers(count, size=shape))
+
+
+TEXT = classes(7, 37, 6)
+TEXT[::3, 4:] = PADDING
+TABLE = torch.cat([normal(37, 2), classes(4, 37, 1).double()], dim=1)
+EXAMPLES: dict[str, tuple[tuple[Head, ...], Tensor, Tensor]] = {
+    "one target": ((regression(),), normal(37, 1), normal(37, 1)),
+    "three targets": ((regression(3, 5.0, 2.0),), normal(37, 3), normal(37, 3)),
+    "classes": ((CLASSES,), normal(37, 4), classes(4, 37)),
+    "tokens": ((TOKENS,), normal(37, 6, 7), TEXT),
+    "numbers and a class": ((regression(2), CLASSES), normal(37, 6), TABLE),
+}
+
+
+def metrics_of(case: str, *sizes: int) -> dict[str, float]:
+    """Metrics of an example, its totals taken over batches of these sizes and added up."""
+    heads, outputs, targets = EXAMPLES[case]
+    task = task_of(*heads)
+    pairs = zip(outputs.split(list(sizes)), targets.split(list(sizes)), strict=True)
+    return task.metrics(add_up([task.totals(some, of) for some, of in pairs]))
+
+
+@pytest.mark.parametrize("case", EXAMPLES)
+@pytest.mark.parametrize("sizes", [(16, 16, 5), (1, 35, 1), (1,) * 37])
+def test_totals_over_ragged_batches_add_up_to_those_of_the_whole(case: str, sizes: tuple[int, ...]) -> None:
+    assert metrics_of(case, *sizes) == pytest.approx(metrics_of(case, 37), **CLOSE)
+
+
+@pytest.mark.parametrize("case", EXAMPLES)
+def test_metrics_are_those_announced_loss_first(case: str) -> None:
+    heads, _, _ = EXAMPLES[case]
+    metrics = metrics_of(case, 37)
+    assert task_of(*heads).metric_names[0] == "loss"
+    assert set(metrics) == set(task_of(*heads).metric_names)
+
+
+@pytest.mark.parametrize("case", EXAMPLES)
+def test_the_objective_is_the_loss_metric_and_adds_up_over_pieces_of_a_batch(case: str) -> None:
+    heads, outputs, targets = EXAMPLES[case]
+    task, leaf = task_of(*heads), outputs.clone().requires_grad_()
+    whole = task.objective(task.totals(leaf, targets), task.counts(targets))
+    (gradient,) = torch.autograd.grad(whole, leaf)
+    assert whole.item() == pytest.approx(metrics_of(case, 37)["loss"], **CLOSE)
+    pieces = [
+        task.objective(task.totals(some, of), task.counts(targets))
+        for some, of in zip(leaf.split([30, 7]), targets.split([30, 7]), strict=True)
+    ]
+    torch.testing.assert_close(torch.autograd.grad(sum(pieces, torch.zeros(())), leaf)[0], gradient)
+
+
+@pytest.mark.parametrize("case", EXAMPLES)
+def test_only_losses_carry_a_gradient(case: str) -> None:
+    heads, outputs, targets = EXAMPLES[case]
+    totals = task_of(*heads).totals(outputs.clone().requires_grad_(), targets)
+    assert {name for name, value in totals.items() if value.requires_grad} == {
+        name for name in totals if name.endswith("loss")
+    }
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+@pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (150.0, 77.0), (-3e4, 1e-3)])
+def test_regression_metrics_are_scikit_learns_in_the_targets_own_units(
+    targets: int, offset: float, scale: float
+) -> None:
+    head = regression(targets, offset, scale)
+    true, predicted = normal(200, targets), normal(200, targets)
+    metrics = task_of(head).metrics(add_up([task_of(head).totals(predicted, true)]))
+    own = [(tensor * torch.tensor(head.scale) + torch.tensor(head.offset)).numpy() for tensor in (true, predicted)]
+    # Taking an offset of 1e7 scales back off again costs a relative 1e-16 * 1e7.
+    tolerance = 1e-12 + 1e-14 * abs(offset) / scale
+    assert metrics["mse"] == pytest.approx(sk.mean_squared_error(*own), rel=tolerance)
+    assert metrics["mae"] == pytest.approx(sk.mean_absolute_error(*own), rel=tolerance)
+    assert metrics["r2"] == pytest.approx(sk.r2_score(*own), rel=tolerance)
+    assert metrics["loss"] == pytest.approx(sk.mean_squared_error(true, predicted), **CLOSE)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, 0.1, -1e6])
+@pytest.mark.parametrize("error", [0.0, 0.5])
+def test_r2_of_a_constant_target_is_scikit_learns(constant: float, error: float) -> None:
+    true = torch.full((30, 1), constant, dtype=torch.float64)
+    task = task_of(regression())
+    totals = [task.totals(part + error, part) for part in true.split(7)]
+    expected = 1.0 if error == 0 else 0.0
+    assert task.metrics(add_up(totals))["r2"] == expected
+    if constant != 0.1:  # whose mean rounds, so that scikit-learn divides by 1e-32
+        assert sk.r2_score(true, true + error) == expected
+
+
+def test_r2_of_one_constant_target_among_others_is_scikit_learns() -> None:
+    true, predicted = normal(50, 3), normal(50, 3)
+    true[:, 1] = 2.5
+    task = task_of(regression(3))
+    metrics = task.metrics(add_up([task.totals(predicted, true)]))
+    assert metrics["r2"] == pytest.approx(sk.r2_score(true, predicted), **CLOSE)
+
+
+def test_r2_is_exact_for_targets_far_from_zero() -> None:
+    """Unstandardised targets around 1,000 with a spread of 1: squares cancel to 6 digits fewer than float64 has."""
+    true = 1000 + normal(500, 1)
+    predicted = true + 0.3 * normal(500, 1)
+    task = task_of(regression())
+    totals = [task.totals(some, of) for some, of in zip(predicted.split(64), true.split(64), strict=True)]
+    assert task.metrics(add_up(totals))["r2"] == pytest.approx(sk.r2_score(true, predicted), rel=1e-8)
+
+
+def test_regression_in_float32_is_summed_in_float64() -> None:
+    """100,000 errors of about 1 that float32 could sum to 4 digits or so."""
+    true, predicted = (1 + normal(100_000, 1)).float(), normal(100_000, 1).float()
+    task = task_of(regression())
+    metrics = task.metrics(add_up([task.totals(predicted, true)]))
+    assert metrics["r2"] == pytest.approx(sk.r2_score(true.double(), predicted.double()), rel=1e-6)
+    errors = (predicted - true).double()  # the difference itself is float32, as the model's output is
+    assert metrics["mae"] == pytest.approx(errors.abs().mean().item(), **CLOSE)
+    assert metrics["mse"] == pytest.approx(errors.square().mean().item(), **CLOSE)
+
+
+def test_classification_metrics_are_scikit_learns() -> None:
+    metrics, (_, logits, true) = metrics_of("classes", 20, 17), EXAMPLES["classes"]
+    assert metrics["accuracy"] == sk.accuracy_score(true, logits.argmax(dim=1))
+    assert metrics["loss"] == pytest.approx(sk.log_loss(true, logits.softmax(dim=1), labels=range(4)), **CLOSE)
+
+
+def test_language_modelling_metrics_are_torchs_over_what_is_not_padding() -> None:
+    metrics, (_, logits, true) = metrics_of("tokens", 20, 17), EXAMPLES["tokens"]
+    counted = true != PADDING
+    assert not counted.all()
+    mean = F.cross_entropy(logits[counted], true[counted]).item()
+    assert metrics["loss"] == metrics["nats"] == pytest.approx(mean, **CLOSE)
+    assert metrics["perplexity"] == pytest.approx(math.exp(mean), **CLOSE)
+    assert metrics["bits_per_character"] == pytest.approx(mean * math.log2(math.e), **CLOSE)
+    assert metrics["accuracy"] == sk.accuracy_score(true[counted], logits.argmax(dim=2)[counted])
+
+
+def test_nats_are_nats_whatever_the_loss_smooths() -> None:
+    def smoothed(outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets, reduction="sum", ignore_index=PADDING, label_smoothing=0.3)
+
+    _, logits, true = EXAMPLES["tokens"]
+    task = Task(spec(TOKENS), {"language_modelling": smoothed})
+    metrics = task.metrics(add_up([task.totals(logits, true)]))
+    assert metrics["nats"] == pytest.approx(metrics_of("tokens", 37)["nats"], **CLOSE)
+    assert metrics["loss"] == pytest.approx(
+        F.cross_entropy(logits.flatten(0, 1), true.flatten(), ignore_index=PADDING, label_smoothing=0.3).item(), **CLOSE
+    )
+
+
+def test_certain_and_wrong_is_a_finite_perplexity() -> None:
+    task, logits = task_of(TOKENS), torch.zeros(1, 1, 7, dtype=torch.float64)
+    logits[..., 0] = 1e4
+    metrics = task.metrics(add_up([task.totals(logits, torch.tensor([[1]]))]))
+    assert metrics["nats"] == pytest.approx(1e4)
+    assert math.isfinite(metrics["perplexity"])
+
+
+def test_heads_take_outputs_and_columns_in_their_order_and_class_numbers_come_back_whole() -> None:
+    heads = (CLASSES, regression(2, 10.0, 3.0), Head(name="size", task="classification", labels=("small", "large")))
+    outputs, numbers = normal(60, 8), normal(60, 2)
+    kinds, sizes = classes(4, 60), classes(2, 60)
+    targets = torch.cat([kinds[:, None].double(), numbers, sizes[:, None].double()], dim=1)
+    task = task_of(*heads)
+    metrics = task.metrics(add_up([task.totals(outputs, targets)]))
+    alone = {
+        "kind": (task_of(heads[0]), outputs[:, :4], kinds),
+        "value": (task_of(heads[1]), outputs[:, 4:6], numbers),
+        "size": (task_of(heads[2]), outputs[:, 6:], sizes),
+    }
+    expected: dict[str, Any] = {"loss": 0.0}
+    for name, (single, some, of) in alone.items():
+        of_head = single.metrics(add_up([single.totals(some, of)]))
+        expected["loss"] += of_head["loss"]
+        expected |= {f"{name}/{metric}": value for metric, value in of_head.items()}
+    assert metrics == pytest.approx(expected, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("heads", "task", "outputs", "columns"),
+    [
+        ((regression(),), "regression", 1, [1]),
+        ((regression(3),), "regression", 3, [3]),
+        ((CLASSES,), "classification", 4, [1]),
+        ((TOKENS,), "language_modelling", 7, [1]),
+        ((regression(2), CLASSES), "multi_output", 6, [2, 1]),
+        ((CLASSES, CLASSES), "multi_output", 8, [1, 1]),
+    ],
+)
+def test_a_spec_counts_outputs_and_target_columns(
+    heads: tuple[Head, ...], task: str, outputs: int, columns: list[int]
+) -> None:
+    assert spec(*heads).task == task
+    assert spec(*heads).num_outputs == outputs
+    assert [head.columns for head in heads] == columns
+
+
+def test_more_is_better_of_accuracy_and_r2_alone() -> None:
+    names = {name for heads, _, _ in EXAMPLES.values() for name in task_of(*heads).metric_names}
+    better = {name for name in names if higher_is_better(name)}
+    assert better == {"accuracy", "r2", "kind/accuracy", "value/r2"}

@@ -1,0 +1,125 @@
+"""Text by characters: the vocabulary, the way back, the cut in order, and what cannot be read."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import parsed
+from torch import Tensor
+
+from dl_lab.build import build_data
+from dl_lab.data import PADDING, Data, Windows
+from dl_lab.errors import ConfigError
+
+# 1, 2, 3 and 4 bytes a character in UTF-8, a line break of two characters, and one that JSON and numpy would drop
+SENTENCE = "Straße, 東京\r\n\t🐈 ÷ 0\0"
+
+
+def built(*overrides: str) -> Data:
+    return build_data(parsed("model=transformer", *overrides))
+
+
+def of_text(folder: Path, content: str | bytes, *overrides: str) -> Data:
+    path = folder / "input.txt"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return built("dataset=text", f"dataset.path={path}", *overrides)
+
+
+def decoded(data: Data, tokens: Tensor) -> str:
+    return "".join(data.spec.heads[0].labels[token] for token in tokens.tolist())
+
+
+def tokens_of(split: Windows) -> Tensor:
+    """A split's tokens, from its batches in the order of evaluation: the first input and then every target."""
+    ((inputs, targets),) = split.batches([split.in_order()])
+    return torch.cat([inputs[0, :1], targets[targets != PADDING]])
+
+
+def parts(data: Data) -> list[Tensor]:
+    return [tokens_of(split) for split in (data.train, data.validation, data.test) if split is not None]
+
+
+def test_the_vocabulary_is_every_character_in_the_order_of_its_code_point(tmp_path: Path) -> None:
+    data = of_text(tmp_path, SENTENCE * 20, "dataset.context_length=8")
+    assert data.spec.heads[0].labels == tuple(sorted(set(SENTENCE)))
+    assert data.spec.vocabulary == data.spec.num_outputs == len(set(SENTENCE))
+    assert data.spec.input_shape == (8,)
+    assert data.spec.task == "language_modelling"
+    assert data.is_text
+
+
+def test_the_parts_read_in_turn_are_the_text(tmp_path: Path) -> None:
+    data = of_text(tmp_path, SENTENCE * 20, "dataset.context_length=8", "dataset.validation=0.25", "dataset.test=31")
+    length = len(SENTENCE) * 20
+    sizes = [length - round(length / 4) - 31, round(length / 4), 31]
+    assert [len(part) for part in parts(data)] == sizes
+    assert decoded(data, torch.cat(parts(data))) == SENTENCE * 20
+
+
+def test_an_input_is_the_text_and_its_target_the_next_character(tmp_path: Path) -> None:
+    data = of_text(tmp_path, SENTENCE * 20, "dataset.context_length=8")
+    ((inputs, targets),) = data.train.batches([torch.tensor([0, 5])])
+    assert [decoded(data, row) for row in inputs] == [SENTENCE[:8], SENTENCE[5:13]]
+    assert [decoded(data, row) for row in targets] == [SENTENCE[1:9], SENTENCE[6:14]]
+
+
+def test_without_a_test_part_there_is_none(tmp_path: Path) -> None:
+    data = of_text(tmp_path, SENTENCE * 20, "dataset.context_length=8", "dataset.test=0")
+    assert data.test is None
+    assert decoded(data, torch.cat(parts(data))) == SENTENCE * 20
+
+
+def test_the_context_is_as_long_as_the_models(tmp_path: Path) -> None:
+    data = of_text(tmp_path, SENTENCE * 20, "model.context_length=12")
+    assert data.spec.input_shape == (12,)
+
+
+def test_the_shortest_training_part_holds_one_window(tmp_path: Path) -> None:
+    data = of_text(tmp_path, "abcdefghi" + "xy", "dataset.context_length=8", "dataset.validation=2", "dataset.test=0")
+    assert len(data.train) == 1
+    assert decoded(data, tokens_of(data.validation)) == "xy"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param("", ["dataset.path=", "input.txt is empty"], id="empty"),
+        pytest.param(b"abc\xff", ["dataset.path=", "input.txt is not UTF-8 at byte 3"], id="not UTF-8"),
+        pytest.param("abc".encode("utf-16"), ["dataset.path=", "input.txt is not UTF-8 at byte 0"], id="UTF-16"),
+        pytest.param(b"\xed\xa0\x80" * 99, ["input.txt is not UTF-8 at byte 0"], id="half a surrogate pair"),
+        pytest.param("abc", ["dataset.validation=0.1", "3 examples"], id="nothing to validate"),
+        pytest.param("abcdefghijklmn", ["the validation part, 1 char"], id="one character to validate"),
+        pytest.param("abcdefghi" * 2, ["dataset.context_length=16", "training part, 14 char"], id="no whole window"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, content: str | bytes, said: list[str]) -> None:
+    context = 16 if "dataset.context_length=16" in said else 8
+    with pytest.raises(ConfigError) as caught:
+        of_text(tmp_path, content, f"dataset.context_length={context}")
+    assert "\n" not in str(caught.value)
+    for part in [*said, "allowed:"]:
+        assert part in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_told_in_one_line(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "none.txt", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(ConfigError) as caught:
+            built("dataset=text", f"dataset.path={path}")
+        assert f"dataset.path={path} cannot be read" in str(caught.value)
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_real_tiny_shakespeare_has_65_characters_and_its_published_parts() -> None:
+    path = Path(os.environ.get("DL_LAB_DATA", "")) / "tiny_shakespeare" / "input.txt"
+    if not path.is_file():
+        pytest.skip("DL_LAB_DATA names no folder with tiny_shakespeare")
+    data = built("dataset=tiny_shakespeare")
+    assert data.spec.vocabulary == 65
+    assert "".join(data.spec.heads[0].labels).startswith("\n !$&',-.3:;?ABC")
+    assert [len(part) for part in parts(data)] == [1_003_854, 111_540]
+    assert data.test is None
+    published = path.read_text(encoding="utf-8")
+    assert decoded(data, tokens_of(data.validation)) == published[-111_540:]
+    assert decoded(data, tokens_of(data.train)) == published[:1_003_854]

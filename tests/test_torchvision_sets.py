@@ -1,0 +1,267 @@
+"""Torchvision's sets, from files that we write in the form in which they are published, and from the real ones."""
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import parsed
+from numpy.typing import NDArray
+from test_download import _network, body, files, open_responses, serving  # noqa: F401  # autouse: used by being here
+from torchvision import datasets
+
+from dl_lab.build import build_data
+from dl_lab.data import Data
+from dl_lab.errors import ConfigError
+
+IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
+CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+pytestmark = open_responses
+
+SETS = [*IDX, *CIFAR]
+LABELS = {"cifar100": 100}  # 10 in the others
+TRAIN, TEST = 50, 20
+
+every_set = pytest.mark.parametrize("name", SETS)
+
+
+@dataclass
+class Published:
+    """Images (example, channel, height, width) and class numbers of both published splits."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+
+
+def made_up(name: str) -> Published:
+    random, shape = np.random.default_rng(0), (1, 28, 28) if name in IDX else (3, 32, 32)
+    images = random.integers(0, 256, (TRAIN + TEST, *shape), dtype=np.uint8)
+    images //= np.arange(1, shape[0] + 1, dtype=np.uint8)[:, None, None]  # channels that differ in mean and spread
+    labels = np.arange(TRAIN + TEST) * 7 % LABELS.get(name, 10)
+    return Published(images[:TRAIN], labels[:TRAIN], images[TRAIN:], labels[TRAIN:])
+
+
+def idx(array: NDArray[Any]) -> bytes:
+    """The IDX form of yann.lecun.com/exdb/mnist: type (8, unsigned byte), dimensions, their sizes big-endian, bytes."""
+    return (
+        bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes() + array.astype(np.uint8).tobytes()
+    )
+
+
+def as_published(name: str, data: Published) -> dict[str, bytes]:
+    """The set's files, below the data folder. CIFAR's rows hold all red, then all green, then all blue."""
+    if name in IDX:
+        arrays = {
+            "train-images-idx3-ubyte": data.images[:, 0],
+            "train-labels-idx1-ubyte": data.labels,
+            "t10k-images-idx3-ubyte": data.test_images[:, 0],
+            "t10k-labels-idx1-ubyte": data.test_labels,
+        }
+        return {f"{IDX[name]}/raw/{file}": idx(array) for file, array in arrays.items()}
+    dataset_class = getattr(datasets, CIFAR[name])
+    key = "labels" if name == "cifar10" else "fine_labels"
+    number = len(dataset_class.train_list)
+    parts = [*zip(np.split(data.images, number), np.split(data.labels, number), strict=True)]
+    parts.append((data.test_images, data.test_labels))
+    batches = [{"data": images.reshape(len(images), -1), key: labels.tolist()} for images, labels in parts]
+    names = [file for file, _ in [*dataset_class.train_list, *dataset_class.test_list]]
+    meta = {dataset_class.meta["key"]: [f"class {number}" for number in range(LABELS.get(name, 10))]}
+    contents = zip([*names, dataset_class.meta["filename"]], [*batches, meta], strict=True)
+    return {f"{dataset_class.base_folder}/{file}": pickle.dumps(content, protocol=2) for file, content in contents}
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def publish(name: str, data: Published, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write the set into the data folder, and have torchvision take its checksums for the published ones."""
+    contents = as_published(name, data)
+    for path, content in contents.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    if name in CIFAR:
+        accept(name, contents, monkeypatch)
+
+
+def accept(name: str, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset_class = getattr(datasets, CIFAR[name])
+    sums = {Path(path).name: md5(content) for path, content in contents.items()}
+    for files_of in ("train_list", "test_list"):
+        with_sums = [[file, sums[file]] for file, _ in getattr(dataset_class, files_of)]
+        monkeypatch.setattr(dataset_class, files_of, with_sums)
+    monkeypatch.setattr(dataset_class, "meta", dataset_class.meta | {"md5": sums[dataset_class.meta["filename"]]})
+
+
+def archives(name: str, contents: dict[str, bytes], url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """What a mirror serves: a gzip file each, or one tar; torchvision is pointed at `url` for it."""
+    if name in IDX:
+        dataset_class = getattr(datasets, IDX[name])
+        served = {f"{Path(path).name}.gz": gzip.compress(content) for path, content in contents.items()}
+        monkeypatch.setattr(dataset_class, "mirrors", [f"{url}/"])
+        monkeypatch.setattr(dataset_class, "resources", [(file, md5(content)) for file, content in served.items()])
+        return served
+    dataset_class = getattr(datasets, CIFAR[name])
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for path, content in contents.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    accept(name, contents, monkeypatch)
+    monkeypatch.setattr(dataset_class, "url", f"{url}/{dataset_class.filename}")
+    monkeypatch.setattr(dataset_class, "tgz_md5", md5(buffer.getvalue()))
+    return {dataset_class.filename: buffer.getvalue()}
+
+
+def built(name: str, folder: Path, *overrides: str) -> Data:
+    return build_data(parsed(f"dataset={name}", f"data_dir={folder}", *overrides))
+
+
+def refusal(name: str, folder: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        built(name, folder, *overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def pairs(images: Any, labels: Any) -> list[tuple[bytes, int]]:
+    return sorted((np.asarray(image).tobytes(), int(label)) for image, label in zip(images, labels, strict=True))
+
+
+@every_set
+def test_training_and_validation_share_the_published_training_split_and_test_is_the_published_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = made_up(name)
+    publish(name, published, tmp_path, monkeypatch)
+    data = built(name, tmp_path, "dataset.validation=0.3")
+    assert (len(data.train), len(data.validation), len(data.test)) == (35, 15, TEST)
+    together = pairs(data.train.inputs, data.train.targets) + pairs(data.validation.inputs, data.validation.targets)
+    assert sorted(together) == pairs(published.images, published.labels)  # all 50 images differ
+    np.testing.assert_array_equal(data.test.inputs, published.test_images)
+    np.testing.assert_array_equal(data.test.targets, published.test_labels)
+    assert data.spec.input_shape == published.images.shape[1:]
+    assert data.spec.num_outputs == LABELS.get(name, 10)
+
+
+@every_set
+def test_statistics_are_those_of_the_training_images_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = made_up(name)
+    publish(name, published, tmp_path, monkeypatch)
+    before = built(name, tmp_path)
+    held_out = {image.numpy().tobytes() for image in before.validation.inputs}
+    kept = np.array([image.tobytes() not in held_out for image in published.images])
+    reference = published.images[kept].astype(np.float64)
+    # float64 sums of fewer than 1e5 terms
+    np.testing.assert_allclose(before.mean.flatten(), reference.mean((0, 2, 3)), rtol=1e-10)
+    np.testing.assert_allclose(before.std.flatten(), reference.std((0, 2, 3)), rtol=1e-10)
+    published.images[~kept] = 255 - published.images[~kept]
+    published.test_images[:] = 0
+    publish(name, published, tmp_path, monkeypatch)
+    after = built(name, tmp_path)
+    assert not torch.equal(after.validation.inputs, before.validation.inputs)
+    assert torch.equal(after.mean, before.mean)
+    assert torch.equal(after.std, before.std)
+
+
+def test_fewer_examples_are_the_first_of_the_same_training_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish("mnist", made_up("mnist"), tmp_path, monkeypatch)
+    whole, few = built("mnist", tmp_path), built("mnist", tmp_path, "dataset.examples=8")
+    assert torch.equal(few.train.inputs, whole.train.inputs[:8])
+    assert torch.equal(few.validation.inputs, whole.validation.inputs)
+    # float64 against NumPy, 6,272 terms
+    np.testing.assert_allclose(few.mean.item(), few.train.inputs.numpy().mean(dtype=np.float64), rtol=1e-10)
+    assert "dataset.examples=46 is not allowed; allowed: at most 45" in refusal(
+        "mnist", tmp_path, "dataset.examples=46"
+    )
+
+
+@every_set
+def test_a_missing_set_is_downloaded_and_only_then(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = made_up(name)
+    answers: dict[str, Any] = {}
+    with serving(answers) as url:
+        served = archives(name, as_published(name, published), url, monkeypatch)
+        answers |= {f"/{file}": body(content) for file, content in served.items()}
+        data = built(name, tmp_path / "new")
+    np.testing.assert_array_equal(data.test.inputs, published.test_images)
+    np.testing.assert_array_equal(data.test.targets, published.test_labels)
+    again = built(name, tmp_path / "new")  # the server is gone
+    assert torch.equal(again.train.inputs, data.train.inputs)
+
+
+@every_set
+@pytest.mark.parametrize("reached", [True, False], ids=["not found", "refused"])
+def test_a_set_that_cannot_be_downloaded_is_told_in_one_line_and_leaves_no_file(
+    name: str, reached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving({}) as url:
+        archives(name, as_published(name, made_up(name)), url, monkeypatch)
+        message = refusal(name, tmp_path) if reached else ""
+    message = message or refusal(name, tmp_path)
+    assert f"data_dir={tmp_path} " in message
+    for path in as_published(name, made_up(name)):
+        assert path in message or str(Path(path).parent) in message
+    assert files(tmp_path) == []
+
+
+@every_set
+def test_a_download_that_is_not_what_was_published_is_refused_and_the_next_one_heals_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = made_up(name)
+    answers: dict[str, Any] = {}
+    with serving(answers) as url:
+        served = archives(name, as_published(name, published), url, monkeypatch)
+        answers |= {
+            f"/{file}": body(content[:-9], Content_Length=str(len(content))) for file, content in served.items()
+        }
+        assert f"data_dir={tmp_path} " in refusal(name, tmp_path)
+        answers |= {f"/{file}": body(content) for file, content in served.items()}
+        data = built(name, tmp_path)
+    np.testing.assert_array_equal(data.test.inputs, published.test_images)
+
+
+@every_set
+@pytest.mark.parametrize("keep", [0, 10, -5], ids=["empty", "a broken header", "cut off"])
+def test_a_file_that_is_not_whole_is_told_in_one_line(
+    name: str, keep: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(name, made_up(name), tmp_path, monkeypatch)
+    broken = tmp_path / next(iter(as_published(name, made_up(name))))
+    broken.write_bytes(broken.read_bytes()[:keep])
+    with serving({}) as url:
+        archives(name, as_published(name, made_up(name)), url, monkeypatch)
+        message = refusal(name, tmp_path)
+    assert str(tmp_path) in message
+    assert broken.parent.name in message
+
+
+def test_real_fashion_mnist_is_what_its_authors_published() -> None:
+    folder = Path(os.environ.get("DL_LAB_DATA", ""))
+    if not (folder / "FashionMNIST" / "raw" / "train-images-idx3-ubyte").is_file():
+        pytest.skip("DL_LAB_DATA names no folder with FashionMNIST")
+    data = built("fashion_mnist", folder, "dataset.validation=1")
+    assert (len(data.train), len(data.validation), len(data.test)) == (59_999, 1, 10_000)
+    # the published four digits; the one image left out moves them by less than 1e-5
+    assert data.mean.item() / 255 == pytest.approx(0.2860, abs=6e-5)
+    assert data.std.item() / 255 == pytest.approx(0.3530, abs=6e-5)
+    labels = torch.cat([data.train.targets, data.validation.targets])
+    assert labels.bincount().tolist() == [6000] * 10
+    assert data.test.targets.bincount().tolist() == [1000] * 10
+    assert data.spec.heads[0].labels[9] == "Ankle boot"
