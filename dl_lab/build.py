@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from dl_lab import devices, streams
+from dl_lab import devices, eager, streams
 from dl_lab.config import Choice, RunConfig
 from dl_lab.data import Data, InMemory, training_batches
 from dl_lab.devices import PRECISIONS
@@ -104,6 +104,7 @@ def build_task(run: RunConfig, spec: DataSpec) -> Task:
 
 def build_optimizer(run: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
     """The run's optimizer; each group keeps its `initial_lr`, which the schedule multiplies."""
+    eager.leave_compiler_out()
     optimizer: torch.optim.Optimizer = run.optimizer.entry.build(run.optimizer.config, model.parameters())
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dl_lab import checkpoint, devices, streams
+from dl_lab import checkpoint, devices, eager, streams
 from dl_lab.build import Plan, TrainState
 from dl_lab.data import Split, training_batches
 from dl_lab.logbook import Logbook
@@ -36,6 +36,7 @@ def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -
     counts = task.counts(targets)
     gathered: list[Totals] = []
 
+    @torch.enable_grad()
     def closure() -> Tensor:
         """The loss of the whole batch, its gradient left in the parameters; some optimizers ask more than once."""
         optimizer.zero_grad()
@@ -52,7 +53,7 @@ def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -
         gathered.extend(evaluation if not gathered else [])
         return objective
 
-    optimizer.step(closure)  # type: ignore[arg-type]  # typed for closures that return a float
+    eager.step(optimizer, closure)
     return gathered[0] if len(gathered) == 1 else {k: torch.stack([t[k] for t in gathered]).sum(0) for k in gathered[0]}
 
 

@@ -1,5 +1,6 @@
 """Real data that comes with scikit-learn, so that nothing is downloaded (https://scikit-learn.org/stable/datasets)."""
 
+import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dl_lab.data import Data
 from dl_lab.datasets.images import ImageConfig, image_data
@@ -22,14 +24,19 @@ class DigitsConfig(ImageConfig):
     test: float
 
 
+def _digits_table() -> NDArray[np.uint8]:
+    """scikit-learn's file, (image, 64 pixels and a label); importing scikit-learn takes longer than training here."""
+    found = importlib.util.find_spec("sklearn")
+    assert found is not None
+    assert found.origin is not None
+    return np.loadtxt(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.uint8)
+
+
 @DATASETS.register("digits", DigitsConfig, kinds={"image"}, tasks={"classification"})
 def digits(config: DigitsConfig, data_dir: Path, seed: int) -> Data:
     """1,797 handwritten digits of 8x8 pixels with values 0 to 16 (Alpaydin & Kaynak 1998, UCI)."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = torch.from_numpy(bunch.images.astype(np.uint8)).unsqueeze(1)
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    table = torch.from_numpy(_digits_table())
+    images, labels = table[:, :-1].reshape(-1, 1, 8, 8), table[:, -1].long()
     return image_data(config, seed, images, labels, [str(digit) for digit in range(10)], test=config.test)
 
 

@@ -1,4 +1,4 @@
-"""Images held in memory as bytes; torchvision's classic sets."""
+"""Images held in memory as bytes; CIFAR."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -63,17 +63,8 @@ def image_data(
 
 def _tensors(dataset: Any) -> tuple[Tensor, Tensor]:
     """Images (example, channel, height, width) in bytes and class numbers (example,) of a torchvision dataset."""
-    images = torch.as_tensor(np.asarray(dataset.data))
-    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
-    return images, torch.as_tensor(np.asarray(dataset.targets), dtype=torch.int64)
-
-
-def _files(dataset_class: Any) -> str:
-    """The files that a torchvision dataset is read from, below the data folder."""
-    if hasattr(dataset_class, "resources"):
-        names = [Path(archive).stem for archive, _ in dataset_class.resources]
-        return ", ".join(f"{dataset_class.__name__}/raw/{name}" for name in names)
-    return f"the folder {dataset_class.base_folder} (of {dataset_class.filename})"
+    images = torch.as_tensor(np.asarray(dataset.data)).permute(0, 3, 1, 2).contiguous()
+    return images, torch.as_tensor(dataset.targets, dtype=torch.int64)
 
 
 def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Data:
@@ -86,30 +77,12 @@ def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Dat
         try:
             return dataset_class(data_dir, train=train)
         except RuntimeError:  # torchvision's word for files that are not there, or not whole
-            with missing_data(_files(dataset_class), data_dir):
+            with missing_data(f"the folder {dataset_class.base_folder} (of {dataset_class.filename})", data_dir):
                 return dataset_class(data_dir, train=train, download=True)
 
     train, test = load(True), load(False)
     data = image_data(config, seed, *_tensors(train), [str(label) for label in train.classes])
     return replace(data, test=InMemory(*_tensors(test)))
-
-
-@DATASETS.register("mnist", ImageConfig, kinds={"image"}, tasks={"classification"})
-def mnist(config: ImageConfig, data_dir: Path, seed: int) -> Data:
-    """60,000 and 10,000 handwritten digits of 28x28 pixels (LeCun et al. 1998)."""
-    return _published("MNIST", config, data_dir, seed)
-
-
-@DATASETS.register("fashion_mnist", ImageConfig, kinds={"image"}, tasks={"classification"})
-def fashion_mnist(config: ImageConfig, data_dir: Path, seed: int) -> Data:
-    """60,000 and 10,000 articles of clothing of 28x28 pixels (Xiao et al. 2017, arXiv:1708.07747)."""
-    return _published("FashionMNIST", config, data_dir, seed)
-
-
-@DATASETS.register("kmnist", ImageConfig, kinds={"image"}, tasks={"classification"})
-def kmnist(config: ImageConfig, data_dir: Path, seed: int) -> Data:
-    """60,000 and 10,000 cursive Japanese characters of 28x28 pixels (Clanuwat et al. 2018, arXiv:1812.01718)."""
-    return _published("KMNIST", config, data_dir, seed)
 
 
 @DATASETS.register("cifar10", ImageConfig, kinds={"image"}, tasks={"classification"})

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dl_lab import eager
 from dl_lab.errors import POSITIVE, ConfigError, check, one_of, require
 from dl_lab.optimizers.ranges import BETAS, check_ranges
 from dl_lab.registry import OPTIMIZERS
@@ -53,7 +54,7 @@ class Together(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for optimizer in self.optimizers:
-            optimizer.step()
+            eager.step(optimizer)
         return loss
 
     def state_dict(self) -> dict[str, Any]:

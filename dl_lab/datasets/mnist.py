@@ -1,0 +1,69 @@
+"""MNIST and the sets that took its form. torchvision downloads them; the files are read here, because importing
+torchvision takes as long as an epoch of training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dl_lab.data import Data, InMemory
+from dl_lab.datasets.images import ImageConfig, image_data
+from dl_lab.download import missing_data
+from dl_lab.errors import ConfigError
+from dl_lab.registry import DATASETS
+
+DIGITS = tuple("0123456789")
+CLOTHING = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+FILES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+
+
+def read_idx(path: Path) -> Tensor:
+    """A tensor of bytes from an idx file: 0, 0, 8 for bytes, the number of dimensions, each size in 4 bytes, the data
+    (yann.lecun.com/exdb/mnist).
+
+    Raises:
+        ConfigError: if the file is not of that form, or not whole.
+    """
+    content = np.fromfile(path, dtype=np.uint8)
+    start = 4 + 4 * int(content[3]) if len(content) > 4 else 0
+    shape = tuple(int(size) for size in content[4:start].view(">u4")) if len(content) > start else ()
+    if not shape or content[:3].tolist() != [0, 0, 8] or len(content) != start + prod(shape):
+        raise ConfigError(f"{path} is not a whole idx file of bytes; allowed: remove it, and it is downloaded again")
+    return torch.from_numpy(content[start:].reshape(shape))
+
+
+def _published(name: str, labels: Sequence[str], config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """The set as published: its test split is the test split, validation is taken from its training split."""
+    folder = data_dir / name / "raw"
+    if not all((folder / file).exists() for file in FILES):
+        with missing_data(", ".join(f"{name}/raw/{file}" for file in FILES), data_dir):
+            from torchvision import datasets
+
+            getattr(datasets, name)(data_dir, download=True)
+    train_images, train_labels, test_images, test_labels = (read_idx(folder / file) for file in FILES)
+    data = image_data(config, seed, train_images.unsqueeze(1), train_labels.long(), labels)
+    return replace(data, test=InMemory(test_images.unsqueeze(1), test_labels.long()))
+
+
+@DATASETS.register("mnist", ImageConfig, kinds={"image"}, tasks={"classification"})
+def mnist(config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """60,000 and 10,000 handwritten digits of 28x28 pixels (LeCun et al. 1998)."""
+    return _published("MNIST", DIGITS, config, data_dir, seed)
+
+
+@DATASETS.register("fashion_mnist", ImageConfig, kinds={"image"}, tasks={"classification"})
+def fashion_mnist(config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """60,000 and 10,000 articles of clothing of 28x28 pixels (Xiao et al. 2017, arXiv:1708.07747)."""
+    return _published("FashionMNIST", CLOTHING, config, data_dir, seed)
+
+
+@DATASETS.register("kmnist", ImageConfig, kinds={"image"}, tasks={"classification"})
+def kmnist(config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """60,000 and 10,000 cursive Japanese characters of 28x28 pixels (Clanuwat et al. 2018, arXiv:1812.01718)."""
+    return _published("KMNIST", HIRAGANA, config, data_dir, seed)
