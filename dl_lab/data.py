@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from math import ceil
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -174,6 +174,8 @@ class Data:
     inputs that are stored ready to use. `is_text` says that tokens are characters, so that a sample can be read.
     """
 
+    PREPARED_ONCE: ClassVar[int] = 4_000_000  # values at the most; more are kept as bytes, a quarter of the memory
+
     spec: DataSpec
     train: Split
     validation: Split
@@ -184,16 +186,22 @@ class Data:
     is_text: bool = False
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Data":
-        """The same data on `device`, every float as `dtype`."""
-        moved = {
-            name: split.to(device, dtype)
-            for name in ("train", "validation", "test")
-            if (split := getattr(self, name)) is not None
-        }
-        for name in ("mean", "std"):
-            if (statistic := getattr(self, name)) is not None:
-                moved[name] = statistic.to(device, dtype)
-        return replace(self, **moved)
+        """The same data on `device`, every float as `dtype`; small images are prepared once and for all."""
+        splits = {name: split for name in ("train", "validation", "test") if (split := getattr(self, name)) is not None}
+        moved = {name: split.to(device, dtype) for name, split in splits.items()}
+        if self.mean is None or self.std is None:
+            return replace(self, **moved)
+        placed = replace(self, **moved, mean=self.mean.to(device, dtype), std=self.std.to(device, dtype))
+        return placed._prepared_once() if self.augmentation is None else placed
+
+    def _prepared_once(self) -> "Data":
+        splits = {name: split for name in ("train", "validation", "test") if (split := getattr(self, name)) is not None}
+        if not all(isinstance(split, InMemory) and len(split.inputs) for split in splits.values()):
+            return self
+        if sum(split.inputs.numel() for split in splits.values()) > self.PREPARED_ONCE:
+            return self
+        ready = {name: replace(split, inputs=self.prepare(split.inputs)) for name, split in splits.items()}
+        return replace(self, **ready, mean=None, std=None)
 
     def prepare(self, inputs: Tensor, augmentation_key: Tensor | None = None) -> Tensor:
         """Stored inputs as the model takes them; augmented first, if there is a key to draw from."""
@@ -201,7 +209,7 @@ class Data:
             inputs = self.augmentation(inputs, augmentation_key)
         if self.mean is None or self.std is None:
             return inputs
-        return (inputs.to(self.mean.dtype) - self.mean) / self.std
+        return (inputs.to(self.mean.dtype) - self.mean).div_(self.std)
 
 
 @dataclass(frozen=True, kw_only=True)

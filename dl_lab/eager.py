@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 def leave_compiler_out() -> None:
     """Mark the methods of Optimizer that torch shields from the compiler as shielded already."""
-    for method in (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_dict, Optimizer.load_state_dict):
+    for method in (Optimizer.add_param_group, Optimizer.state_dict, Optimizer.load_state_dict):
         function = inspect.unwrap(method)
         if function is not method:
             vars(function).setdefault("__dynamo_disable", function)
@@ -26,3 +26,10 @@ def step(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
     take: Callable[..., Any] = inspect.unwrap(kind.step) if kind.__module__.startswith("torch.optim") else kind.step
     with torch.no_grad():
         return take(optimizer, closure)
+
+
+def zero_grad(optimizer: Optimizer) -> None:
+    """optimizer.zero_grad()."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from math import isfinite
 from typing import Any
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from dl_lab import checkpoint, devices, eager, streams
 from dl_lab.build import Plan, TrainState
-from dl_lab.data import Split, training_batches
+from dl_lab.data import Batch, Split, training_batches
 from dl_lab.logbook import Logbook
 from dl_lab.progress import Progress
 from dl_lab.sampling import sample_text
-from dl_lab.tasks import Totals, add_up, higher_is_better
+from dl_lab.tasks import Totals, add_up, detached, higher_is_better
 
 
 @dataclass(frozen=True)
@@ -27,34 +27,40 @@ class Outcome:
     last: dict[str, float] | None = None
 
 
-def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -> Totals:
-    """One optimizer step on one batch, computed in `accumulate` pieces. Returns the batch's totals, on the device."""
+def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -> list[Totals]:
+    """One optimizer step on one batch, computed in `accumulate` pieces. Returns each one's totals, on the device."""
     train, task, optimizer = plan.run.train, plan.task, state.optimizer
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * plan.schedule(state.step)
-    pieces = list(zip(inputs.chunk(train.accumulate), targets.chunk(train.accumulate), strict=True))
+    pieces = split_batch(inputs, targets, train.accumulate)
     counts = task.counts(targets)
-    gathered: list[Totals] = []
+    first_evaluation: list[Totals] = []
 
     @torch.enable_grad()
     def closure() -> Tensor:
         """The loss of the whole batch, its gradient left in the parameters; some optimizers ask more than once."""
-        optimizer.zero_grad()
-        evaluation: list[Totals] = []
-        objective = torch.zeros((), device=plan.device)
+        eager.zero_grad(optimizer)
+        losses, evaluation = [], []
         for number, (some_inputs, some_targets) in enumerate(pieces):
             totals = task.totals(forward(state, plan, some_inputs, number), some_targets)
             loss = task.objective(totals, counts)
             loss.backward()
-            objective = objective + loss.detach()
-            evaluation.append({name: value.detach() for name, value in totals.items()})
+            losses.append(loss.detach())
+            evaluation.append(detached(totals))
         if train.max_grad_norm is not None:
             state.norm_before_clipping = nn.utils.clip_grad_norm_(state.model.parameters(), train.max_grad_norm)
-        gathered.extend(evaluation if not gathered else [])
-        return objective
+        first_evaluation.extend(evaluation if not first_evaluation else [])
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     eager.step(optimizer, closure)
-    return gathered[0] if len(gathered) == 1 else {k: torch.stack([t[k] for t in gathered]).sum(0) for k in gathered[0]}
+    return first_evaluation
+
+
+def split_batch(inputs: Tensor, targets: Tensor, pieces: int) -> list[Batch]:
+    """A batch in (nearly) equal pieces; fewer, if it has fewer examples."""
+    if pieces == 1:
+        return [(inputs, targets)]
+    return list(zip(inputs.chunk(pieces), targets.chunk(pieces), strict=True))
 
 
 def forward(state: TrainState, plan: Plan, inputs: Tensor, piece: int) -> Tensor:
@@ -92,8 +98,8 @@ def evaluate(model: nn.Module, plan: Plan, split: Split) -> dict[str, float]:
 def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> Outcome:
     """Train until the last step, until patience ends, or until the loss is no longer a finite number."""
     train, split = plan.run.train, plan.data.train
-    window: list[Totals] = []  # since the last point of the training curves; stays on the device until then
-    windows: list[Totals] = []  # since the last validation
+    window: list[list[Totals]] = []  # a step each, since the last point of the curves; on the device until then
+    since_validation: list[dict[str, list[float]]] = []
     since, last = time.perf_counter(), None
     batches = training_batches(split, plan.seed, plan.batch_size, plan.device, state.step)
     state.model.train()
@@ -105,7 +111,7 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
         if not validating and state.step % train.log_every:
             continue
 
-        summed = add_up(window)
+        summed = add_up(chain.from_iterable(window))
         if not all(isfinite(value) for values in summed.values() for value in values):
             return diverged(state, plan, window)
         metrics = plan.task.metrics(summed)
@@ -113,7 +119,7 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
         speed = len(window) * plan.batch_size / (time.perf_counter() - since)
         logbook.record("train", state.step, epoch, shown, examples_per_second=speed)
         progress.training(state.step, metrics)
-        windows.append({name: torch.tensor(values) for name, values in summed.items()})
+        since_validation.append(summed)
         window = []
 
         if validating:
@@ -121,8 +127,8 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
             if not isfinite(last["loss"]):
                 return not_finite(plan, "validation loss", last["loss"], state.step)
             logbook.record("val", state.step, epoch, last)
-            progress.validation(state.step, epoch, plan.task.metrics(add_up(windows)), last)
-            windows = []
+            progress.validation(state.step, epoch, plan.task.metrics(add_up(since_validation)), last)
+            since_validation = []
             if plan.data.is_text:
                 logbook.text("sample", sample_text(state.model, plan.data.spec, plan.seed, state.step), state.step)
             keep(state, plan, logbook, last)
@@ -173,11 +179,11 @@ def not_finite(plan: Plan, what: str, value: float, step: int) -> Outcome:
     return Outcome("diverged", f"the {what} is {value} at step {step}; {advice}")
 
 
-def diverged(state: TrainState, plan: Plan, window: list[Totals]) -> Outcome:
+def diverged(state: TrainState, plan: Plan, window: list[list[Totals]]) -> Outcome:
     """The outcome of a run whose loss stopped being finite in this window, with the step where it did."""
     first = state.step - len(window) + 1
     for step, totals in enumerate(window, first):
-        loss = plan.task.metrics(add_up([totals]))["loss"]
+        loss = plan.task.metrics(add_up(totals))["loss"]
         if not isfinite(loss):
             return not_finite(plan, "loss", loss, step)
     return not_finite(plan, "sum of the metrics", float("nan"), state.step)

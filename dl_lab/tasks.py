@@ -2,7 +2,7 @@
 batches, accumulation steps and runs; metrics are made of totals at the end.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import exp, log
 
 import torch
@@ -14,7 +14,8 @@ from dl_lab.devices import widest
 from dl_lab.specs import DataSpec, Head
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Totals = dict[str, Tensor]
+Total = Tensor | int | list[float]  # on the device, a count known without it, or read back
+Totals = dict[str, Total]
 Numbers = Mapping[str, list[float]]
 
 HIGHER_IS_BETTER = ("accuracy", "r2")
@@ -34,15 +35,15 @@ class Regression:
         self.loss = loss
         self.scale = torch.tensor(head.scale, dtype=torch.float64)
 
-    def count(self, targets: Tensor) -> Tensor:
-        return torch.tensor(targets.numel())
+    def count(self, targets: Tensor) -> int:
+        return targets.numel()
 
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         exact, error = widest(targets.detach()), widest((outputs - targets).detach())
         return {
             "loss": self.loss(outputs, targets),
             "count": self.count(targets),
-            "examples": torch.tensor(len(targets)),
+            "examples": len(targets),
             "absolute": error.abs().sum(0),
             "squared": (error * error).sum(0),
             "target": exact.sum(0),
@@ -82,8 +83,8 @@ class Classification:
     def __init__(self, head: Head, loss: Loss):
         self.loss = loss
 
-    def count(self, targets: Tensor) -> Tensor:
-        return torch.tensor(len(targets))
+    def count(self, targets: Tensor) -> int:
+        return len(targets)
 
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         return {
@@ -166,7 +167,7 @@ class Task:
             for head, part in zip(self.heads, parts, strict=True)
         ]
 
-    def counts(self, targets: Tensor) -> list[Tensor]:
+    def counts(self, targets: Tensor) -> list[Tensor | int]:
         """How much of a batch counts, for each head: what its loss is divided by."""
         return [task.count(part) for task, part in zip(self.head_tasks, self._targets(targets), strict=True)]
 
@@ -180,9 +181,13 @@ class Task:
             totals |= {prefix + name: value for name, value in task.totals(part, target).items()}
         return totals
 
-    def objective(self, totals: Totals, counts: list[Tensor]) -> Tensor:
+    def objective(self, totals: Totals, counts: list[Tensor | int]) -> Tensor:
         """What is differentiated: the sum over heads of loss / count, a scalar."""
-        means = [totals[prefix + "loss"] / count for prefix, count in zip(self.prefixes, counts, strict=True)]
+        means = []
+        for prefix, count in zip(self.prefixes, counts, strict=True):
+            loss = totals[prefix + "loss"]
+            assert isinstance(loss, Tensor)
+            means.append(loss / count)
         return means[0] if len(means) == 1 else torch.stack(means).sum()
 
     def metrics(self, totals: Numbers) -> dict[str, float]:
@@ -196,11 +201,18 @@ class Task:
         return metrics
 
 
-def add_up(window: list[Totals]) -> dict[str, list[float]]:
-    """Totals summed over steps in float64 on the host: the one place where the device is waited for."""
-    return {name: _summed([totals[name] for totals in window]) for name in window[0]}
+def detached(totals: Totals) -> Totals:
+    """The same totals without their history."""
+    return {name: value.detach() if isinstance(value, Tensor) else value for name, value in totals.items()}
 
 
-def _summed(values: list[Tensor]) -> list[float]:
-    summed: list[float] = torch.stack(values).detach().cpu().double().sum(0).reshape(-1).tolist()
+def add_up(window: Iterable[Mapping[str, Total]]) -> dict[str, list[float]]:
+    """Totals summed in float64 on the host: the one place where the device is waited for."""
+    gathered = list(window)
+    return {name: _summed([totals[name] for totals in gathered]) for name in gathered[0]}
+
+
+def _summed(values: list[Total]) -> list[float]:
+    tensors = [value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64) for value in values]
+    summed: list[float] = torch.stack(tensors).cpu().double().sum(0).reshape(-1).tolist()
     return summed
