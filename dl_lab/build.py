@@ -147,7 +147,7 @@ def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
         raise unknown("train.best", run.train.best, task.metric_names)
     total_steps = run.train.total_steps(steps_per_epoch)
     schedule = build_schedule(run, total_steps)
-    model = build_model(run, data.spec).to(device)
+    model = devices.place(build_model(run, data.spec), device)
     key = number_layers(model, device)
     has_dropout = any(isinstance(module, Dropout) for module in model.modules())
     state = TrainState(model, build_optimizer(run, model), key if has_dropout else None)
