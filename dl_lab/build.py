@@ -138,7 +138,7 @@ def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
         run.train.accumulate,
         f"at most {batch_size}, the batch",
     )
-    data = data.to(device, PRECISIONS[run.settings.precision])
+    data = data.to(device, PRECISIONS[run.settings.precision]).prepared_once()
     if run.train.one_batch:
         data = on_one_batch(data, batch_size, run.settings.seed, device)
     steps_per_epoch = ceil(len(data.train) / batch_size)

@@ -186,15 +186,17 @@ class Data:
     is_text: bool = False
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Data":
-        """The same data on `device`, every float as `dtype`; small images are prepared once and for all."""
+        """The same data on `device`, every float as `dtype`."""
         splits = {name: split for name in ("train", "validation", "test") if (split := getattr(self, name)) is not None}
         moved = {name: split.to(device, dtype) for name, split in splits.items()}
         if self.mean is None or self.std is None:
             return replace(self, **moved)
-        placed = replace(self, **moved, mean=self.mean.to(device, dtype), std=self.std.to(device, dtype))
-        return placed._prepared_once() if self.augmentation is None else placed
+        return replace(self, **moved, mean=self.mean.to(device, dtype), std=self.std.to(device, dtype))
 
-    def _prepared_once(self) -> "Data":
+    def prepared_once(self) -> "Data":
+        """The same data ready for the model, if that takes little memory and nothing is drawn on the way."""
+        if self.mean is None or self.augmentation is not None:
+            return self
         splits = {name: split for name in ("train", "validation", "test") if (split := getattr(self, name)) is not None}
         if not all(isinstance(split, InMemory) and len(split.inputs) for split in splits.values()):
             return self
@@ -224,8 +226,9 @@ class SplitConfig:
 
 
 def held_out(fraction_or_count: float, examples: int) -> int:
-    """Examples that a `validation` or `test` field asks for, of so many."""
-    return round(fraction_or_count * examples) if fraction_or_count < 1 else int(fraction_or_count)
+    """Examples that a `validation` or `test` field asks for, of so many: a fraction is rounded up."""
+    rounding = 1e-9  # of 0.1 * 30, which is a little more than 3
+    return ceil(fraction_or_count * examples - rounding) if fraction_or_count < 1 else int(fraction_or_count)
 
 
 def divide(examples: int, validation: float, test: float, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:

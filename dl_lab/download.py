@@ -1,6 +1,7 @@
 """Fetching a published file once, whole and checked; and saying what to do where there is no network."""
 
 import hashlib
+import http.client
 import os
 import sys
 import urllib.request
@@ -17,7 +18,7 @@ def missing_data(files: str, folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
             f"data_dir={folder} does not hold {files}, and the download failed ({reason}); "

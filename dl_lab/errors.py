@@ -7,7 +7,10 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """A user's mistake; its message is one line and is shown without a traceback."""
+    """A user's mistake; its message is made one line and is shown without a traceback."""
+
+    def __init__(self, message: str):
+        super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message))
 
 
 def unknown(key: str, given: object, allowed: Iterable[str]) -> ConfigError:

@@ -54,11 +54,13 @@ def _read(path: str) -> tuple[list[str], Lines]:
     header = lines[0][1]
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
-        raise ConfigError(f"dataset.path={path} line 1: column {twice!r} stands twice; allowed: each name once")
+        raise ConfigError(
+            f"dataset.path={path} line {lines[0][0]}: column {twice!r} stands twice; allowed: each name once"
+        )
     for number, cells in lines[1:]:
         if len(cells) != len(header):
             raise ConfigError(
-                f"dataset.path={path} line {number} has {len(cells)} cells; allowed: {len(header)}, as line 1"
+                f"dataset.path={path} line {number} has {len(cells)} cells; allowed: {len(header)}, as line {lines[0][0]}"
             )
     return header, lines[1:]
 
