@@ -226,9 +226,8 @@ class SplitConfig:
 
 
 def held_out(fraction_or_count: float, examples: int) -> int:
-    """Examples that a `validation` or `test` field asks for, of so many: a fraction is rounded up."""
-    rounding = 1e-9  # of 0.1 * 30, which is a little more than 3
-    return ceil(fraction_or_count * examples - rounding) if fraction_or_count < 1 else int(fraction_or_count)
+    """Examples that a `validation` or `test` field asks for, of so many."""
+    return round(fraction_or_count * examples) if fraction_or_count < 1 else int(fraction_or_count)
 
 
 def divide(examples: int, validation: float, test: float, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:

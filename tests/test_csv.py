@@ -112,7 +112,8 @@ PLAIN = "x,y\n" + "".join(f"{row},{row - 10.5}\n" for row in range(20))
 )
 def test_the_same_numbers_are_read_however_they_are_written(tmp_path: Path, content: str) -> None:
     assert content != PLAIN
-    data = of_text(tmp_path, content, "dataset.targets=[y]", "dataset.standardize=false")
+    columns = "dataset.features=[x]", "dataset.targets=[y]"
+    data = of_text(tmp_path, content, *columns, "dataset.standardize=false")
     np.testing.assert_array_equal(data.train.inputs[:, 0], np.arange(14))
     np.testing.assert_array_equal(data.train.targets[:, 0], np.arange(14) - 10.5)
 

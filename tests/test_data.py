@@ -1,5 +1,6 @@
 """Batches, windows, augmentation, normalisation and splits, against plain indexing, NumPy and torchvision."""
 
+from dataclasses import replace
 from itertools import islice
 from math import ceil
 
@@ -174,7 +175,7 @@ def test_a_negative_crop_is_refused() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_byte_statistics_are_numpys(channels: int) -> None:
-    images = random_bytes(50, channels, 6, 5) // torch.arange(1, channels + 1).view(-1, 1, 1)
+    images = random_bytes(50, channels, 6, 5) // torch.arange(1, channels + 1, dtype=torch.uint8).view(-1, 1, 1)
     mean, std = byte_statistics(images)
     reference = images.numpy().astype(np.float64)
     # float64 sums of at most 1,500 terms: rounding far below 1e-12 of their size
@@ -188,7 +189,7 @@ def test_a_constant_channel_has_standard_deviation_1() -> None:
 
 
 def image_data(augmentation: Augmentation | None) -> Data:
-    train = random_bytes(40, 3, 6, 5) // torch.tensor([1, 2, 3]).view(3, 1, 1)
+    train = random_bytes(40, 3, 6, 5) // torch.tensor([1, 2, 3], dtype=torch.uint8).view(3, 1, 1)
     mean, std = byte_statistics(train)
     split = InMemory(train, torch.zeros(40, dtype=torch.int64))
     return Data(spec=SPEC, train=split, validation=split, test=None, mean=mean, std=std, augmentation=augmentation)
@@ -213,6 +214,28 @@ def test_preparation_augments_before_it_normalises_and_only_with_a_key() -> None
 def test_inputs_without_statistics_are_ready_to_use() -> None:
     split = InMemory(INPUTS, TARGETS)
     assert Data(spec=SPEC, train=split, validation=split, test=None).prepare(INPUTS) is INPUTS
+
+
+def test_small_images_prepared_once_are_what_would_be_prepared_at_every_step() -> None:
+    stored = image_data(None)
+    ready = stored.prepared_once()
+    for name in ("train", "validation"):
+        before, after = getattr(stored, name), getattr(ready, name)
+        assert torch.equal(ready.prepare(after.inputs), stored.prepare(before.inputs))
+        assert ready.prepare(after.inputs) is after.inputs
+        assert torch.equal(after.targets, before.targets)
+    assert stored.train.inputs.dtype == torch.uint8  # untouched
+
+
+def test_images_that_are_augmented_streamed_or_many_are_kept_as_they_are() -> None:
+    small = image_data(None)
+    many = InMemory(torch.zeros(1, 1, 2001, 2000, dtype=torch.uint8), torch.zeros(1))  # more than 4,000,000 values
+    for data in (
+        image_data(Augmentation(flip=True, crop=0)),
+        replace(small, validation=SPLITS["streamed"]),
+        replace(small, test=many),
+    ):
+        assert data.prepared_once() is data
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -170,7 +170,9 @@ def test_a_read_only_folder_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 def tiny_shakespeare(folder: Path) -> Data:
-    return build_data(parsed("dataset=tiny_shakespeare", "model=transformer", f"data_dir={folder}"))
+    return build_data(
+        parsed("dataset=tiny_shakespeare", "model=transformer", "dataset.validation=0.1", f"data_dir={folder}")
+    )
 
 
 def test_tiny_shakespeare_is_downloaded_when_missing_and_only_then(

@@ -235,6 +235,7 @@ def test_a_corrupt_picture_is_told_in_one_line_that_names_it(tmp_path: Path, kee
         broken.write_bytes(broken.read_bytes()[:keep])
     message = refusal(tmp_path, f"dataset.num_workers={workers}")
     assert any(str(path) in message for path in (tmp_path / "b").iterdir())
+    assert "Traceback" not in message  # a worker's exception arrives with it
 
 
 def test_too_few_pictures_to_split_are_refused(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_shortest_training_part_holds_one_window(tmp_path: Path) -> None:
         pytest.param(b"\xed\xa0\x80" * 99, ["input.txt is not UTF-8 at byte 0"], id="half a surrogate pair"),
         pytest.param("abc", ["dataset.validation=0.1", "3 examples"], id="nothing to validate"),
         pytest.param("abcdefghijklmn", ["the validation part, 1 char"], id="one character to validate"),
-        pytest.param("abcdefghi" * 2, ["dataset.context_length=16", "training part, 14 char"], id="no whole window"),
+        pytest.param("abcdefghij" * 2, ["dataset.context_length=16", "training part, 16 char"], id="no whole window"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, content: str | bytes, said: list[str]) -> None:

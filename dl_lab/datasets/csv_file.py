@@ -60,7 +60,7 @@ def _read(path: str) -> tuple[list[str], Lines]:
     for number, cells in lines[1:]:
         if len(cells) != len(header):
             raise ConfigError(
-                f"dataset.path={path} line {number} has {len(cells)} cells; allowed: {len(header)}, as line {lines[0][0]}"
+                f"dataset.path={path} line {number} has {len(cells)} cells; allowed: {len(header)}, as the header has"
             )
     return header, lines[1:]
 
@@ -88,10 +88,9 @@ def _numbers(path: str, name: str, place: int, lines: Lines) -> "np.typing.NDArr
 
 def _classes(path: str, name: str, place: int, lines: Lines) -> "tuple[np.typing.NDArray[np.int64], Sequence[str]]":
     for number, cells in lines:
-        if not cells[place]:
-            raise ConfigError(
-                f"dataset.path={path} line {number}, column {name} is empty; allowed: the name of a class"
-            )
+        if not cells[place] or "\0" in cells[place]:
+            what = f"{cells[place]!r} is no name" if cells[place] else "is empty"
+            raise ConfigError(f"dataset.path={path} line {number}, column {name}: {what}; allowed: the name of a class")
     labels, numbers = np.unique([cells[place] for _, cells in lines], return_inverse=True)
     if len(labels) < 2:
         raise ConfigError(f"dataset.path={path} column {name} holds one class, {labels[0]}; allowed: two or more")

@@ -1,0 +1,152 @@
+"""Evaluating a trained run once more: the same numbers, one line for a mistake, and nothing executed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+import torch
+from sklearn.metrics import classification_report
+from test_command_line import TINY, Ended, command, train
+
+from dl_lab import evaluate
+
+METRICS = ("loss", "accuracy")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    return train(tmp_path_factory.mktemp("trained"), *TINY, "train.steps=40", "train.validate_every=10")
+
+
+def metrics(run: Path, *arguments: str) -> dict[str, float]:
+    return evaluate.evaluate([f"run={run}", *arguments])
+
+
+def test_the_test_metrics_are_those_of_the_summary(trained):
+    assert metrics(trained.run) == trained.summary["test"]
+
+
+def test_the_validation_metrics_are_the_best_of_the_run(trained):
+    best = {name: trained.summary["best"][name] for name in METRICS}
+    assert metrics(trained.run, "split=validation") == best
+
+
+def test_the_last_checkpoint_has_the_last_validation_metrics(trained):
+    assert metrics(trained.run, "split=validation", "checkpoint=last") == trained.summary["last"]
+
+
+def test_the_training_split_is_the_one_that_was_trained_on(trained, tmp_path):
+    ended = train(
+        tmp_path, "dataset=iris", "train.batch_size=full", "train.steps=1", "optimizer=sgd", "optimizer.lr=1e-30"
+    )
+    (line,) = ended.lines("train")  # the one batch is the split, and a step of 1e-30 moves no weight
+    assert metrics(ended.run, "split=train", "checkpoint=last")["loss"] == pytest.approx(line["loss"], rel=1e-6)
+
+
+def test_the_command_prints_the_metrics_and_scikit_learns_report(trained, tmp_path):
+    ended = command(evaluate.main, tmp_path, f"run={trained.run}", "device=cpu")
+    assert ended.status == 0
+    assert ended.err == ""
+    first, *report = ended.out.rstrip().splitlines()
+    tested, step = trained.summary["test"], trained.summary["best"]["step"]
+    shown = f"test  loss {tested['loss']:.4g}  accuracy {tested['accuracy']:.4g}  (best checkpoint, step {step})"
+    assert first == shown
+    columns = classification_report([0, 1], [0, 1]).splitlines()[0].split()
+    assert report[0].split() == columns
+    assert [line.split()[0] for line in report[2:5]] == ["setosa", "versicolor", "virginica"]
+    accuracy = next(line for line in report if line.split()[:1] == ["accuracy"])
+    assert float(accuracy.split()[1]) == pytest.approx(tested["accuracy"], abs=5e-4)
+    assert int(accuracy.split()[2]) == 30  # a fifth of 150 flowers
+
+
+def test_help_names_every_key(tmp_path):
+    ended = command(evaluate.main, tmp_path, "--help")
+    assert ended.status == 0
+    for key in evaluate.EvaluateConfig.__dataclass_fields__:
+        assert f"  {key}=" in ended.out
+
+
+def told(folder: Path, *arguments: str) -> str:
+    """The one line of an evaluation that was refused."""
+    ended = command(evaluate.main, folder, *arguments)
+    assert ended.status == 2
+    assert ended.out == ""
+    assert ended.err.count("\n") == 1
+    assert ended.err.startswith("error: ")
+    assert "allowed: " in ended.err
+    return ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ("run", "missing")),
+        (["run=nowhere"], ("nowhere/checkpoints/best.pt",)),
+        (["run=empty"], ("empty/checkpoints/best.pt", "the folder of a run")),
+        (["RUN", "split=tset"], ("split=tset", "train, validation, test")),
+        (["RUN", "checkpoint=worst"], ("checkpoint=worst", "best, last")),
+        (["RUN", "device=nonsense"], ("device=nonsense", "cpu")),
+        (["RUN", "splits=test"], ("splits", "nearest: split)")),
+        (["RUN", "imports=[no_such_module]"], ("imports=no_such_module",)),
+        (["RUN", "imports=mine"], ("imports=mine", "a list, each text")),
+        (["RUN", "test"], ("test", "key=value")),
+    ],
+    ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_one_line(trained, tmp_path, arguments, parts):
+    (tmp_path / "empty").mkdir()
+    line = told(tmp_path, *(f"run={trained.run}" if argument == "RUN" else argument for argument in arguments))
+    for part in parts:
+        assert part in line
+
+
+def test_a_split_that_a_dataset_does_not_have_is_told(tmp_path):
+    ended = train(tmp_path, *TINY, "dataset.test=0")
+    assert ended.summary["test"] is None
+    assert "split=test" in told(tmp_path, f"run={ended.run}")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"no checkpoint at all")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def other(path: Path) -> None:
+    torch.save([1, 2, 3], path)
+
+
+@pytest.mark.parametrize("damage", [cut, overwrite, empty, other])
+def test_a_damaged_checkpoint_is_told(trained, tmp_path, damage: Callable[[Path], None]):
+    copytree(trained.run, tmp_path / "run")
+    damage(tmp_path / "run" / "checkpoints" / "best.pt")
+    assert "run/checkpoints/best.pt is no checkpoint of ours" in told(tmp_path, "run=run")
+
+
+class Trap:
+    """An object whose pickle, when loaded, makes a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_checkpoint_that_carries_code_is_refused_and_nothing_of_it_is_run(trained, tmp_path):
+    copytree(trained.run, tmp_path / "run")
+    path, sprung = tmp_path / "run" / "checkpoints" / "best.pt", tmp_path / "sprung"
+    contents = torch.load(path, weights_only=True)
+    torch.save({**contents, "extra": Trap(sprung)}, path)
+    assert "is no checkpoint of ours" in told(tmp_path, "run=run")
+    assert not sprung.exists()
+    torch.load(path, weights_only=False)  # the trap is a real one
+    assert sprung.exists()

@@ -1,0 +1,245 @@
+"""What a run leaves: exactly the files of the contract, each readable by others, whole, and true."""
+
+import json
+import math
+import re
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from conftest import compose
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+from test_command_line import TINY, Ended, train
+
+from dl_lab import command_line, loop
+
+CHOICES = ("model=mlp", "model.hidden_sizes=[8]", "optimizer=adam", "name=first", "tags=[a,b]", "seed=3")
+
+
+def strict(text: str) -> dict[str, object]:
+    """JSON as the standard has it, without NaN."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    return train(tmp_path_factory.mktemp("run"), *TINY, *CHOICES)
+
+
+@pytest.fixture(scope="module")
+def events(ended: Ended) -> EventAccumulator:
+    return EventAccumulator(str(ended.run)).Reload()
+
+
+def test_a_run_folder_is_called_by_date_and_time_and_holds_the_files_of_the_contract_alone(ended):
+    assert ended.status == 0
+    outputs, date, time = ended.run.parts[-3:]
+    assert outputs == "outputs"
+    assert datetime.strptime(f"{date} {time}", "%Y-%m-%d %H-%M-%S") <= datetime.now()
+    names = {str(path.relative_to(ended.run)) for path in ended.run.rglob("*") if path.is_file()}
+    (of_events,) = [name for name in names if name.startswith("events.out.tfevents.")]
+    assert names - {of_events} == {
+        ".hydra/config.yaml",
+        ".hydra/overrides.yaml",
+        "checkpoints/best.pt",
+        "checkpoints/last.pt",
+        "metrics.jsonl",
+        "summary.json",
+    }
+
+
+def test_the_configuration_and_the_overrides_are_kept(ended):
+    kept = yaml.safe_load((ended.run / ".hydra" / "config.yaml").read_text())
+    composed = OmegaConf.to_container(compose(*TINY, *CHOICES), resolve=True)
+    assert {**kept, "data_dir": None} == {**composed, "data_dir": None}
+    assert yaml.safe_load((ended.run / ".hydra" / "overrides.yaml").read_text()) == [*TINY, *CHOICES]
+
+
+def test_metrics_are_lines_of_finite_numbers_at_the_steps_asked_for(ended):
+    lines = [strict(line) for line in (ended.run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert list(line)[:4] == ["step", "epoch", "split", "loss"]
+        assert all(math.isfinite(value) for name, value in line.items() if name != "split")
+        assert line["epoch"] == line["step"] / 11  # 105 training examples in batches of 10
+    best = ended.summary["best"]["step"]
+    assert [(line["split"], line["step"]) for line in lines] == [
+        ("train", 2),
+        ("train", 3),
+        ("val", 3),
+        ("train", 4),
+        ("train", 6),
+        ("val", 6),
+        ("test", best),
+    ]
+
+
+def test_tensorboard_reads_the_same_scalars(ended, events):
+    lines = [json.loads(line) for line in (ended.run / "metrics.jsonl").read_text().splitlines()]
+    expected: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        step, epoch, split = line.pop("step"), line.pop("epoch"), line.pop("split")
+        for name, value in {**{f"{split}/{name}": value for name, value in line.items()}, "epoch": epoch}.items():
+            expected.setdefault(name, []).append((step, value))
+    best = ended.summary["best"]
+    expected |= {f"best/{name}": [(best["step"], best[name])] for name in ("loss", "accuracy")}
+    assert set(events.Tags()["scalars"]) == {*expected, "train/examples_per_second"}
+    assert {"train/loss", "train/lr", "train/gradient_norm", "val/loss", "val/accuracy", "test/loss"} <= set(expected)
+    for tag, points in expected.items():
+        read = [(point.step, point.value) for point in events.Scalars(tag)]
+        assert [step for step, _ in read] == [step for step, _ in points]
+        # TensorBoard keeps 32 bits: 2^-24 of the value
+        assert [value for _, value in read] == pytest.approx([value for _, value in points], rel=2**-23)
+    assert all(point.value > 0 for point in events.Scalars("train/examples_per_second"))
+
+
+def test_tensorboard_shows_the_configuration_as_text(ended, events):
+    assert events.SummaryMetadata("config").plugin_data.plugin_name == "text"
+    (text,) = events.Tensors("config")
+    markdown = text.tensor_proto.string_val[0].decode()
+    inside = markdown.removeprefix("```yaml\n").removesuffix("```")
+    assert yaml.safe_load(inside) == yaml.safe_load((ended.run / ".hydra" / "config.yaml").read_text())
+
+
+def session(events: EventAccumulator) -> tuple[dict[str, object], int]:
+    """Hyper-parameters and status, as TensorBoard's HPARAMS tab finds them."""
+    contents = {
+        tag: plugin_data_pb2.HParamsPluginData.FromString(content)
+        for tag, content in events.PluginTagToContent("hparams").items()
+    }
+    start = contents["_hparams_/session_start_info"].session_start_info
+    assert start.start_time_secs > 0
+    values = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+    end = contents["_hparams_/session_end_info"].session_end_info
+    assert end.end_time_secs >= start.start_time_secs
+    return values, end.status
+
+
+def test_tensorboard_shows_the_hyperparameters_and_how_the_run_ended(events):
+    values, status = session(events)
+    assert status == api_pb2.STATUS_SUCCESS
+    assert values["optimizer.lr"] == 0.001
+    assert values["model.hidden_sizes"] == "[8]"
+    assert values["deterministic"] is False
+    assert values["train.batch_size"] == 10
+    assert values["train.patience"] == "None"
+    assert values["name"] == "first"
+    for group, choice in (("model", "mlp"), ("dataset", "iris"), ("schedule", "constant")):
+        assert values[group] == choice
+
+
+def test_the_summary_says_how_the_run_ended_and_what_it_was(ended):
+    summary = strict((ended.run / "summary.json").read_text())
+    validations, (test,) = ended.lines("val"), ended.lines("test")
+    metrics = ("loss", "accuracy")
+    best = min(validations, key=lambda line: line["loss"])
+    assert summary["status"] == "completed"
+    assert summary["reason"] is None
+    assert (summary["steps"], summary["epochs"]) == (6, 6 / 11)
+    assert summary["seconds"] > 0
+    assert summary["parameters"] == (4 + 1) * 8 + (8 + 1) * 3
+    assert summary["best"] == {name: best[name] for name in (*metrics, "step", "epoch")}
+    assert summary["last"] == {name: validations[-1][name] for name in metrics}
+    assert summary["test"] == {name: test[name] for name in metrics}
+    assert (summary["name"], summary["tags"], summary["seed"]) == ("first", ["a", "b"], 3)
+    assert summary["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert set(summary["versions"]) == {"python", "dl_lab", "torch", "numpy", "hydra-core"}
+
+
+def test_the_summary_names_the_commit_that_ran(ended):
+    root = Path(command_line.__file__).parent.parent
+    if not (root / ".git").exists():
+        pytest.skip("not a checkout")
+    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert ended.summary["git_commit"] == head.stdout.strip()
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_checkpoint_is_plain_and_holds_the_run(ended, name):
+    contents = torch.load(ended.run / "checkpoints" / f"{name}.pt", weights_only=True)
+    assert {"model", "optimizer", "step", "best", "config"} <= set(contents)
+    assert contents["step"] == (6 if name == "last" else ended.summary["best"]["step"])
+    assert sum(tensor.numel() for tensor in contents["model"].values()) == ended.summary["parameters"]
+    assert contents["config"] == yaml.safe_load((ended.run / ".hydra" / "config.yaml").read_text())
+
+
+def test_the_same_seed_gives_the_same_metrics_to_the_last_bit_and_another_seed_others(ended, tmp_path):
+    first = (ended.run / "metrics.jsonl").read_bytes()
+    again = train(tmp_path / "again", *TINY, *CHOICES)
+    other = train(tmp_path / "other", *TINY, *CHOICES, "seed=4")
+    assert (again.run / "metrics.jsonl").read_bytes() == first
+    assert (other.run / "metrics.jsonl").read_bytes() != first
+
+
+def test_two_runs_of_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch):
+    moment = datetime(2026, 2, 3, 4, 5, 6)
+    monkeypatch.setattr(command_line, "datetime", SimpleNamespace(now=lambda: moment))
+    folders = [Path(command_line.reserve_run_folder(str(tmp_path / "outputs"))) for _ in range(3)]
+    day = tmp_path / "outputs" / "2026-02-03"
+    assert folders == [day / "04-05-06", day / "04-05-06-1", day / "04-05-06-2"]
+    assert all(folder.is_dir() for folder in folders)
+    (folders[1] / "summary.json").write_text("{}")
+    command_line.remove_empty_folders()
+    assert list(day.iterdir()) == [folders[1]]
+
+
+def test_a_run_that_diverges_says_where_and_which_key_to_turn_down(tmp_path):
+    arguments = ("dataset=diabetes", "model=linear", "optimizer=sgd", "optimizer.lr=1e9", "train.steps=200")
+    ended = train(tmp_path / "seldom", *arguments)
+    summary = strict((ended.run / "summary.json").read_text())
+    assert ended.status == 1
+    assert ended.err == f"error: diverged: {summary['reason']} (run {ended.run})\n"
+    assert summary["status"] == "diverged"
+    assert "optimizer.lr=1000000000.0" in summary["reason"]
+    assert summary["test"] is None
+    assert list(ended.run.rglob("*.partial")) == []
+    assert session(EventAccumulator(str(ended.run)).Reload())[1] == api_pb2.STATUS_FAILURE
+
+    watched = train(tmp_path / "often", *arguments, "train.log_every=1")
+    (step,) = re.findall(r"at step (\d+);", summary["reason"])
+    assert watched.summary["reason"] == summary["reason"]
+    assert watched.lines("train")[-1]["step"] == int(step) - 1  # the last step whose loss was finite
+
+
+def test_ctrl_c_stops_a_run_that_keeps_its_record(tmp_path):
+    arguments = (*TINY, "train.steps=10000000", "train.validate_every=50", "hydra.run.dir=run")
+    line = [sys.executable, "-m", "dl_lab.train", *arguments]
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("step ")
+        assert process.stdout.readline().startswith("step ")  # so the first validation is on the disk
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "stopped"
+    assert "Traceback" not in errors
+    summary = strict((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "stopped"
+    assert summary["reason"] == f"interrupted at step {summary['steps']}"
+    assert summary["steps"] >= 50
+    assert summary["best"]["step"] >= 50
+    assert torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["step"] >= 50
+
+
+def test_an_error_of_ours_shows_its_traceback_and_leaves_a_failed_run(tmp_path, monkeypatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(loop, "train_step", broken)
+    with pytest.raises(RuntimeError, match="a bug"):  # what leaves `main` is what Python prints a traceback of
+        train(tmp_path, *TINY, "hydra.run.dir=run")
+    summary = strict((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert summary["reason"] == "RuntimeError: a bug"
+    assert summary["best"] is summary["test"] is None

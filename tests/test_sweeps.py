@@ -1,0 +1,127 @@
+"""Sweeps: every combination is a run of its own, and one that fails leaves the others alone."""
+
+import json
+from datetime import datetime
+
+import pytest
+from test_command_line import TINY, Ended, train
+
+FILES = {"metrics.jsonl", "summary.json", "checkpoints/best.pt", "checkpoints/last.pt"}
+
+
+def is_complete(ended: Ended, number: int) -> bool:
+    names = {str(path.relative_to(ended.runs[number])) for path in ended.runs[number].rglob("*") if path.is_file()}
+    return names >= {*FILES, ".hydra/config.yaml", ".hydra/overrides.yaml"} and len(names) == 7
+
+
+def summaries(ended: Ended) -> list[dict[str, object]]:
+    return [json.loads((run / "summary.json").read_text()) for run in ended.runs]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    return train(tmp_path_factory.mktemp("good"), "-m", "optimizer=sgd,adam", "seed=range(2)", *TINY)
+
+
+def test_a_sweep_is_a_run_for_every_combination_in_folders_numbered_below_one_of_its_own(good):
+    assert good.status == 0
+    assert good.err == ""
+    assert [run.name for run in good.runs] == ["0", "1", "2", "3"]
+    assert len({run.parent for run in good.runs}) == 1
+    outputs, sweeps, date, time = good.runs[0].parent.parts[-4:]
+    assert (outputs, sweeps) == ("outputs", "sweeps")
+    assert datetime.strptime(f"{date} {time}", "%Y-%m-%d %H-%M-%S") <= datetime.now()
+    # no other folder in the sweep's, and no empty folder of a single run beside it
+    assert sum(path.is_dir() for path in good.runs[0].parent.iterdir()) == 4
+    assert list(good.runs[0].parents[3].iterdir()) == [good.runs[0].parents[2]]
+
+
+def test_every_job_of_a_sweep_is_a_complete_run_of_its_own_choices(good):
+    assert all(is_complete(good, number) for number in range(4))
+    assert [summary["status"] for summary in summaries(good)] == ["completed"] * 4
+    assert [summary["seed"] for summary in summaries(good)] == [0, 1, 0, 1]
+    chosen = [(run / ".hydra" / "overrides.yaml").read_text() for run in good.runs]
+    assert ["optimizer=sgd" in text for text in chosen] == [True, True, False, False]
+    assert len({(run / "metrics.jsonl").read_bytes() for run in good.runs}) == 4
+
+
+def test_a_job_of_a_sweep_is_what_it_would_be_alone(good, tmp_path):
+    alone = train(tmp_path, "optimizer=adam", "seed=1", *TINY)
+    assert (good.runs[3] / "metrics.jsonl").read_bytes() == (alone.run / "metrics.jsonl").read_bytes()
+
+
+def test_a_sweep_tells_each_job_and_where_to_look(good):
+    told = [line for line in good.out.splitlines() if line.startswith("#")]
+    assert [line.split()[:3] for line in told] == [
+        ["#0", "optimizer=sgd", "seed=0"],
+        ["#1", "optimizer=sgd", "seed=1"],
+        ["#2", "optimizer=adam", "seed=0"],
+        ["#3", "optimizer=adam", "seed=1"],
+    ]
+    where = good.out.splitlines()[-1].removeprefix("look   tensorboard --logdir ")
+    started_in = good.runs[0].parents[4]
+    assert started_in / where == good.runs[0].parent
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """Bad choices (#0 to #5), a pair that does not fit (#6 to #8), and a bad value (#10) between two good jobs."""
+    axes = ("optimizer=adamm,adam", "model=cnn,mlp", "optimizer.lr=0.01,-1,0.02")
+    return train(tmp_path_factory.mktemp("mixed"), "-m", *axes, *TINY)
+
+
+REASONS = {
+    0: "optimizer=adamm is not known (nearest: adam)",
+    6: "model=cnn does not fit dataset=iris",
+    7: "optimizer.lr=-1.0 is not allowed",
+    10: "optimizer.lr=-1.0 is not allowed; allowed: a number above 0",
+}
+
+
+def test_good_jobs_complete_among_bad_ones(mixed):
+    ended = {int(run.name): summary for run, summary in zip(mixed.runs, summaries(mixed), strict=True)}
+    assert sorted(ended) == list(range(12))
+    completed = [number for number in sorted(ended) if ended[number]["status"] == "completed"]
+    assert completed == [9, 11]
+    for place, run in enumerate(mixed.runs):
+        if int(run.name) in completed:
+            assert is_complete(mixed, place)
+
+
+def test_bad_jobs_are_named_at_the_end_and_the_status_is_1(mixed):
+    assert mixed.status == 1
+    assert "Traceback" not in mixed.err
+    head, *lines = mixed.err.splitlines()[-11:]
+    assert head == "10 of 12 jobs failed:"
+    assert [int(line.split()[0].removeprefix("#")) for line in lines] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10]
+    named = {int(line.split()[0].removeprefix("#")): line for line in lines}
+    for number, reason in REASONS.items():
+        assert reason in named[number]
+    assert "model=mlp optimizer.lr=-1" in named[10].replace("optimizer=adam ", "")
+
+
+def test_a_bad_job_leaves_its_reason_and_nothing_else(mixed):
+    for run, summary in zip(mixed.runs, summaries(mixed), strict=True):
+        if summary["status"] != "completed":
+            assert summary["status"] == "failed"
+            assert REASONS.get(int(run.name), "") in summary["reason"]
+            assert "allowed: " in summary["reason"]
+            assert [path.name for path in run.iterdir()] == ["summary.json"]
+
+
+def test_a_job_that_diverges_leaves_the_others_alone(tmp_path):
+    ended = train(
+        tmp_path, "-m", "optimizer.lr=1e9,0.01", "dataset=diabetes", "model=linear", "optimizer=sgd", "train.steps=200"
+    )
+    assert ended.status == 1
+    assert [summary["status"] for summary in summaries(ended)] == ["diverged", "completed"]
+    assert ended.err.splitlines()[-2] == "1 of 2 jobs failed:"
+    assert "diverged" in ended.err.splitlines()[-1]
+
+
+def test_a_key_that_no_job_knows_is_told_before_any_runs(tmp_path):
+    ended = train(tmp_path, "-m", "optimizer.lr=0.1,0.2", "optimizer.learning_rate=1")
+    assert ended.status == 2
+    assert ended.err.count("\n") == 1
+    assert ended.err.startswith("error: optimizer.learning_rate is not a key; allowed: ")
+    assert list((tmp_path / "outputs").rglob("*")) == []
