@@ -122,8 +122,11 @@ class Streamed:
             num_workers=self.num_workers,
             pin_memory=self.device.type == "cuda",
         )
-        for inputs, targets in loader:
-            yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+        try:
+            for inputs, targets in loader:
+                yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+        except ConfigError as error:  # of a worker: it arrives with the worker's traceback before it, as text
+            raise ConfigError(str(error).rsplit("ConfigError: ", 1)[-1].removesuffix("\\n")) from None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Streamed":
         return replace(self, device=device)

@@ -41,6 +41,10 @@ Rule = tuple[Callable[[Any], bool], str]
 POSITIVE: Rule = (lambda value: 0 < value < inf, "a number above 0")
 NOT_NEGATIVE: Rule = (lambda value: 0 <= value < inf, "0 or a number above it")
 FINITE: Rule = (lambda value: -inf < value < inf, "a finite number")
+ALL_FINITE: Rule = (
+    lambda values: len(values) > 0 and all(-inf < value < inf for value in values),
+    "a list of one finite number or more",
+)
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "a number from 0 to 1")
 BELOW_ONE: Rule = (lambda value: 0 <= value < 1, "a number from 0 up to, but not including, 1")
 COUNT: Rule = (lambda value: value >= 1, "a whole number, 1 or more")

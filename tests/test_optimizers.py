@@ -206,7 +206,7 @@ def test_every_optimizer_learns_real_data_with_the_values_of_its_yaml(name: str,
     losses = []
     for inputs, targets in islice(training_batches(plan.data.train, 0, plan.batch_size, plan.device), 100):
         totals = train_step(state, plan, inputs, targets)
-        losses.append(plan.task.metrics(add_up([totals]))["loss"])
+        losses.append(plan.task.metrics(add_up(totals))["loss"])
     # The slowest, RAdam, has only just left its warm-up; most halve the loss.
     assert losses[-1] < 0.92 * losses[0]
     assert min(losses) > 0

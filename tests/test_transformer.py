@@ -260,3 +260,11 @@ def test_a_context_too_short_for_the_data_is_refused() -> None:
     run = parsed("model=transformer", "dataset=sorting", "model.context_length=9")
     with pytest.raises(ConfigError, match=r"^model\.context_length=9 is not allowed; allowed: 10 or more"):
         build_model(run, TEXT)
+
+
+@pytest.mark.parametrize("patch_size", [3, 8, 24])
+def test_patches_that_do_not_divide_both_sides_of_an_image_are_refused(patch_size: int) -> None:
+    """Of 8x12: 3 divides the width alone, 8 the height alone, 24 neither."""
+    run = parsed("model=transformer", f"model.patch_size={patch_size}")
+    with pytest.raises(ConfigError, match=rf"^model\.patch_size={patch_size} .* images of 8x12; allowed: 1, 2, 4$"):
+        build_model(run, IMAGES)

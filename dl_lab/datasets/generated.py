@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dl_lab import streams
 from dl_lab.data import Data
 from dl_lab.datasets.table import Table, TableConfig, table_data
-from dl_lab.errors import COUNT, FINITE, NOT_NEGATIVE, check, require
+from dl_lab.errors import ALL_FINITE, COUNT, FINITE, NOT_NEGATIVE, check, require
 from dl_lab.registry import DATASETS
 
 Points = tuple[NDArray[np.float64], NDArray[np.int64]]
@@ -66,7 +66,7 @@ class PlaneConfig(GeneratedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(len(self.weights) > 0, "dataset.weights", self.weights, "a list of one number or more")
+        check("dataset", self, {"weights": ALL_FINITE, "intercept": FINITE})
 
 
 @DATASETS.register("plane", PlaneConfig, kinds={"features"}, tasks={"regression"})
@@ -86,13 +86,7 @@ class PolynomialConfig(GeneratedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check("dataset", self, {"degree": COUNT})
-        require(
-            len(self.coefficients) > 0,
-            "dataset.coefficients",
-            self.coefficients,
-            "a list of one number or more",
-        )
+        check("dataset", self, {"degree": COUNT, "coefficients": ALL_FINITE})
 
 
 @DATASETS.register("polynomial", PolynomialConfig, kinds={"features"}, tasks={"regression"})

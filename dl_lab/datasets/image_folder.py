@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from dl_lab.specs import DataSpec, Head
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolderConfig(SplitConfig):
-    """`path` holds one folder a class; or train, validation and test, which then are the splits, and those within.
+    """`path` holds one folder a class; or train and, if there are, validation and test, with the classes in each.
 
     Every picture is made `size` x `size` in RGB, or in grey. The mean and standard deviation that normalise it are
     those of `statistics_examples` training pictures, drawn by the seed.
@@ -37,18 +38,24 @@ class ImageFolderConfig(SplitConfig):
 
 
 @dataclass(frozen=True)
-class AsBytes:
-    """From a PIL picture to bytes (channel, size, size); a class, so that workers can be spawned with it."""
+class ReadPicture:
+    """From a path to bytes (channel, size, size); a class, so that workers can be spawned with it."""
 
     size: int
     grey: bool
 
-    def __call__(self, picture: Any) -> Tensor:
-        from torchvision.transforms.functional import pil_to_tensor
+    def __call__(self, path: str) -> Tensor:
+        """Raises: ConfigError if the file is no picture, or not a whole one."""
+        from PIL import Image
 
-        resized = picture.convert("L" if self.grey else "RGB").resize((self.size, self.size))
-        tensor: Tensor = pil_to_tensor(resized)
-        return tensor
+        try:
+            with Image.open(path) as picture:
+                pixels = np.array(picture.convert("L" if self.grey else "RGB").resize((self.size, self.size)))
+        except (OSError, SyntaxError, ValueError) as error:  # PIL's words for a damaged file
+            raise ConfigError(
+                f"{path} is not a whole picture ({type(error).__name__}); allowed: mend it, or remove it"
+            ) from error
+        return torch.from_numpy(pixels[None] if self.grey else pixels.transpose(2, 0, 1).copy())
 
 
 def _folder(config: ImageFolderConfig, path: Path) -> Any:
@@ -57,7 +64,7 @@ def _folder(config: ImageFolderConfig, path: Path) -> Any:
     if not path.is_dir():
         raise ConfigError(f"dataset.path={path} is not a folder; allowed: a folder that holds one folder a class")
     try:
-        return ImageFolder(str(path), transform=AsBytes(config.size, config.grey))
+        return ImageFolder(str(path), loader=ReadPicture(config.size, config.grey))
     except FileNotFoundError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
@@ -75,28 +82,37 @@ def _statistics(config: ImageFolderConfig, train: Streamed, seed: int) -> tuple[
 def image_folder(config: ImageFolderConfig, data_dir: Path, seed: int) -> Data:
     """Pictures under `path`, one folder a class, read by DataLoader workers (torchvision.datasets.ImageFolder)."""
     root = Path(config.path)
+    divided = (root / "train").is_dir()
+    folder = _folder(config, root / "train" if divided else root)
 
-    def part(name: str) -> Streamed:
-        folder = _folder(config, root / name)
-        return Streamed(folder, torch.arange(len(folder)), config.num_workers, torch.device("cpu"))
+    def streamed(pictures: Any, indices: Tensor) -> Streamed:
+        return Streamed(pictures, indices, config.num_workers, torch.device("cpu"))
 
-    if (root / "train").is_dir() and (root / "validation").is_dir():
-        train, validation = part("train"), part("validation")
-        test = part("test") if (root / "test").is_dir() else None
+    def published(part: str) -> Streamed | None:
+        if not divided or not (root / part).is_dir():
+            return None
+        pictures = _folder(config, root / part)
+        if pictures.classes != folder.classes:
+            raise ConfigError(
+                f"dataset.path={root / part} holds the classes {', '.join(pictures.classes)}; "
+                f"allowed: those of train, {', '.join(folder.classes)}"
+            )
+        return streamed(pictures, torch.arange(len(pictures)))
+
+    validation, test = published("validation"), published("test")
+    order = torch.randperm(len(folder), generator=streams.generator(seed, "split"))
+    if validation is not None:
+        train = streamed(folder, order)
     else:
-        folder = _folder(config, root)
-        order = torch.randperm(len(folder), generator=streams.generator(seed, "split"))
-        train, validation, test = (
-            Streamed(folder, indices, config.num_workers, torch.device("cpu"))
-            for indices in divide(len(folder), config.validation, config.test, order)
-        )
+        parts = divide(len(folder), config.validation, 0.0 if divided else config.test, order)
+        train, validation = streamed(folder, parts[0]), streamed(folder, parts[1])
+        test = test or streamed(folder, parts[2])
     mean, std = _statistics(config, train, seed)
-    names = tuple(train.dataset.classes)  # type: ignore[attr-defined]
     return Data(
         spec=DataSpec(
             kind="image",
             input_shape=(1 if config.grey else 3, config.size, config.size),
-            heads=(Head(name="class", task="classification", labels=names),),
+            heads=(Head(name="class", task="classification", labels=tuple(folder.classes)),),
         ),
         train=train,
         validation=validation,

@@ -45,6 +45,10 @@ def choose_columns(config: TableConfig, numbers: Sequence[str], classes: Sequenc
     for name in config.targets:
         if name not in [*numbers, *classes]:
             raise unknown("dataset.targets", name, [*numbers, *classes])
+    for field, chosen in (("targets", config.targets), ("features", config.features)):
+        if len(set(chosen)) < len(chosen):
+            twice = next(name for name in chosen if chosen.count(name) > 1)
+            raise ConfigError(f"dataset.{field}={twice} is named twice; allowed: each column once")
     if not config.targets:
         raise ConfigError(f"dataset.targets is empty; allowed: {', '.join([*numbers, *classes])}")
     for name in config.features:

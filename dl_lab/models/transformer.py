@@ -124,9 +124,10 @@ class Transformer(nn.Module):
         self.embedding_dropout = make_dropout()
         self.blocks = nn.ModuleList(Block(config, self.on_tokens, make_dropout) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(size, bias=config.bias)
-        self.head = nn.Linear(size, spec.num_outputs, bias=config.bias and not config.tied_embeddings)
+        tied = self.on_tokens and config.tied_embeddings
+        self.head = nn.Linear(size, spec.num_outputs, bias=config.bias and not tied)
         self._initialize(config.num_layers)
-        if self.on_tokens and config.tied_embeddings:
+        if tied:
             assert isinstance(self.embedding, nn.Embedding)
             self.head.weight = self.embedding.weight
 
