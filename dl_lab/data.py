@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dl_lab import streams
-from dl_lab.errors import NOT_NEGATIVE, ConfigError, check, require
+from dl_lab.errors import FRACTION_OR_COUNT, NOT_NEGATIVE, ConfigError, check, require
 from dl_lab.specs import DataSpec
 
 Batch = tuple[Tensor, Tensor]
@@ -68,15 +68,16 @@ class InMemory:
 class Windows:
     """Windows of `context` tokens onto one text; targets are the same window one token later.
 
-    An epoch visits every token once, in windows that start at a new random phase. Evaluation predicts every token but
-    the first exactly once; the last window is filled up with PADDING targets. An index is a window's first token.
+    An epoch visits disjoint windows from a new random phase on, which is every token but for a window at the ends.
+    Evaluation predicts every token but the first exactly once; the last window is filled up with PADDING targets. An
+    index is a window's first token.
     """
 
     tokens: Tensor
     context: int
 
     def __len__(self) -> int:
-        return max(1, (len(self.tokens) - 1) // self.context)
+        return max(1, len(self.tokens) // self.context - 1)
 
     def shuffled(self, generator: torch.Generator) -> Tensor:
         spare = len(self.tokens) - 1 - len(self) * self.context
@@ -225,7 +226,7 @@ class SplitConfig:
     test: float
 
     def __post_init__(self) -> None:
-        check("dataset", self, {"validation": NOT_NEGATIVE, "test": NOT_NEGATIVE})
+        check("dataset", self, {"validation": FRACTION_OR_COUNT, "test": FRACTION_OR_COUNT})
 
 
 def held_out(fraction_or_count: float, examples: int) -> int:

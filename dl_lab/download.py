@@ -19,7 +19,7 @@ def missing_data(files: str, folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
             f"data_dir={folder} does not hold {files}, and the download failed ({reason}); "
             "allowed: a network, or the files put into that folder"

@@ -28,6 +28,19 @@ def step(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
         return take(optimizer, closure)
 
 
+def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """optimizer.load_state_dict(saved), every number in the precision that it was saved in; torch gives some of them
+    that of the parameter, and the run would not go on bit for bit.
+    """
+    optimizer.load_state_dict(saved)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, values in saved.get("state", {}).items():
+        state = optimizer.state[parameters[index]]
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and state[name].dtype != value.dtype:
+                state[name] = value.to(state[name].device, copy=True)
+
+
 def zero_grad(optimizer: Optimizer) -> None:
     """optimizer.zero_grad()."""
     for group in optimizer.param_groups:

@@ -1,6 +1,7 @@
 """Losses against NumPy and SciPy: summed over everything that counts, and over nothing else."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy import special
 from torch import Tensor
 
 from dl_lab.build import build_task
-from dl_lab.config import typed
+from dl_lab.config import RunConfig, typed
 from dl_lab.data import PADDING
 from dl_lab.errors import ConfigError
 from dl_lab.losses.criteria import Loss
@@ -40,10 +41,14 @@ OVERRIDES = {
 }
 
 
+@cache
+def run_of(name: str, task: str) -> RunConfig:
+    return parsed(f"loss={name}", *OVERRIDES[task])
+
+
 def loss(name: str, task: str, **values: float) -> Loss:
     """The entry with the values of its YAML, but for these."""
-    config = parsed(f"loss={name}", *OVERRIDES[task]).loss.config
-    built: Loss = LOSSES[name].build(replace(config, **values), task)
+    built: Loss = LOSSES[name].build(replace(run_of(name, task).loss.config, **values), task)
     return built
 
 

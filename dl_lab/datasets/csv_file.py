@@ -41,7 +41,11 @@ def _read(path: str) -> tuple[list[str], Lines]:
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+            lines = [
+                (reader.line_num, [cell.strip() for cell in row])
+                for row in reader
+                if "".join(row).strip() or len(row) > 1
+            ]
     except OSError as error:
         raise ConfigError(f"dataset.path={path} cannot be read ({error.strerror}); allowed: a CSV file") from error
     except UnicodeDecodeError as error:
@@ -66,18 +70,18 @@ def _read(path: str) -> tuple[list[str], Lines]:
 
 
 def _number(cell: str) -> float | None:
+    """A number as spreadsheets write it; None for anything else, and for what only Python reads as one (1_000)."""
     try:
-        value = float(cell)
+        return float(cell) if cell.isascii() and "_" not in cell else None
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
 
 
 def _numbers(path: str, name: str, place: int, lines: Lines) -> "np.typing.NDArray[np.float64]":
     values = []
     for number, cells in lines:
         value = _number(cells[place])
-        if value is None:
+        if value is None or not math.isfinite(value):
             raise ConfigError(
                 f"dataset.path={path} line {number}, column {name}: {cells[place]!r} is not a finite number; "
                 "allowed: numbers (a column of names can be a target, with dataset.task=classification)"

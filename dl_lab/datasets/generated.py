@@ -97,9 +97,9 @@ def polynomial(config: PolynomialConfig, data_dir: Path, seed: int) -> Data:
     return _regression(config, inputs, np.polynomial.Polynomial(config.coefficients)(x), seed)
 
 
-def _classes(config: GeneratedConfig, points: Points, seed: int) -> Data:
+def _classes(config: GeneratedConfig, points: Points, seed: int, classes: int = 2) -> Data:
     inputs, labels = points
-    names = [str(number) for number in range(labels.max() + 1)]
+    names = [str(number) for number in range(classes)]
     columns = {f"x{number}": column for number, column in enumerate(inputs.T, 1)}
     return table_data(config, Table(columns, {"class": (labels, names)}), seed)
 
@@ -119,14 +119,14 @@ class ClassesConfig(GeneratedConfig):
         )
 
 
-def _sklearn(name: str, config: GeneratedConfig, seed: int, **parameters: object) -> Data:
+def _sklearn(name: str, config: GeneratedConfig, seed: int, classes: int = 2, **parameters: object) -> Data:
     """Points of one of scikit-learn's generators."""
     import sklearn.datasets
 
     make: Callable[..., Points] = getattr(sklearn.datasets, f"make_{name}")
     random_state = streams.seed_for(seed, "data") % 2**32
     inputs, labels = make(config.examples, random_state=random_state, **parameters)
-    return _classes(config, (inputs, labels.astype(np.int64)), seed)
+    return _classes(config, (inputs, labels.astype(np.int64)), seed, classes)
 
 
 @DATASETS.register("moons", GeneratedConfig, kinds={"features"}, tasks={"classification"})
@@ -144,7 +144,7 @@ def circles(config: GeneratedConfig, data_dir: Path, seed: int) -> Data:
 @DATASETS.register("blobs", ClassesConfig, kinds={"features"}, tasks={"classification"})
 def blobs(config: ClassesConfig, data_dir: Path, seed: int) -> Data:
     """Normal clouds around random centres, `noise` wide (sklearn.datasets.make_blobs)."""
-    return _sklearn("blobs", config, seed, centers=config.classes, cluster_std=config.noise)
+    return _sklearn("blobs", config, seed, config.classes, centers=config.classes, cluster_std=config.noise)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,12 +164,14 @@ def spirals(config: SpiralsConfig, data_dir: Path, seed: int) -> Data:
     radius = np.sqrt(random.uniform(0.02, 1, config.examples))
     angle = 2 * np.pi * (config.turns * radius + labels / config.classes)
     points = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
-    return _classes(config, (points + config.noise * random.standard_normal(points.shape), labels), seed)
+    return _classes(
+        config, (points + config.noise * random.standard_normal(points.shape), labels), seed, config.classes
+    )
 
 
 @DATASETS.register("xor", GeneratedConfig, kinds={"features"}, tasks={"classification"})
 def xor(config: GeneratedConfig, data_dir: Path, seed: int) -> Data:
-    """Class 1 where exactly one of two coordinates is positive (Minsky & Papert 1969), around (+-1, +-1)."""
+    """Clouds around (+-1, +-1), `noise` wide; class 1 where exactly one sign is + (Minsky & Papert 1969)."""
     random = _random(seed)
     corners = random.integers(0, 2, (config.examples, 2))
     points = 2.0 * corners - 1 + config.noise * random.standard_normal(corners.shape)

@@ -12,7 +12,7 @@ from torch import Tensor
 from dl_lab import streams
 from dl_lab.data import Augmentation, Data, InMemory, byte_statistics, divide
 from dl_lab.download import missing_data
-from dl_lab.errors import COUNT, NOT_NEGATIVE, check, require
+from dl_lab.errors import COUNT, FRACTION_OR_COUNT, NOT_NEGATIVE, check, require
 from dl_lab.registry import DATASETS
 from dl_lab.specs import DataSpec, Head
 
@@ -27,7 +27,7 @@ class ImageConfig:
     crop: int
 
     def __post_init__(self) -> None:
-        check("dataset", self, {"validation": NOT_NEGATIVE, "test": NOT_NEGATIVE})
+        check("dataset", self, {"validation": FRACTION_OR_COUNT, "test": FRACTION_OR_COUNT})
         check("dataset", self, {"examples": COUNT, "crop": NOT_NEGATIVE})
 
     @property

@@ -42,10 +42,11 @@ def _text_data(config: TinyShakespeareConfig, text: str) -> Data:
         for part in divide(len(everything), config.validation, config.test, torch.arange(len(everything)))
     ]
     for name, part in zip(("training", "validation", "test"), parts, strict=True):
-        if len(part) == 1 or (name == "training" and len(part) <= config.context_length):
+        least = config.context_length + 1 if name == "training" else 2
+        if 0 < len(part) < least:
             raise ConfigError(
-                f"dataset.context_length={config.context_length} is more than the {name} part, {len(part)} characters, "
-                "holds; allowed: less than the length of the text's parts"
+                f"dataset.context_length={config.context_length} does not fit the {name} part, {len(part)} "
+                f"characters; allowed: {least} characters or more"
             )
     train, validation, test = (Windows(part, config.context_length) for part in parts)
     characters = tuple(chr(code) for code in vocabulary.tolist())

@@ -62,7 +62,7 @@ class Together(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for number, optimizer in enumerate(self.optimizers):
-            optimizer.load_state_dict(state_dict[str(number)])
+            eager.restore(optimizer, state_dict[str(number)])
         self.param_groups = self._groups()
 
 
