@@ -13,10 +13,10 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException, SearchPathException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from dl_lab.errors import ConfigError, Diverged, unknown, unknown_key
 
@@ -87,10 +87,15 @@ def _explain_hydra(error: BaseException) -> str | None:
         return f"{error.override} cannot be read ({_first_line(error.message)}); allowed: key=value"
     if isinstance(error, OmegaConfBaseException):
         parent = error.parent_node
-        if isinstance(parent, DictConfig) and error.key is not None and error.key not in parent:
+        if isinstance(error, InterpolationResolutionError) and "Errno" in str(error):
+            reason = _first_line(str(error)).rsplit("] ", 1)[-1]
+            return f"{error.full_key} cannot be made ({reason}); allowed: another folder, with {error.full_key}=FOLDER"
+        if isinstance(parent, DictConfig) and error.key is not None and error.key not in list(parent):
             keys = [str(key) for key in parent if key not in ("hydra", "experiment")]
             return str(unknown_key(parent._get_full_key(None), error.key, keys))
         return f"{error.full_key or 'configuration'}: {_first_line(str(error))}; allowed: see --help"
+    if isinstance(error, SearchPathException):
+        return f"--config-dir: {_first_line(str(error))}; allowed: a folder that is there"
     if isinstance(error, HydraException):
         if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
             return f"{ambiguous[1]} is several values; allowed: one, or -m to run each"
@@ -133,6 +138,9 @@ def run(task: Callable[[DictConfig], Any]) -> None:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
         for error in raised:
             raise error
+    except BrokenPipeError:  # nobody reads on: `... --help | head`; say nothing more, not even when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -141,7 +149,7 @@ def run(task: Callable[[DictConfig], Any]) -> None:
         sys.exit(FAILED)
     except Exception as error:
         line = explain(error)
-        if line is None and isinstance(error, OSError) and not raised:  # Hydra's, about to make the run folder
+        if line is None and isinstance(error, OSError) and error.filename and not raised:  # Hydra's, of the run folder
             line = cannot_write(error)
         if line is None:
             raise
