@@ -30,6 +30,7 @@ from dl_lab.registry import DATASETS, MODELS
 
 # Small, by the name of the field; a model that has none of them is trained as its YAML says.
 SMALL = {
+    "validation": 0.1,
     "hidden_sizes": [32],
     "depth": 3,
     "width": 32,
