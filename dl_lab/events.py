@@ -4,7 +4,9 @@ import, and no sub-run for hyper-parameters.
 
 import time
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
@@ -12,6 +14,9 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DT_STRING = 7  # of tensorboard.compat.proto.types_pb2
 
@@ -38,6 +43,14 @@ class EventWriter:
             tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
         )
         self._add([Summary.Value(tag=tag, metadata=metadata, tensor=tensor)], step)
+
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """A matplotlib figure for the IMAGES tab."""
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+        width, height = (int(inches * 100) for inches in figure.get_size_inches())
+        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=buffer.getvalue())
+        self._add([Summary.Value(tag=tag, image=image)], step)
 
     def _hparams(self, tag: str, content: plugin_data_pb2.HParamsPluginData) -> None:
         plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())

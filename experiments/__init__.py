@@ -1,0 +1,1 @@
+"""Experiments: run one, read it, see its claim."""
