@@ -1,22 +1,18 @@
 """Save and load plain dictionaries of tensors and numbers, whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dl_lab.errors import ConfigError
+from dl_lab.files import whole
 
 
 def save(path: Path, contents: dict[str, Any]) -> None:
     """Write `contents` beside `path`, flush it to the disk, and give it its name."""
-    beside = path.with_name(f"{path.name}.partial")
-    with beside.open("wb") as file:
+    with whole(path) as file:
         torch.save(contents, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,12 @@ _reserved: list[Path] = []  # run folders made by this process
 
 class JobsFailed(Exception):
     """Some jobs of a sweep failed; its text has a line for each."""
+
+
+def compose(*overrides: str) -> DictConfig:
+    """The configuration of `python -m dl_lab.train OVERRIDES`, for programs."""
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return hydra.compose("config", list(overrides))
 
 
 def reserve_run_folder(root: str) -> str:
@@ -105,6 +111,15 @@ def _explain_hydra(error: BaseException) -> str | None:
     return None
 
 
+def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
+    """Raise ConfigError for +key=value: every key that there is has a value already, so an added one is unknown."""
+    for override in overrides:
+        if override.startswith("+") and not override.startswith("++"):
+            group, _, key = override[1:].split("=", 1)[0].rpartition(".")
+            node = OmegaConf.select(config, group) if group else config
+            raise unknown_key(group, key, [str(name) for name in node if name not in (key, "experiment")])
+
+
 def cannot_write(error: OSError) -> str:
     """The line for a folder or file that the machine refuses."""
     return f"{error.filename} cannot be written ({error.strerror}); allowed: another folder, with hydra.run.dir=FOLDER"
@@ -123,10 +138,12 @@ def run(task: Callable[[DictConfig], Any]) -> None:
     raised: list[Exception] = []
 
     def guarded(config: DictConfig) -> Any:
+        job = HydraConfig.get()
         try:
+            refuse_added_keys(config, job.overrides.task)
             return task(config)
         except Exception as error:
-            if HydraConfig.get().mode is RunMode.MULTIRUN:
+            if job.mode is RunMode.MULTIRUN:
                 raise
             raised.append(error)  # Hydra would print lines of its own
 

@@ -27,10 +27,13 @@ class Split(Protocol):
         """The indices that one training epoch visits, in its order."""
 
     def in_order(self) -> Tensor:
-        """Indices that visit everything exactly once, for evaluation."""
+        """Indices that visit everything exactly once."""
 
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
         """One (inputs, targets) for each batch of indices."""
+
+    def everything(self, batch_size: int) -> Iterator[Batch]:
+        """Batches of everything exactly once, in order, for evaluation."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Split":
         """The same split held on `device`, floats as `dtype`."""
@@ -59,6 +62,9 @@ class InMemory:
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
         for index in indices:
             yield self.inputs.index_select(0, index), self.targets.index_select(0, index)
+
+    def everything(self, batch_size: int) -> Iterator[Batch]:
+        return zip(self.inputs.split(batch_size), self.targets.split(batch_size), strict=True)  # views: no copy
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "InMemory":
         return InMemory(_place(self.inputs, device, dtype), _place(self.targets, device, dtype))
@@ -94,6 +100,9 @@ class Windows:
             window = self.tokens[positions.clamp(max=last)].long()
             yield window[:, :-1], window[:, 1:].masked_fill(positions[:, 1:] > last, PADDING)
 
+    def everything(self, batch_size: int) -> Iterator[Batch]:
+        return self.batches(self.in_order().to(self.tokens.device).split(batch_size))
+
     def to(self, device: torch.device, dtype: torch.dtype) -> "Windows":
         return replace(self, tokens=self.tokens.to(device))
 
@@ -128,6 +137,9 @@ class Streamed:
                 yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
         except ConfigError as error:  # of a worker: it arrives with the worker's traceback before it, as text
             raise ConfigError(str(error).rsplit("ConfigError: ", 1)[-1].removesuffix("\\n")) from None
+
+    def everything(self, batch_size: int) -> Iterator[Batch]:
+        return self.batches(self.in_order().split(batch_size))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Streamed":
         return replace(self, device=device)
@@ -178,7 +190,7 @@ class Data:
     inputs that are stored ready to use. `is_text` says that tokens are characters, so that a sample can be read.
     """
 
-    PREPARED_ONCE: ClassVar[int] = 4_000_000  # values at the most; more are kept as bytes, a quarter of the memory
+    PREPARED_ONCE: ClassVar[int] = 10_000_000  # values of a split; more stay bytes, a quarter of the memory
 
     spec: DataSpec
     train: Split
@@ -198,24 +210,25 @@ class Data:
         return replace(self, **moved, mean=self.mean.to(device, dtype), std=self.std.to(device, dtype))
 
     def prepared_once(self) -> "Data":
-        """The same data ready for the model, if that takes little memory and nothing is drawn on the way."""
-        if self.mean is None or self.augmentation is not None:
+        """The same data with every split ready for the model that takes little memory so; if nothing is drawn, training
+        is one of them.
+        """
+        if self.mean is None:
             return self
-        splits = {name: split for name in ("train", "validation", "test") if (split := getattr(self, name)) is not None}
-        if not all(isinstance(split, InMemory) and len(split.inputs) for split in splits.values()):
-            return self
-        if sum(split.inputs.numel() for split in splits.values()) > self.PREPARED_ONCE:
-            return self
-        ready = {name: replace(split, inputs=self.prepare(split.inputs)) for name, split in splits.items()}
-        return replace(self, **ready, mean=None, std=None)
+        ready: dict[str, Any] = {}
+        for name in ("validation", "test") if self.augmentation is not None else ("train", "validation", "test"):
+            split = getattr(self, name)
+            if isinstance(split, InMemory) and split.inputs.numel() <= self.PREPARED_ONCE:
+                ready[name] = replace(split, inputs=self.prepare(split.inputs))
+        return replace(self, **ready)
 
     def prepare(self, inputs: Tensor, augmentation_key: Tensor | None = None) -> Tensor:
-        """Stored inputs as the model takes them; augmented first, if there is a key to draw from."""
+        """Stored inputs as the model takes them; augmented first, if there is a key to draw from. Floats are ready."""
         if self.augmentation is not None and augmentation_key is not None:
             inputs = self.augmentation(inputs, augmentation_key)
-        if self.mean is None or self.std is None:
+        if self.mean is None or self.std is None or inputs.is_floating_point():
             return inputs
-        return (inputs.to(self.mean.dtype) - self.mean).div_(self.std)
+        return (inputs - self.mean).div_(self.std)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,7 +104,7 @@ def class_report(plan: "Plan", model: Any, split: Any) -> str:
     actual: list[Tensor] = []
     model.eval()
     with torch.inference_mode():
-        for inputs, targets in split.batches(split.in_order().to(plan.device).split(plan.run.train.eval_batch_size)):
+        for inputs, targets in split.everything(plan.run.train.eval_batch_size):
             predicted.append(loop.apply(model, plan, plan.data.prepare(inputs)).argmax(dim=1).cpu())
             actual.append(targets.cpu())
     names = plan.data.spec.heads[0].labels

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -13,26 +12,23 @@ import yaml
 
 from dl_lab.errors import ConfigError
 from dl_lab.events import EventWriter
+from dl_lab.files import whole
 
 PACKAGES = ("dl_lab", "torch", "numpy", "hydra-core")
 NO_HYPERPARAMETERS = ("data_dir", "imports")
 OURS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place, flush it, and give it its name: it is there whole or not at all."""
-    beside = path.with_name(f"{path.name}.partial")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with whole(path) as file:
+        file.write(text.encode())
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write summary.json; numbers that are not finite become null, which JSON knows."""
     finite = json.loads(json.dumps(summary), parse_constant=lambda constant: None)
-    write_whole(folder / "summary.json", json.dumps(finite, indent=2) + "\n")
+    write_text(folder / "summary.json", json.dumps(finite, indent=2) + "\n")
 
 
 def hyperparameters(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | str | bool]:
@@ -76,8 +72,8 @@ class Logbook:
         self.checkpoints = folder / "checkpoints"
         self.checkpoints.mkdir(parents=True)
         (folder / ".hydra").mkdir()
-        write_whole(folder / ".hydra" / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-        write_whole(folder / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
+        write_text(folder / ".hydra" / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        write_text(folder / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._events = EventWriter(folder)
         self._events.text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", 0)

@@ -86,10 +86,9 @@ def apply(model: nn.Module, plan: Plan, inputs: Tensor) -> Tensor:
 def evaluate(model: nn.Module, plan: Plan, split: Split) -> dict[str, float]:
     """Metrics over every example of a split."""
     model.eval()
-    indices = split.in_order().to(plan.device).split(plan.run.train.eval_batch_size)
     totals = [
         plan.task.totals(apply(model, plan, plan.data.prepare(inputs)), targets)
-        for inputs, targets in split.batches(indices)
+        for inputs, targets in split.everything(plan.run.train.eval_batch_size)
     ]
     model.train()
     return plan.task.metrics(add_up(totals))
@@ -127,11 +126,11 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
             if not isfinite(last["loss"]):
                 return not_finite(plan, "validation loss", last["loss"], state.step)
             logbook.record("val", state.step, epoch, last)
+            keep(state, plan, logbook, last)
             progress.validation(state.step, epoch, plan.task.metrics(add_up(since_validation)), last)
             since_validation = []
             if plan.data.is_text:
                 logbook.text("sample", sample_text(state.model, plan.data.spec, plan.seed, state.step), state.step)
-            keep(state, plan, logbook, last)
             if train.patience is not None and state.validations_since_best >= train.patience:
                 return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", last)
         since = time.perf_counter()

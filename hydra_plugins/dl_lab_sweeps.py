@@ -31,7 +31,7 @@ class InTurnLauncher(BasicLauncher):
         """
         setup_globals()
         assert self.config is not None
-        folder = Path(str(self.config.hydra.sweep.dir))
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         returns, failures = [], []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             given = " ".join(filter_overrides(overrides))

@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -199,9 +199,12 @@ def on_terminal(act: Callable[[io.TextIOBase], object]) -> str:
     with os.fdopen(slave, "w", encoding="utf-8") as terminal:
         act(terminal)
         terminal.flush()
-        written = os.read(master, 1 << 16).decode()
+        written = b""
+        with suppress(BlockingIOError):  # all has been read
+            while part := os.read(master, 1 << 16):
+                written += part
     os.close(master)
-    return written
+    return written.decode()
 
 
 def test_on_a_terminal_a_run_shows_a_bar_and_no_lines(tmp_path):

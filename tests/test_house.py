@@ -13,7 +13,7 @@ PACKAGE = Path(dl_lab.__file__).parent
 
 FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
-    | {"sampling", "events", "eager"},
+    | {"sampling", "events", "eager", "files"},
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"},
     {"config", "logbook", "checkpoint", "distributed", "progress"},
     {"build"},

@@ -35,11 +35,12 @@ Step = Callable[[torch.optim.Optimizer, Callable[[], Any]], Any]
 
 # Where a field cannot be changed by itself, or only in one direction.
 CHANGED: dict[str, dict[str, Any]] = {
-    "sgd": {"momentum": 0.9, "dampening": 0.0, "nesterov": True},
+    "sgd": {"momentum": 0.9, "dampening": 0.3, "nesterov": False},
     "adafactor": {"beta2_decay": -0.7, "eps": [1e-3, 1e-2], "d": 1.1},
     "rprop": {"etas": [0.4, 1.3], "step_sizes": [1e-3, 0.02]},
-    "lbfgs": {"lr": 0.5, "tolerance_grad": 1e-3, "tolerance_change": 1e-4, "history_size": 2},
+    "lbfgs": {"lr": 0.5, "max_eval": 9, "history_size": 2, "line_search_fn": None},
     "asgd": {"t0": 5.0},
+    "muon": {"adjust_lr_fn": "match_rms_adamw", "eps": 10.0},
 }
 
 
@@ -102,7 +103,7 @@ def other(value: Any) -> Any:
     if isinstance(value, int):
         return value + 1
     if isinstance(value, float):
-        return 0.9 * value + 0.01
+        return 0.8 * value + 0.01
     return [other(part) for part in value] if isinstance(value, list) else value
 
 
@@ -139,6 +140,15 @@ def test_an_optimizer_is_torchs_of_its_name(name: str, changed: bool) -> None:
     tolerance = 1e-6 if name == "asgd" else 1e-11
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=tolerance, atol=tolerance)
     assert not torch.equal(ours.state_dict()["0.weight"], network().state_dict()["0.weight"])
+
+
+def test_sgd_with_nesterovs_momentum_is_torchs() -> None:
+    run = parsed("optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true")
+    ours, theirs = network(), network()
+    train(ours, range(20), build_optimizer(run, ours))
+    reference = plain("sgd", theirs.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    train(theirs, range(20), reference, step_with=as_torch)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("changed", [False, True], ids=["as in the YAML", "every field changed"])

@@ -20,6 +20,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from test_command_line import TINY, Ended, train
 
 from dl_lab import command_line, loop
+from dl_lab.logbook import write_summary
 
 CHOICES = ("model=mlp", "model.hidden_sizes=[8]", "optimizer=adam", "name=first", "tags=[a,b]", "seed=3")
 
@@ -210,6 +211,20 @@ def test_a_run_that_diverges_says_where_and_which_key_to_turn_down(tmp_path):
     (step,) = re.findall(r"at step (\d+);", summary["reason"])
     assert watched.summary["reason"] == summary["reason"]
     assert watched.lines("train")[-1]["step"] == int(step) - 1  # the last step whose loss was finite
+
+
+def test_a_run_that_diverges_after_a_validation_leaves_the_test_split_alone(tmp_path):
+    arguments = ("dataset=diabetes", "model=linear", "optimizer=sgd", "optimizer.lr=100", "train.validate_every=2")
+    ended = train(tmp_path, *arguments)
+    assert ended.summary["status"] == "diverged"
+    assert ended.summary["best"]["step"] == 2
+    assert ended.summary["test"] is None
+    assert ended.lines("test") == []
+
+
+def test_numbers_that_are_not_finite_become_null_in_the_summary(tmp_path):
+    write_summary(tmp_path, {"status": "diverged", "best": {"loss": math.inf, "mse": -math.inf, "r2": math.nan}})
+    assert strict((tmp_path / "summary.json").read_text())["best"] == {"loss": None, "mse": None, "r2": None}
 
 
 def test_ctrl_c_stops_a_run_that_keeps_its_record(tmp_path):
