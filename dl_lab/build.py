@@ -2,18 +2,19 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, prod
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dl_lab import devices, eager, streams
-from dl_lab.config import Choice, RunConfig
+from dl_lab.config import Choice, RunConfig, check_best
 from dl_lab.data import Data, InMemory, training_batches
 from dl_lab.devices import PRECISIONS
 from dl_lab.dropouts.masks import Dropout, number_layers
-from dl_lab.errors import require, unknown
+from dl_lab.errors import ConfigError, require
 from dl_lab.schedules.factors import Schedule
 from dl_lab.specs import DataSpec
 from dl_lab.tasks import Task
@@ -31,6 +32,12 @@ class Plan:
     batch_size: int
     steps_per_epoch: int
     total_steps: int
+
+    @property
+    def eval_batch_size(self) -> int:
+        spec = self.data.spec
+        positions = spec.input_shape[0] if spec.kind == "tokens" else 1
+        return self.run.train.eval_batch_of(self.batch_size, prod(spec.input_shape) + positions * spec.num_outputs)
 
     @property
     def seed(self) -> int:
@@ -63,19 +70,29 @@ def build_data(run: RunConfig) -> Data:
 
 
 def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
-    """The run's model, initialised from its seed; on the CPU, so that every device starts from the same weights."""
-    dropout = run.dropout
-    seed = run.settings.seed
+    """The run's model, initialised from its seed; on the CPU, so that every device starts from the same weights.
+
+    Raises:
+        ConfigError: for dropout in a model that has no place for it.
+    """
+    dropout, seed = run.dropout, run.settings.seed
+    made: list[nn.Module] = []
+
+    def make_dropout() -> nn.Module:
+        made.append(dropout.entry.build(dropout.config, getattr(dropout.config, "p", 0.0)))
+        return made[-1]
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams.seed_for(seed, "initialization"))
-        model: nn.Module = run.model.entry.build(
-            run.model.config,
-            spec,
-            lambda: dropout.entry.build(dropout.config, getattr(dropout.config, "p", 0.0)),
-        )
+        model: nn.Module = run.model.entry.build(run.model.config, spec, make_dropout)
     activation = getattr(run.model.config, "activation", "identity")
-    initialize(model, run.initializer, activation, streams.generator(seed, "initialization"))
+    initialize(model, run.initializer, activation, streams.generator(seed, "initializer"))
     input_p = getattr(dropout.config, "input_p", 0.0)
+    if not made and getattr(dropout.config, "p", 0.0) > 0 and input_p == 0:
+        raise ConfigError(
+            f"dropout={dropout.entry.name} finds no place in model={run.model.entry.name}; "
+            "allowed: none, or dropout.input_p above 0"
+        )
     if input_p > 0:
         on_inputs = dropout.entry.build(dropout.config, input_p)
         model = nn.Sequential(OrderedDict(input_dropout=on_inputs, network=model))
@@ -84,17 +101,17 @@ def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
 
 @torch.no_grad()
 def initialize(model: nn.Module, initializer: Choice, activation: str, generator: torch.Generator) -> None:
-    """Fill the weights and biases of every linear, convolutional and embedding layer; a shared weight once."""
+    """Fill the weights (everything of two dimensions or more) and the biases beside them; a shared weight once."""
     done: set[int] = set()
     for layer in model.modules():
-        if not isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
-            continue
-        if id(layer.weight) not in done:
-            initializer.entry.build(initializer.config, layer.weight, activation, generator)
-            done.add(id(layer.weight))
-        bias: Tensor | None = getattr(layer, "bias", None)
-        if bias is not None and initializer.config.bias is not None:
-            bias.fill_(initializer.config.bias)
+        own = dict(layer.named_parameters(recurse=False))
+        weights = [parameter for parameter in own.values() if parameter.ndim >= 2]
+        for weight in weights:
+            if id(weight) not in done:
+                initializer.entry.build(initializer.config, weight, activation, generator)
+                done.add(id(weight))
+        if weights and "bias" in own and own["bias"].ndim == 1 and initializer.config.bias is not None:
+            own["bias"].fill_(initializer.config.bias)
 
 
 def build_task(run: RunConfig, spec: DataSpec) -> Task:
@@ -124,30 +141,20 @@ def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     """
     device = devices.choose(run.settings.device, run.settings.precision)
     devices.make_deterministic(run.settings.deterministic)
-    examples = len(data.train)
-    batch_size = examples if run.train.batch_size == "full" else int(run.train.batch_size)
-    require(
-        batch_size <= examples,
-        "train.batch_size",
-        batch_size,
-        f"at most {examples}, the training split, or full",
-    )
-    require(
-        run.train.accumulate <= batch_size,
-        "train.accumulate",
-        run.train.accumulate,
-        f"at most {batch_size}, the batch",
-    )
+    torch.manual_seed(streams.seed_for(run.settings.seed, "global"))  # for a user's own layers; ours draw from streams
+    batch_size = run.train.batch_of(len(data.train))
     data = data.to(device, PRECISIONS[run.settings.precision]).prepared_once()
     if run.train.one_batch:
         data = on_one_batch(data, batch_size, run.settings.seed, device)
     steps_per_epoch = ceil(len(data.train) / batch_size)
     task = build_task(run, data.spec)
-    if run.train.best not in task.metric_names:
-        raise unknown("train.best", run.train.best, task.metric_names)
+    check_best(run.train.best, task.metric_names)
     total_steps = run.train.total_steps(steps_per_epoch)
     schedule = build_schedule(run, total_steps)
     model = devices.place(build_model(run, data.spec), device)
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        require(run.train.accumulate == 1, "train.accumulate", run.train.accumulate, "1 with batch normalisation")
+        require(batch_size > 1, "train.batch_size", batch_size, "2 or more with batch normalisation")
     key = number_layers(model, device)
     has_dropout = any(isinstance(module, Dropout) for module in model.modules())
     state = TrainState(model, build_optimizer(run, model), key if has_dropout else None)

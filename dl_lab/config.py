@@ -1,7 +1,7 @@
 """The typed configuration of a run, and parse(): everything that can be known to be wrong is told before data load."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
 from math import ceil
@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from dl_lab import devices
-from dl_lab.errors import COUNT, POSITIVE, ConfigError, check, require, unknown_key
+from dl_lab.errors import COUNT, POSITIVE, ConfigError, check, require, unknown, unknown_key
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
+from dl_lab.tasks import HEAD_TASKS
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,20 @@ class TrainConfig:
     once an epoch, or as many epochs as make LEAST_BETWEEN_VALIDATIONS steps.
     """
 
+    BATCH_SIZE: ClassVar[int] = 32
+    EVAL_BATCH_SIZE: ClassVar[int] = 1000
+    EVAL_VALUES: ClassVar[int] = 4_000_000
     EPOCHS: ClassVar[int] = 20
     LEAST_STEPS: ClassVar[int] = 2000
     LEAST_BETWEEN_VALIDATIONS: ClassVar[int] = 20
 
     epochs: int | None
     steps: int | None
-    batch_size: int | str
+    batch_size: int | str | None
     accumulate: int
     max_grad_norm: float | None
     validate_every: int | None
-    eval_batch_size: int
+    eval_batch_size: int | None
     log_every: int
     patience: int | None
     best: str
@@ -60,8 +64,34 @@ class TrainConfig:
             "patience",
         )
         check("train", self, {**dict.fromkeys(counts, COUNT), "max_grad_norm": POSITIVE})
-        fits = self.batch_size == "full" or (isinstance(self.batch_size, int) and self.batch_size >= 1)
-        require(fits, "train.batch_size", self.batch_size, "a whole number, 1 or more, or full")
+        size = self.batch_size
+        fits = size is None or size == "full" or (isinstance(size, int) and size >= 1)
+        require(fits, "train.batch_size", size, "a whole number, 1 or more, or full")
+        if isinstance(size, int):
+            require(self.accumulate <= size, "train.accumulate", self.accumulate, f"at most {size}, the batch")
+        if self.epochs is not None and self.steps is not None:
+            raise ConfigError(
+                f"train.epochs={self.epochs} and train.steps={self.steps}; allowed: one of them, one null"
+            )
+
+    def batch_of(self, examples: int) -> int:
+        """The batch size for a training split of so many examples.
+
+        Raises:
+            ConfigError: if the batch asked for is larger, or has fewer examples than pieces.
+        """
+        if self.batch_size is None or self.batch_size == "full":
+            size = examples if self.batch_size == "full" else min(self.BATCH_SIZE, examples)
+        else:
+            size = int(self.batch_size)
+        require(size <= examples, "train.batch_size", size, f"at most {examples}, the training split, or full")
+        require(self.accumulate <= size, "train.accumulate", self.accumulate, f"at most {size}, the batch")
+        return size
+
+    def eval_batch_of(self, batch_size: int, values: int) -> int:
+        """The batch size of validation, for examples of so many input and output values."""
+        fitting = min(self.EVAL_BATCH_SIZE, self.EVAL_VALUES // values)
+        return self.eval_batch_size or max(fitting, batch_size // self.accumulate)
 
     def total_steps(self, steps_per_epoch: int) -> int:
         if self.steps is not None:
@@ -130,10 +160,20 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
     settings = typed(RunSettings, {name: values[name] for name in settings_names}, "")
     import_user_modules(settings.imports)
     choices = {group: _choice(group, values[group]) for group in REGISTRIES}
-    run = RunConfig(**choices, train=typed(TrainConfig, values["train"], "train"), settings=settings, as_dict=values)
+    train = typed(TrainConfig, values["train"], "train")
+    run = RunConfig(**choices, train=train, settings=settings, as_dict=with_absolute_paths(values))
     check_fit(run)
     devices.choose(settings.device, settings.precision)
     return run
+
+
+def with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """The same configuration, so that it means the same from any folder."""
+    saved = {**values, "dataset": dict(values["dataset"])}
+    for group, key in ((saved["dataset"], "path"), (saved, "data_dir")):
+        if group.get(key) is not None:
+            group[key] = str(Path(group[key]).expanduser().absolute())
+    return saved
 
 
 def import_user_modules(modules: list[str]) -> None:
@@ -214,6 +254,12 @@ def _in_words(hint: Any) -> str:
     return str(hint)
 
 
+def check_best(best: str, metrics: Iterable[str]) -> None:
+    """Raises: ConfigError if `train.best` is none of the metrics."""
+    if best not in metrics:
+        raise unknown("train.best", best, metrics)
+
+
 def check_fit(run: RunConfig) -> None:
     """Refuse a model that cannot take the data, a loss that does not fit the task, dropout on tokens.
 
@@ -232,6 +278,13 @@ def check_fit(run: RunConfig) -> None:
         if not fits(chosen):
             fitting = [name for name in registry.names() if fits(registry[name])]
             raise ConfigError(f"{group}={chosen.name} does not fit {about}; allowed: {', '.join(fitting)}")
+    if task in HEAD_TASKS:
+        check_best(run.train.best, HEAD_TASKS[task].names)
+    if run.optimizer.entry.name == "rprop" and run.schedule.entry.name != "constant":
+        schedule = run.schedule.entry.name
+        raise ConfigError(
+            f"schedule={schedule} does nothing to optimizer=rprop, which reads lr once; allowed: constant"
+        )
     if kind == "tokens" and getattr(run.dropout.config, "input_p", 0) > 0:
         raise ConfigError(
             f"dropout.input_p={run.dropout.config.input_p} does not fit {about}; allowed: 0, and dropout.p"

@@ -151,7 +151,17 @@ def training_batches(split: Split, seed: int, batch_size: int, device: torch.dev
     for epoch in count(start // steps_per_epoch):
         order = split.shuffled(streams.generator(seed, "order", epoch)).to(device)
         first = max(0, start - epoch * steps_per_epoch)
-        yield from split.batches(order.split(batch_size)[first:])
+        yield from split.batches(cut(order, batch_size)[first:])
+
+
+def cut(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Batches of an order; a last one of a single example, whose variance is nothing, gets a second from the one
+    before.
+    """
+    batches = list(order.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1 and batch_size > 2:
+        batches[-2:] = order[-batch_size - 1 :].split([batch_size - 1, 2])
+    return batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +196,9 @@ class Augmentation:
 class Data:
     """Three splits and how their inputs are prepared. A split that was not published as such is None.
 
-    `mean` and `std` (channel, 1, 1) belong to the training split, in the unit of the stored pixels; they are None for
-    inputs that are stored ready to use. `is_text` says that tokens are characters, so that a sample can be read.
+    `mean` and `std` (channel, 1, 1) belong to the training split, in the unit of the stored pixels. They normalise
+    inputs that are stored as whole numbers; floats are taken as ready. `is_text` says that tokens are characters, so
+    that a sample can be read.
     """
 
     PREPARED_ONCE: ClassVar[int] = 10_000_000  # values of a split; more stay bytes, a quarter of the memory

@@ -69,7 +69,7 @@ def check(group: str, config: object, rules: Mapping[str, Rule]) -> None:
     for name, (holds, allowed) in rules.items():
         value = getattr(config, name, None)
         if value is not None:
-            require(holds(value), f"{group}.{name}", value, allowed)
+            require(holds(value), f"{group}.{name}" if group else name, value, allowed)
 
 
 class Diverged(Exception):

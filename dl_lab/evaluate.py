@@ -71,7 +71,14 @@ def evaluate(arguments: list[str]) -> dict[str, float]:
     path = Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt"
     saved = checkpoint.load(path, torch.device("cpu"))
     import_user_modules(options.imports)
-    run = parse({**saved["config"], "device": options.device, "imports": []})
+    train = {**saved["config"]["train"], "one_batch": False}
+    try:
+        run = parse({**saved["config"], "train": train, "device": options.device, "imports": []})
+    except ConfigError as error:
+        imported = saved["config"]["imports"]
+        if imported and not options.imports:
+            raise ConfigError(f"{error} (the run imported {imported}: give imports=[{','.join(imported)}])") from error
+        raise
     plan, state = build.prepare(run, build.build_data(run))
     state.model.load_state_dict(saved["model"])
     split = getattr(plan.data, options.split)
@@ -88,7 +95,10 @@ def _as_dict(arguments: list[str]) -> dict[str, Any]:
     wrong = [argument for argument in arguments if "=" not in argument]
     if wrong:
         raise ConfigError(f"{wrong[0]} cannot be read; allowed: key=value, as run=outputs/2026-11-22/10-00-00")
-    values = OmegaConf.to_container(OmegaConf.from_dotlist(arguments))
+    try:
+        values = OmegaConf.to_container(OmegaConf.from_dotlist(arguments))
+    except Exception as error:  # YAML's and OmegaConf's words for what is no value
+        raise ConfigError(f"{' '.join(arguments)} cannot be read; allowed: key=value, quoted for the shell") from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
@@ -104,7 +114,7 @@ def class_report(plan: "Plan", model: Any, split: Any) -> str:
     actual: list[Tensor] = []
     model.eval()
     with torch.inference_mode():
-        for inputs, targets in split.everything(plan.run.train.eval_batch_size):
+        for inputs, targets in split.everything(plan.eval_batch_size):
             predicted.append(loop.apply(model, plan, plan.data.prepare(inputs)).argmax(dim=1).cpu())
             actual.append(targets.cpu())
     names = plan.data.spec.heads[0].labels

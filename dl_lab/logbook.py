@@ -5,6 +5,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,16 +45,21 @@ def hyperparameters(values: Mapping[str, Any], prefix: str = "") -> dict[str, fl
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, and the git commit of the code that ran (null outside a checkout)."""
-    here = Path(__file__).parent
-    git = (
-        subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        if (here.parent / ".git").exists()
-        else None
-    )
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    commit = git.stdout.strip() if git is not None and git.returncode == 0 else None
-    return {"versions": {"python": platform.python_version(), **versions}, "git_commit": commit}
+    """Versions, and the git commit of the code that runs; null where there is none to be had."""
+    here, commit = Path(__file__).parents[1], None
+    if (here / ".git").exists():
+        with suppress(OSError):  # no git here
+            git = subprocess.run(
+                ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+            )
+            commit = git.stdout.strip() or None
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+            versions[name] = None
+    return {"versions": versions, "git_commit": commit}
 
 
 class Logbook:
@@ -69,6 +75,7 @@ class Logbook:
         if taken:
             raise ConfigError(f"hydra.run.dir={folder} already holds a run ({taken[0]}); allowed: a new folder")
         self.folder = folder
+        self._provenance = provenance()  # of now: the code may have changed when the run ends
         self.checkpoints = folder / "checkpoints"
         self.checkpoints.mkdir(parents=True)
         (folder / ".hydra").mkdir()
@@ -91,7 +98,7 @@ class Logbook:
         differ from run to run) goes to TensorBoard alone.
         """
         line = {"step": step, "epoch": epoch, "split": split, **metrics}
-        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
         self._metrics.flush()
         tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
         self._events.scalars({**tagged, "epoch": epoch}, step)
@@ -107,4 +114,4 @@ class Logbook:
         if scalars:
             self._events.scalars(scalars, int(best["step"]))
         self._events.hparams_end(summary["status"] == "completed")
-        write_summary(self.folder, {**summary, **provenance()})
+        write_summary(self.folder, {**summary, **self._provenance})

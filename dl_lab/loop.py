@@ -49,7 +49,8 @@ def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -
             evaluation.append(detached(totals))
         if train.max_grad_norm is not None:
             state.norm_before_clipping = nn.utils.clip_grad_norm_(state.model.parameters(), train.max_grad_norm)
-        first_evaluation.extend(evaluation if not first_evaluation else [])
+        if not first_evaluation:
+            first_evaluation.extend(evaluation)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     eager.step(optimizer, closure)
@@ -88,7 +89,7 @@ def evaluate(model: nn.Module, plan: Plan, split: Split) -> dict[str, float]:
     model.eval()
     totals = [
         plan.task.totals(apply(model, plan, plan.data.prepare(inputs)), targets)
-        for inputs, targets in split.everything(plan.run.train.eval_batch_size)
+        for inputs, targets in split.everything(plan.eval_batch_size)
     ]
     model.train()
     return plan.task.metrics(add_up(totals))
@@ -99,12 +100,14 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
     train, split = plan.run.train, plan.data.train
     window: list[list[Totals]] = []  # a step each, since the last point of the curves; on the device until then
     since_validation: list[dict[str, list[float]]] = []
-    since, last = time.perf_counter(), None
+    since, examples, last = time.perf_counter(), 0, None
     batches = training_batches(split, plan.seed, plan.batch_size, plan.device, state.step)
     state.model.train()
     for inputs, targets in islice(batches, plan.total_steps - state.step):
         window.append(train_step(state, plan, inputs, targets))
         state.step += 1
+        examples += len(targets)
+        progress.advance()
         epoch = state.step / plan.steps_per_epoch
         validating = state.step % plan.validate_every == 0 or state.step == plan.total_steps
         if not validating and state.step % train.log_every:
@@ -114,10 +117,13 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
         if not all(isfinite(value) for values in summed.values() for value in values):
             return diverged(state, plan, window)
         metrics = plan.task.metrics(summed)
-        shown = {**metrics, "lr": state.optimizer.param_groups[0]["lr"], "gradient_norm": gradient_norm(state)}
-        speed = len(window) * plan.batch_size / (time.perf_counter() - since)
+        norm = gradient_norm(state)
+        if not isfinite(norm):
+            return not_finite(plan, "gradient norm", norm, state.step)
+        shown = {**metrics, "lr": state.optimizer.param_groups[0]["lr"], "gradient_norm": norm}
+        speed = examples / (time.perf_counter() - since)
         logbook.record("train", state.step, epoch, shown, examples_per_second=speed)
-        progress.training(state.step, metrics)
+        progress.training(metrics)
         since_validation.append(summed)
         window = []
 
@@ -133,7 +139,7 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
                 logbook.text("sample", sample_text(state.model, plan.data.spec, plan.seed, state.step), state.step)
             if train.patience is not None and state.validations_since_best >= train.patience:
                 return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", last)
-        since = time.perf_counter()
+        since, examples = time.perf_counter(), 0
     return Outcome("completed", None, last)
 
 

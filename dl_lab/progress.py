@@ -25,20 +25,24 @@ class Progress:
             leave=False,
             disable=not sys.stderr.isatty(),
         )
+        self._lines = self._bar.disable or not sys.stdout.isatty()
         self._training: dict[str, float] = {}
         self._validation: dict[str, float] = {}
 
-    def training(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Move the bar to `step`, with the loss and metric of the last steps beside it."""
+    def advance(self) -> None:
+        """Move the bar by one step."""
+        self._bar.update()
+
+    def training(self, metrics: Mapping[str, float]) -> None:
+        """Put the loss and metric of the last steps beside the bar."""
         self._training = {f"train/{name}": value for name, value in list(metrics.items())[:2]}
         if not self._bar.disable:
-            self._bar.set_postfix_str(shown(self._training | self._validation), refresh=False)
-            self._bar.update(step - self._bar.n)
+            self._bar.set_postfix_str(shown(self._training | self._validation))
 
     def validation(self, step: int, epoch: float, train: Mapping[str, float], validation: Mapping[str, float]) -> None:
-        """A line (off a terminal) with the metrics since the last validation, and those of the validation split."""
+        """Where output is no terminal, a line: training since the last validation, and the validation split."""
         self._validation = {f"val/{name}": value for name, value in list(validation.items())[:2]}
-        if self._bar.disable:
+        if self._lines:
             sides = {
                 **{f"train/{k}": v for k, v in train.items()},
                 **{f"val/{k}": v for k, v in validation.items()},

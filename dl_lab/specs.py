@@ -11,7 +11,8 @@ class Head:
     """One group of outputs with a task of its own.
 
     `labels` names the classes, the regression targets or the tokens, `size` of them. A regression target is trained
-    as (value - offset) / scale, so that `scale` turns an error back into the target's own unit.
+    as (value - offset) / scale, so that `scale` turns an error back into the target's own unit; `center` is about the
+    mean of what is trained on, from which r2 is counted so that nothing cancels.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Head:
     labels: tuple[str, ...]
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    center: tuple[float, ...] = ()
 
     @property
     def size(self) -> int:

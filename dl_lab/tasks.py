@@ -29,17 +29,19 @@ def higher_is_better(metric: str) -> bool:
 class Regression:
     """One or several real targets; outputs and targets (batch, target), standardised. Errors in the targets' units."""
 
-    names = ("loss", "mse", "mae", "r2")
+    names = ("loss", "r2", "mse", "mae")
 
     def __init__(self, head: Head, loss: Loss):
         self.loss = loss
-        self.scale = torch.tensor(head.scale, dtype=torch.float64)
+        self.scale = head.scale or (1.0,) * head.size
+        self.center = torch.tensor(head.center or (0.0,) * head.size, dtype=torch.float64)
 
     def count(self, targets: Tensor) -> int:
         return targets.numel()
 
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
-        exact, error = widest(targets.detach()), widest((outputs - targets).detach())
+        error = widest((outputs - targets).detach())
+        exact = widest(targets.detach()) - self.center.to(error.dtype).to(error.device)
         return {
             "loss": self.loss(outputs, targets),
             "count": self.count(targets),
@@ -62,12 +64,12 @@ class Regression:
         ):
             spread = max(total_squared - total * total / examples, 0.0)
             scores.append(1 - squared / spread if spread > 1e-12 * total_squared else float(squared == 0))
-        scale = self.scale.tolist()
         return {
             "loss": totals["loss"][0] / totals["count"][0],
-            "mse": _mean([value * unit**2 for value, unit in zip(totals["squared"], scale, strict=True)]) / examples,
-            "mae": _mean([value * unit for value, unit in zip(totals["absolute"], scale, strict=True)]) / examples,
             "r2": _mean(scores),
+            "mse": _mean([value * unit**2 for value, unit in zip(totals["squared"], self.scale, strict=True)])
+            / examples,
+            "mae": _mean([value * unit for value, unit in zip(totals["absolute"], self.scale, strict=True)]) / examples,
         }
 
 
@@ -102,7 +104,7 @@ class Classification:
 class LanguageModelling:
     """The next token; logits (batch, time, token), token numbers (batch, time), PADDING where nothing counts."""
 
-    names = ("loss", "nats", "perplexity", "bits_per_character", "accuracy")
+    names = ("loss", "accuracy", "nats", "perplexity", "bits_per_character")
 
     def __init__(self, head: Head, loss: Loss):
         self.loss = loss
@@ -126,10 +128,10 @@ class LanguageModelling:
         nats = totals["nats"][0] / count
         return {
             "loss": totals["loss"][0] / count,
+            "accuracy": totals["correct"][0] / count,
             "nats": nats,
             "perplexity": exp(min(nats, 700.0)),
             "bits_per_character": nats / log(2),
-            "accuracy": totals["correct"][0] / count,
         }
 
 

@@ -32,6 +32,7 @@ class InTurnLauncher(BasicLauncher):
         setup_globals()
         assert self.config is not None
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        self._folders: dict[int, Path] = {}
         returns, failures = [], []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             given = " ".join(filter_overrides(overrides))
@@ -44,7 +45,7 @@ class InTurnLauncher(BasicLauncher):
                     traceback.print_exception(error)
                     reason = f"{type(error).__name__}: {error}"
                 print(f"error: {reason}", file=sys.stderr, flush=True)
-                _record(folder / str(number), reason)
+                _record(self._folders.get(number, folder / str(number)), reason)
                 failures.append(f"  #{number}  {given}: {reason}")
         print(f"sweep  {folder}\nlook   tensorboard --logdir {folder}", flush=True)
         if failures:
@@ -59,6 +60,7 @@ class InTurnLauncher(BasicLauncher):
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
+        self._folders[number] = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
         job = run_job(
             task_function=self.task_function,
             config=config,

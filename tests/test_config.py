@@ -138,7 +138,7 @@ def test_values_arrive_with_their_types_and_as_plain_values():
     assert run.train.batch_size == "full"
     assert run.train.patience is None
     assert (run.settings.seed, run.settings.data_folder) == (7, Path("here"))
-    assert run.as_dict == container(*overrides)
+    assert run.as_dict == {**container(*overrides), "data_dir": str(Path("here").absolute())}
 
 
 @pytest.mark.parametrize("steps_per_epoch", [1, 7, 20, 21, 99, 100, 101, 500])
@@ -147,7 +147,8 @@ def test_length_and_validations_follow_their_rules(steps_per_epoch):
         return TrainConfig(**{**base()["train"], **changes})
 
     assert config(steps=3).total_steps(steps_per_epoch) == 3
-    assert config(steps=3, epochs=5).total_steps(steps_per_epoch) == 3
+    with pytest.raises(ConfigError, match=r"train.epochs=5 and train.steps=3; allowed: one"):
+        config(steps=3, epochs=5)
     assert config(epochs=5).total_steps(steps_per_epoch) == 5 * steps_per_epoch
     assert config().total_steps(steps_per_epoch) == max(20 * steps_per_epoch, 2000)
     assert config(validate_every=3).steps_between_validations(steps_per_epoch) == 3

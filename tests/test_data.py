@@ -69,7 +69,10 @@ def test_an_epoch_visits_every_example_once_and_its_last_batch_is_what_is_left(s
     steps = ceil(11 / batch_size)
     for start in (0, steps):  # the first epoch and the second
         epoch = [inputs for inputs, _ in batches(split, 3, batch_size, steps, start)]
-        assert [len(inputs) for inputs in epoch] == [batch_size] * (steps - 1) + [11 - batch_size * (steps - 1)]
+        sizes = [batch_size] * (steps - 1) + [11 - batch_size * (steps - 1)]
+        if sizes[-2:] == [5, 1]:
+            sizes[-2:] = [4, 2]  # one example has no variance, which batch normalisation divides by
+        assert [len(inputs) for inputs in epoch] == sizes
         assert len(torch.cat(epoch).unique(dim=0)) == 11
 
 

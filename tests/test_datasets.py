@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def files_for(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[
     elif name == "tiny_shakespeare":
         (folder / name).mkdir()
         (folder / name / "input.txt").write_text(LETTERS)
+        monkeypatch.setattr("dl_lab.datasets.text.SHAKESPEARE_SHA256", sha256(LETTERS.encode()).hexdigest())
         return [f"data_dir={folder}", "dataset.context_length=8", "dataset.validation=0.2"]
     elif name == "text":
         (folder / "input.txt").write_text(LETTERS)

@@ -42,7 +42,7 @@ def by_hand(overrides: tuple[str, ...], steps: int, make: Callable[..., torch.op
     data = double(run)
     model = build.build_model(run, data.spec)
     optimizer = make(model.parameters())
-    batches = training_batches(data.train, run.settings.seed, run.train.batch_size, CPU)
+    batches = training_batches(data.train, run.settings.seed, 32, CPU)
     for inputs, targets in islice(batches, steps):
         optimizer.zero_grad()
         F.cross_entropy(model(data.prepare(inputs)), targets).backward()

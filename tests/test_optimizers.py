@@ -250,3 +250,14 @@ def test_a_value_out_of_range_is_refused_by_its_key(given: str) -> None:
     name, override = given.split()
     with pytest.raises(ConfigError, match=rf"^optimizer\.{override.split('=')[0]}=.* is not allowed; allowed: "):
         parsed(f"optimizer={name}", f"optimizer.{override}")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS.names())
+def test_every_optimizer_trains_the_cnn_with_its_channels_last(name: str) -> None:
+    run = parsed(
+        "model=cnn", f"optimizer={name}", "train.batch_size=16", "model.channels=[4,4]", "model.head_sizes=[8]"
+    )
+    plan, state = prepare(run, build_data(run))
+    before = [parameter.detach().clone() for parameter in state.model.parameters()]
+    train_step(state, plan, *next(training_batches(plan.data.train, 0, 16, plan.device)))
+    assert all(not torch.equal(old, new) for old, new in zip(before, state.model.parameters(), strict=True))

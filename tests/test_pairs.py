@@ -7,6 +7,7 @@ import pickle
 import struct
 from collections.abc import Mapping
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def cifar_is_what_lies_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision checks CIFAR's files by MD5; None stands for any."""
+def what_lies_there_is_what_was_published(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    """torchvision checks CIFAR's files by MD5 (None stands for any), and we check Shakespeare's by SHA-256."""
+    digest = sha256(Path(files["text"]).read_bytes()).hexdigest()
+    monkeypatch.setattr("dl_lab.datasets.text.SHAKESPEARE_SHA256", digest)
     for published, key in ((datasets.CIFAR10, "label_names"), (datasets.CIFAR100, "fine_label_names")):
         monkeypatch.setattr(published, "train_list", [["one", None]])
         monkeypatch.setattr(published, "test_list", [["two", None]])

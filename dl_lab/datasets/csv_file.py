@@ -84,7 +84,7 @@ def _numbers(path: str, name: str, place: int, lines: Lines) -> "np.typing.NDArr
         if value is None or not math.isfinite(value):
             raise ConfigError(
                 f"dataset.path={path} line {number}, column {name}: {cells[place]!r} is not a finite number; "
-                "allowed: numbers (a column of names can be a target, with dataset.task=classification)"
+                "allowed: numbers, or columns chosen with dataset.features=[...]; a class is a target of dataset.task"
             )
         values.append(value)
     return np.array(values, dtype=np.float64)

@@ -99,6 +99,7 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
                 labels=regression,
                 offset=tuple(offset.tolist()),
                 scale=tuple(scale.tolist()),
+                center=tuple(((values[train].mean(axis=0) - offset) / scale).tolist()),
             )
         )
     for name in config.targets:

@@ -1,5 +1,6 @@
 """Text by characters, for language models."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def tiny_shakespeare(config: TinyShakespeareConfig, data_dir: Path, seed: int) -
     path = data_dir / "tiny_shakespeare" / "input.txt"
     if not path.exists():
         download(SHAKESPEARE_URL, SHAKESPEARE_SHA256, path)
-    return _text_data(config, path.read_bytes().decode("utf-8"))
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != SHAKESPEARE_SHA256:
+        raise ConfigError(f"{path} is not the published text; allowed: remove it, and it is downloaded again")
+    return _text_data(config, content.decode("utf-8"))
 
 
 @DATASETS.register("text", TextConfig, kinds={"tokens"}, tasks={"language_modelling"})

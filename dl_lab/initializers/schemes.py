@@ -4,6 +4,7 @@ A builder takes its configuration, the weight to fill in place, the activation's
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ class UniformConfig(InitializerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check("initializer", self, {"low": FINITE, "high": FINITE})
         require(self.low <= self.high, "initializer.low", self.low, f"at most initializer.high={self.high}")
 
 
@@ -121,6 +123,9 @@ def normal(config: NormalConfig, weight: Tensor, activation: str, generator: tor
 @INITIALIZERS.register("truncated_normal", NormalConfig)
 def truncated_normal(config: NormalConfig, weight: Tensor, activation: str, generator: torch.Generator) -> None:
     """Normal with `mean` and `std` of which what lies beyond two `std` is drawn again."""
+    if config.std == 0:
+        nn.init.constant_(weight, config.mean)
+        return
     low, high = config.mean - 2 * config.std, config.mean + 2 * config.std
     nn.init.trunc_normal_(weight, config.mean, config.std, low, high, generator=generator)
 
@@ -172,4 +177,8 @@ def orthogonal(config: GainConfig, weight: Tensor, activation: str, generator: t
 @INITIALIZERS.register("sparse", SparseConfig)
 def sparse(config: SparseConfig, weight: Tensor, activation: str, generator: torch.Generator) -> None:
     """Most weights 0, the rest normal: Martens 2010. A convolution counts as (out channel, everything else)."""
-    nn.init.sparse_(weight.flatten(1), config.sparsity, config.std, generator=generator)
+    matrix = torch.empty_like(weight.flatten(1)).normal_(0.0, config.std, generator=generator)
+    zeros_each = min(ceil(config.sparsity * len(matrix)), len(matrix) - 1)
+    for column in matrix.T:  # nn.init.sparse_ draws the places from torch's global generator
+        column[torch.randperm(len(column), generator=generator)[:zeros_each]] = 0.0
+    weight.copy_(matrix.view_as(weight))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dl_lab.errors import COUNT, NOT_NEGATIVE, check, one_of
 from dl_lab.optimizers.ranges import check_ranges
@@ -27,7 +27,15 @@ class LBFGSConfig:
         check("optimizer", self, {"tolerance_grad": NOT_NEGATIVE, "tolerance_change": NOT_NEGATIVE})
 
 
+class LBFGS(torch.optim.LBFGS):
+    """torch's, for parameters of any memory layout."""
+
+    def _gather_flat_grad(self) -> Tensor:
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._params]
+        return torch.cat([gradient.reshape(-1) for gradient in gradients])
+
+
 @OPTIMIZERS.register("lbfgs", LBFGSConfig)
 def lbfgs(config: LBFGSConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Liu & Nocedal 1989, doi:10.1007/BF01589116; meant for train.batch_size=full."""
-    return torch.optim.LBFGS(parameters, **asdict(config))
+    return LBFGS(parameters, **asdict(config))

@@ -15,7 +15,9 @@ from dl_lab.registry import OPTIMIZERS
 
 @dataclass(frozen=True, kw_only=True)
 class MuonConfig:
-    """torch.optim.Muon's parameters; the fields that begin with adamw_ are for what is not a matrix."""
+    """torch.optim.Muon's parameters, for every matrix, embeddings and the head among them. What is no matrix is trained
+    by AdamW with `adamw_lr`, `adamw_betas` and the same weight_decay.
+    """
 
     lr: float
     weight_decay: float
