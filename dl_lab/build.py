@@ -155,6 +155,9 @@ def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     if any(isinstance(module, _BatchNorm) for module in model.modules()):
         require(run.train.accumulate == 1, "train.accumulate", run.train.accumulate, "1 with batch normalisation")
         require(batch_size > 1, "train.batch_size", batch_size, "2 or more with batch normalisation")
+    positions = data.spec.input_shape[0] if data.spec.kind == "tokens" else 1
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    devices.use_threads(run.settings.threads, weights * batch_size * positions)
     key = number_layers(model, device)
     has_dropout = any(isinstance(module, Dropout) for module in model.modules())
     state = TrainState(model, build_optimizer(run, model), key if has_dropout else None)

@@ -112,6 +112,7 @@ class RunSettings:
     seed: int
     device: str
     precision: str
+    threads: int | None
     deterministic: bool
     name: str | None
     tags: list[str]
@@ -119,6 +120,7 @@ class RunSettings:
     data_dir: str | None
 
     def __post_init__(self) -> None:
+        check("", self, {"threads": COUNT})
         require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
     @property
@@ -282,9 +284,7 @@ def check_fit(run: RunConfig) -> None:
         check_best(run.train.best, HEAD_TASKS[task].names)
     if run.optimizer.entry.name == "rprop" and run.schedule.entry.name != "constant":
         schedule = run.schedule.entry.name
-        raise ConfigError(
-            f"schedule={schedule} does nothing to optimizer=rprop, which reads lr once; allowed: constant"
-        )
+        raise ConfigError(f"schedule={schedule} cannot reach optimizer=rprop, it reads lr once; allowed: constant")
     if kind == "tokens" and getattr(run.dropout.config, "input_p", 0) > 0:
         raise ConfigError(
             f"dropout.input_p={run.dropout.config.input_p} does not fit {about}; allowed: 0, and dropout.p"

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from dl_lab.errors import ConfigError, unknown
 
+TORCHS_THREADS = torch.get_num_threads()
+SMALL = 2_000_000  # multiply-adds of a forward pass; measured on two cores
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
 
@@ -51,6 +53,13 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def use_threads(wanted: int | None, multiply_adds: int) -> None:
+    """Use so many threads of the CPU. For None: one where a step has few multiply-adds (waiting for a second thread
+    costs more than it saves, and on a busy machine many times as much), else as many as torch had at its start.
+    """
+    torch.set_num_threads(wanted or (1 if multiply_adds < SMALL else TORCHS_THREADS))
 
 
 def make_deterministic(wanted: bool) -> None:

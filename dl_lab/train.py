@@ -65,6 +65,8 @@ def summarize(
     plan: "Plan", state: "TrainState", outcome: "Outcome", test: dict[str, float] | None, seconds: float
 ) -> dict[str, Any]:
     """What summary.json holds, but for versions and commit."""
+    import torch
+
     settings = plan.run.settings
     return {
         "status": outcome.status,
@@ -80,6 +82,7 @@ def summarize(
         "tags": settings.tags,
         "seed": settings.seed,
         "device": str(plan.device),
+        "threads": torch.get_num_threads(),
     }
 
 
