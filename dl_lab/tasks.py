@@ -3,6 +3,7 @@ batches, accumulation steps and runs; metrics are made of totals at the end.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import exp, log
 
 import torch
@@ -114,11 +115,13 @@ class LanguageModelling:
 
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         logits, tokens = outputs.flatten(0, 1), targets.flatten()
-        detached = logits.detach()
+        detached, loss = logits.detach(), self.loss(logits, tokens)
+        smoothed = isinstance(self.loss, partial) and self.loss.keywords.get("label_smoothing", 0.0) > 0
+        nats = F.cross_entropy(detached, tokens, ignore_index=PADDING, reduction="sum") if smoothed else loss.detach()
         return {
-            "loss": self.loss(logits, tokens),
+            "loss": loss,
             "count": self.count(targets),
-            "nats": F.cross_entropy(detached, tokens, ignore_index=PADDING, reduction="sum"),
+            "nats": nats,
             "correct": (detached.argmax(dim=1) == tokens).sum(),
         }
 

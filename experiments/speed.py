@@ -72,7 +72,7 @@ class Row:
 
 def train(steps: int, *overrides: str) -> float:
     """Seconds of `fit` for so many steps: metrics, TensorBoard, validation of 100 images and a checkpoint included."""
-    run = parse(compose(*overrides, f"train.steps={steps + 10}"))
+    run = parse(compose(*overrides, f"train.steps={steps + 10}", f"train.validate_every={steps + 10}"))
     plan, state = prepare(run, build_data(run))
     with tempfile.TemporaryDirectory() as folder, Logbook(Path(folder), run.as_dict, []) as logbook:
         for inputs, targets in loop.islice(loop.training_batches(plan.data.train, 0, plan.batch_size, plan.device), 10):
