@@ -109,6 +109,9 @@ class LanguageModelling:
 
     def __init__(self, head: Head, loss: Loss):
         self.loss = loss
+        self.loss_is_nats = (
+            isinstance(loss, partial) and loss.func is F.cross_entropy and not loss.keywords.get("label_smoothing")
+        )
 
     def count(self, targets: Tensor) -> Tensor:
         return (targets != PADDING).sum()
@@ -116,8 +119,9 @@ class LanguageModelling:
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         logits, tokens = outputs.flatten(0, 1), targets.flatten()
         detached, loss = logits.detach(), self.loss(logits, tokens)
-        smoothed = isinstance(self.loss, partial) and self.loss.keywords.get("label_smoothing", 0.0) > 0
-        nats = F.cross_entropy(detached, tokens, ignore_index=PADDING, reduction="sum") if smoothed else loss.detach()
+        nats = loss.detach()
+        if not self.loss_is_nats:
+            nats = F.cross_entropy(detached, tokens, ignore_index=PADDING, reduction="sum")
         return {
             "loss": loss,
             "count": self.count(targets),
