@@ -154,7 +154,7 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
     settings_names = [field.name for field in fields(RunSettings)]
     known = [*REGISTRIES, "train", *settings_names]
     for key in values:
-        if key not in [*known, "claim"]:
+        if key not in known:
             raise unknown_key("", key, known)
     for key in known:
         if key not in values:

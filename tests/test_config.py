@@ -203,3 +203,8 @@ def test_a_module_of_the_working_folder_registers_a_model_that_trains(tmp_path):
     assert evaluated.split("  (")[0] == trained.split("  (")[0]
     # iris has 3 classes: one weight and one bias each
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["parameters"] == 6
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_every_experiment_is_a_configuration_that_can_run(name):
+    assert parsed(f"experiment={name}").settings.seed == 0
