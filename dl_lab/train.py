@@ -1,5 +1,6 @@
 """The entrypoint: python -m dl_lab.train [group=choice ...] [key=value ...]"""
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,7 @@ def report(
         print(f"ended early: {outcome.reason}")
     print(f"val   {shown(metrics)}  (best val/{plan.run.train.best}, step {int(best['step'])})")
     print(f"test  {shown(test)}  (the same checkpoint)" if test else "test  this dataset has no test split")
-    print(f"run   {folder}\nlook  tensorboard --logdir {folder}")
+    print(f"run   {folder}\nlook  tensorboard --logdir {shlex.quote(str(folder))}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Hydra's door to sweeps: it loads launchers and sweepers from this namespace only, at every start. Free of torch."""
 
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ class InTurnLauncher(BasicLauncher):
                 print(f"error: {reason}", file=sys.stderr, flush=True)
                 _record(self._folders.get(number, folder / str(number)), reason)
                 failures.append(f"  #{number}  {given}: {reason}")
-        print(f"sweep  {folder}\nlook   tensorboard --logdir {folder}", flush=True)
+        print(f"sweep  {folder}\nlook   tensorboard --logdir {shlex.quote(str(folder))}", flush=True)
         if failures:
             raise JobsFailed("\n".join([f"{len(failures)} of {len(job_overrides)} jobs failed:", *failures]))
         return returns
