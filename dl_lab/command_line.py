@@ -106,6 +106,12 @@ def _explain_hydra(error: BaseException) -> str | None:
         if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
             return f"{ambiguous[1]} is several values; allowed: one, or -m to run each"
         return f"{' '.join(str(error).split())}; allowed: see --help"
+    if isinstance(error, MemoryError | RuntimeError) and re.search(
+        "allocate memory|out of memory|unable to alloc", str(error), re.I
+    ):
+        return "there is not enough memory; allowed: smaller data, model, train.batch_size or train.eval_batch_size"
+    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        return f"{_first_line(str(error))}; allowed: dataset.num_workers=0, which shows what killed it"
     if isinstance(error, OSError) and error.errno in REFUSALS and error.filename:
         return cannot_write(error)
     return None
@@ -168,6 +174,8 @@ def run(task: Callable[[DictConfig], Any]) -> None:
         line = explain(error)
         if line is None and isinstance(error, OSError) and error.filename and not raised:  # Hydra's, of the run folder
             line = cannot_write(error)
+        if line is None and isinstance(error, ValueError) and not raised:  # Hydra's, of what is no choice
+            line = f"{_first_line(str(error))}; allowed: group=choice and key=value"
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)

@@ -51,7 +51,7 @@ FRACTION_OR_COUNT: Rule = (
     "a fraction from 0 up to 1, or a whole number",
 )
 BELOW_ONE: Rule = (lambda value: 0 <= value < 1, "a number from 0 up to, but not including, 1")
-COUNT: Rule = (lambda value: value >= 1, "a whole number, 1 or more")
+COUNT: Rule = (lambda value: 1 <= value < 2**62, "a whole number, 1 or more")
 COUNTS: Rule = (lambda values: all(value >= 1 for value in values), "a list of whole numbers, 1 or more each")
 
 

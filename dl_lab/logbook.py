@@ -6,6 +6,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
@@ -97,7 +98,8 @@ class Logbook:
         """One line of metrics.jsonl, and the same scalars for TensorBoard under `split`/; `only_shown` (speeds, which
         differ from run to run) goes to TensorBoard alone.
         """
-        line = {"step": step, "epoch": epoch, "split": split, **metrics}
+        finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
+        line = {"step": step, "epoch": epoch, "split": split, **finite}
         self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
         self._metrics.flush()
         tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}

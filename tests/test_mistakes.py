@@ -196,3 +196,22 @@ def test_a_folder_that_holds_a_run_is_left_as_it_is(tmp_path):
     assert len(before) == 7
     assert_told(train(tmp_path, *TINY, "seed=1", "hydra.run.dir=run"), "hydra.run.dir=", "already holds a run")
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("argument", "parts"),
+    [
+        ("train.steps=100000000000000000000", ("train.steps=1000", "whole number")),
+        ("=3", ("group=choice",)),
+        ("model=3", ("group=choice",)),
+        ("model.hidden_sizes=[100000000000]", ("not enough memory", "model")),
+    ],
+)
+def test_what_no_machine_can_do_is_told_in_one_line(tmp_path, argument, parts):
+    assert_refused(tmp_path, argument, parts=parts)
+
+
+def test_a_number_beyond_float32_is_refused(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n3,4e300\n")
+    parts = ("dataset.path=table.csv", "line 3", "column b", "'4e300'")
+    assert_refused(tmp_path, "dataset=csv", "dataset.path=table.csv", "dataset.targets=[b]", parts=parts)

@@ -1,7 +1,6 @@
 """A table from a CSV file with a header line."""
 
 import csv
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from dl_lab.datasets.table import Table, TableConfig, choose_columns, table_data
 from dl_lab.errors import ConfigError, check, one_of
 from dl_lab.registry import DATASETS
 
+LARGEST = float(np.finfo(np.float32).max)
 Lines = list[tuple[int, list[str]]]
 
 
@@ -81,9 +81,9 @@ def _numbers(path: str, name: str, place: int, lines: Lines) -> "np.typing.NDArr
     values = []
     for number, cells in lines:
         value = _number(cells[place])
-        if value is None or not math.isfinite(value):
+        if value is None or not abs(value) <= LARGEST:  # nan is not, either
             raise ConfigError(
-                f"dataset.path={path} line {number}, column {name}: {cells[place]!r} is not a finite number; "
+                f"dataset.path={path} line {number}, column {name}: {cells[place]!r} is not a finite number (float32); "
                 "allowed: numbers, or columns chosen with dataset.features=[...]; a class is a target of dataset.task"
             )
         values.append(value)
