@@ -22,6 +22,6 @@ def ratio_bars(names: Sequence[str], ratios: Sequence[Sequence[float]], bounds: 
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.set_xlabel("time (or memory) of dl_lab over that of the yardstick: less is better")
-    axes.set_title("dl_lab against the yardsticks: median, least and most of the pairs")
-    axes.legend(loc="lower right")
+    figure.suptitle("dl_lab against the yardsticks: median, least and most of the pairs")
+    figure.legend(loc="outside lower right")
     return figure
