@@ -1,6 +1,7 @@
 """From a parsed configuration to what trains: the data, the model, the optimizer; a Plan and a TrainState."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, prod
 from typing import cast
@@ -50,11 +51,12 @@ class Plan:
 
 @dataclass
 class TrainState:
-    """What changes. `dropout_key` is None for a model without dropout, `norm_before_clipping` (of the last step's
-    gradient) where nothing is clipped.
+    """What changes. `forward` is the model in training, compiled or not; `dropout_key` is None for a model without
+    dropout, `norm_before_clipping` (of the last step's gradient) where nothing is clipped.
     """
 
     model: nn.Module
+    forward: Callable[[Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     dropout_key: Tensor | None
     step: int = 0
@@ -157,10 +159,13 @@ def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
         require(batch_size > 1, "train.batch_size", batch_size, "2 or more with batch normalisation")
     positions = data.spec.input_shape[0] if data.spec.kind == "tokens" else 1
     weights = sum(parameter.numel() for parameter in model.parameters())
-    devices.use_threads(run.settings.threads, weights * batch_size * positions)
+    multiply_adds = weights * batch_size * positions
+    devices.use_threads(run.settings.threads, multiply_adds)
     key = number_layers(model, device)
     has_dropout = any(isinstance(module, Dropout) for module in model.modules())
-    state = TrainState(model, build_optimizer(run, model), key if has_dropout else None)
+    compiles = devices.should_compile(run.settings.compile, model, device, 3.0 * multiply_adds * total_steps)
+    forward = devices.compiled(model, ceil(batch_size / run.train.accumulate)) if compiles else model
+    state = TrainState(model, forward, build_optimizer(run, model), key if has_dropout else None)
     return Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps), state
 
 

@@ -113,6 +113,7 @@ class RunSettings:
     device: str
     precision: str
     threads: int | None
+    compile: bool | None
     deterministic: bool
     name: str | None
     tags: list[str]

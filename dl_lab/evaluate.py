@@ -73,7 +73,7 @@ def evaluate(arguments: list[str]) -> dict[str, float]:
     import_user_modules(options.imports)
     train = {**saved["config"]["train"], "one_batch": False}
     try:
-        run = parse({**saved["config"], "train": train, "device": options.device, "imports": []})
+        run = parse({**saved["config"], "train": train, "device": options.device, "imports": [], "compile": False})
     except ConfigError as error:
         imported = saved["config"]["imports"]
         if imported and not options.imports:

@@ -1,6 +1,7 @@
 """The loop: one for every model, task and dataset. Whatever happens during training is read in `fit`, top to bottom."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, islice
 from math import isfinite
@@ -72,14 +73,14 @@ def forward(state: TrainState, plan: Plan, inputs: Tensor, piece: int) -> Tensor
     augmentation_key = None
     if plan.data.augmentation is not None:
         augmentation_key = streams.key(plan.seed, "augmentation", draw).to(plan.device)
-    return apply(state.model, plan, plan.data.prepare(inputs, augmentation_key))
+    return apply(state.forward, plan, plan.data.prepare(inputs, augmentation_key))
 
 
-def apply(model: nn.Module, plan: Plan, inputs: Tensor) -> Tensor:
+def apply(model: Callable[[Tensor], Tensor], plan: Plan, inputs: Tensor) -> Tensor:
     """Outputs of the model in the run's precision, as float32 or float64."""
     precision = plan.run.settings.precision
     with devices.autocast(plan.device, precision):
-        outputs: Tensor = model(inputs)
+        outputs = model(inputs)
     return outputs.to(devices.PRECISIONS[precision])
 
 

@@ -40,6 +40,8 @@ def train(config: DictConfig) -> float:
     plan, state = build.prepare(run, build.build_data(run))
     folder = Path(job.runtime.output_dir)
     with Logbook(folder, run.as_dict, list(job.overrides.task)) as logbook:
+        if state.forward is not state.model:
+            print("compiling the model, which takes up to a minute and makes its steps shorter (not: compile=false)")
         progress = Progress(plan.total_steps)
         outcome, test = loop.Outcome("failed", "interrupted by an error"), None
         try:
@@ -84,6 +86,7 @@ def summarize(
         "seed": settings.seed,
         "device": str(plan.device),
         "threads": torch.get_num_threads(),
+        "compiled": state.forward is not state.model,
     }
 
 

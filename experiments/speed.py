@@ -21,6 +21,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -40,19 +41,9 @@ from experiments.results import write_section
 MLP = ("dataset=fashion_mnist", "model.hidden_sizes=[256,128]", "train.batch_size=64", "dataset.validation=100")
 TINY = ("model.hidden_sizes=[32]",)
 CNN = ("dataset=fashion_mnist", "model=cnn", "train.batch_size=64", "dataset.validation=100")
-NANOGPT = (
-    "model=transformer",
-    "dataset=tiny_shakespeare",
-    "train.batch_size=12",
-    "optimizer=adamw",
-    "model.bias=false",
-)
-NANOGPT += (
-    "optimizer.betas=[0.9,0.99]",
-    "optimizer.weight_decay=0.1",
-    "train.max_grad_norm=1",
-    "dataset.validation=100",
-)
+NANOGPT = ("model=transformer", "dataset=tiny_shakespeare", "train.batch_size=12", "model.bias=false")
+NANOGPT += ("optimizer=adamw", "optimizer.betas=[0.9,0.99]", "optimizer.weight_decay=0.1", "train.max_grad_norm=1")
+NANOGPT += ("dataset.validation=100",)
 LIGHTNING = Path(__file__).with_name("lightning_peer.py")
 
 
@@ -70,8 +61,22 @@ class Row:
     pair: Callable[[], tuple[float, float]]
 
 
-def train(steps: int, *overrides: str) -> float:
-    """Seconds of `fit` for so many steps: metrics, TensorBoard, validation of 100 images and a checkpoint included."""
+class Stopwatch(Progress):
+    """Progress that also keeps when each step ended."""
+
+    def __init__(self, total_steps: int):
+        super().__init__(total_steps)
+        self.ends: list[float] = []
+
+    def advance(self) -> None:
+        super().advance()
+        self.ends.append(time.perf_counter())
+
+
+def train(steps: int, *overrides: str) -> tuple[float, float]:
+    """Seconds of `fit` for so many steps, metrics, TensorBoard, a validation and a checkpoint included; and the median
+    seconds of a step alone.
+    """
     run = parse(compose(*overrides, f"train.steps={steps + 10}", f"train.validate_every={steps + 10}"))
     plan, state = prepare(run, build_data(run))
     with tempfile.TemporaryDirectory() as folder, Logbook(Path(folder), run.as_dict, []) as logbook:
@@ -80,8 +85,9 @@ def train(steps: int, *overrides: str) -> float:
             state.step += 1
         start = time.perf_counter()
         with redirect_stdout(StringIO()):
-            loop.fit(state, plan, logbook, Progress(plan.total_steps))
-        return time.perf_counter() - start
+            stopwatch = Stopwatch(plan.total_steps)
+            loop.fit(state, plan, logbook, stopwatch)
+        return time.perf_counter() - start, statistics.median(e - s for s, e in pairwise(stopwatch.ends))
 
 
 def fashion() -> Path:
@@ -94,7 +100,7 @@ def fashion() -> Path:
 
 def by_hand(name: str, batch_size: int, steps: int, *overrides: str) -> tuple[float, float]:
     folder = Path() if name == "tiny" else fashion()
-    ours = train(steps, *overrides)
+    ours, _ = train(steps, *overrides)
     return ours, yardsticks.train(name, folder, batch_size, steps)
 
 
@@ -178,8 +184,14 @@ def streaming() -> tuple[float, float]:
         return ours, time.perf_counter() - start
 
 
-def against_nanogpt(folder: Path | None, steps: int = 60) -> tuple[float, float]:
-    """Milliseconds a step, against those that nanoGPT's train.py prints: its CPU recipe, not compiled."""
+def in_bfloat16() -> tuple[float, float]:
+    if not torch.cpu._is_avx512_bf16_supported():
+        raise NotHere("this CPU has no bfloat16 arithmetic, torch imitates it")
+    return by_hand("cnn", 64, 60, *CNN, "precision=bfloat16")
+
+
+def against_nanogpt(folder: Path | None, *overrides: str, steps: int = 60) -> tuple[float, float]:
+    """Median milliseconds of a step, against those that nanoGPT's train.py prints: its CPU recipe, not compiled."""
     if folder is None or not (folder / "data" / "shakespeare_char" / "train.bin").exists():
         raise NotHere("no checkout of nanoGPT with its data prepared: --nanogpt FOLDER")
     recipe = "--device=cpu --compile=False --eval_iters=1 --eval_interval=10000 --log_interval=1 --block_size=64"
@@ -187,7 +199,7 @@ def against_nanogpt(folder: Path | None, steps: int = 60) -> tuple[float, float]
     line = [sys.executable, "train.py", "config/train_shakespeare_char.py", *recipe.split()]
     printed = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True).stdout
     theirs = statistics.median(float(found) for found in re.findall(r"time ([\d.]+)ms", printed)[10:])
-    return train(steps, *NANOGPT) / steps * 1000, theirs
+    return train(steps, *NANOGPT, *overrides)[1] * 1000, theirs
 
 
 def rows(nanogpt: Path | None) -> dict[str, Row]:
@@ -196,10 +208,16 @@ def rows(nanogpt: Path | None) -> dict[str, Row]:
         "mlp": Row("step, mlp [256, 128], batch 64", 1.0, 0.6, partial(by_hand, "mlp", 64, 900, *MLP)),
         "tiny": Row("step, digits, mlp [32], batch 32", 1.0, 0.6, partial(by_hand, "tiny", 32, 2000, *TINY)),
         "cnn": Row("step, cnn, batch 64, float32", 0.8, 0.5, partial(by_hand, "cnn", 64, 60, *CNN)),
-        "cnn_bfloat16": Row(
-            "step, cnn, batch 64, bfloat16", 0.6, 0.5, partial(by_hand, "cnn", 64, 60, *CNN, "precision=bfloat16")
+        "cnn_bfloat16": Row("step, cnn, batch 64, bfloat16", 0.6, 0.5, in_bfloat16),
+        "transformer": Row(
+            "step, transformer, nanoGPT's CPU recipe, compile=true against nanoGPT's --compile=False",
+            0.75,
+            0.5,
+            partial(against_nanogpt, nanogpt, "compile=true"),
         ),
-        "transformer": Row("step, transformer, nanoGPT's CPU recipe", 0.75, 0.5, partial(against_nanogpt, nanogpt)),
+        "transformer_eager": Row(
+            "the same, compile=false (which short runs are)", 1.0, 0.75, partial(against_nanogpt, nanogpt)
+        ),
         "lightning": Row("one epoch of mlp from cold, against Lightning", 0.3, 0.2, against_lightning),
         "help": Row(nothing_loaded.format("--help"), 0.35, 0.2, partial(against_import_torch, "--help")),
         "cfg": Row(nothing_loaded.format("--cfg job"), 0.35, 0.2, partial(against_import_torch, "--cfg", "job")),

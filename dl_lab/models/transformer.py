@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dl_lab import devices
 from dl_lab.activations import ACTIVATIONS, check_activation
 from dl_lab.errors import COUNT, ConfigError, check, require
 from dl_lab.registry import MODELS
@@ -60,7 +61,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (batch, time, embedding) to the same shape."""
         query, key, value = self._heads(x)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        mixed = devices.attention(query, key, value, self.causal)
         outputs: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
         return outputs
 
@@ -101,6 +102,8 @@ class Transformer(nn.Module):
     """GPT-2's layout and initialisation (Radford et al. 2019) over tokens; over an image's patches, unmasked and with
     a mean over positions, a Vision Transformer (Dosovitskiy et al. 2020, arXiv:2010.11929).
     """
+
+    gains_from_compiling = True  # many operations between its matrix products: a sixth of a step
 
     def __init__(self, config: TransformerConfig, spec: DataSpec, make_dropout: Callable[[], nn.Module]):
         super().__init__()
