@@ -52,6 +52,7 @@ class TrainConfig:
     patience: int | None
     best: str
     one_batch: bool
+    pictures: int | None
 
     def __post_init__(self) -> None:
         counts = (
@@ -62,6 +63,7 @@ class TrainConfig:
             "eval_batch_size",
             "log_every",
             "patience",
+            "pictures",
         )
         check("train", self, {**dict.fromkeys(counts, COUNT), "max_grad_norm": POSITIVE})
         size = self.batch_size
@@ -153,7 +155,7 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
     """
     values = _resolved(config)
     settings_names = [field.name for field in fields(RunSettings)]
-    known = [*REGISTRIES, "train", *settings_names]
+    known = [*REGISTRIES, "train", "claim", *settings_names]
     for key in values:
         if key not in known:
             raise unknown_key("", key, known)

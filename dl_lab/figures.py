@@ -1,8 +1,187 @@
 """Tensors and numbers to matplotlib Figures; pure, and never pyplot, which keeps every figure alive."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+Numbers = ArrayLike | Tensor
+
+
+def array(numbers: Numbers) -> NDArray[Any]:
+    """Anything numeric as a NumPy array on the host."""
+    return numbers.detach().cpu().numpy() if isinstance(numbers, Tensor) else np.asarray(numbers)
+
+
+def _panel(title: str, x: str, y: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Figure, Any]:
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    return figure, axes
+
+
+def curves(
+    lines: Mapping[str, tuple[Numbers, Numbers]],
+    title: str,
+    x: str,
+    y: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    points: tuple[Numbers, Numbers] | None = None,
+    bands: Mapping[str, tuple[Numbers, Numbers]] | None = None,
+) -> Figure:
+    """Lines by name, each (x, y) of one length; grey `points` behind them, and for some a band (low, high) around."""
+    figure, axes = _panel(title, x, y)
+    if points is not None:
+        axes.scatter(array(points[0]), array(points[1]), s=14, color="grey", alpha=0.6)
+    for name, (across, up) in lines.items():
+        (line,) = axes.plot(array(across), array(up), label=name, linewidth=1.6)
+        if bands is not None and name in bands:
+            low, high = bands[name]
+            axes.fill_between(array(across), array(low), array(high), color=line.get_color(), alpha=0.2)
+    axes.set_xscale("log" if log_x else "linear")
+    axes.set_yscale("log" if log_y else "linear")
+    axes.grid(alpha=0.3)
+    if len(lines) > 8:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    elif len(lines) > 1:
+        axes.legend(fontsize=9)
+    return figure
+
+
+def scatter(
+    groups: Mapping[str, tuple[Numbers, Numbers]], title: str, x: str, y: str, diagonal: bool = False
+) -> Figure:
+    """Points by group; with `diagonal` the line where y equals x."""
+    figure, axes = _panel(title, x, y)
+    for name, (across, up) in groups.items():
+        axes.scatter(array(across), array(up), s=14, alpha=0.7, label=name)
+    if diagonal:
+        every = np.concatenate([array(values).ravel() for pair in groups.values() for values in pair])
+        axes.plot([every.min(), every.max()], [every.min(), every.max()], color="black", linewidth=0.8)
+    axes.grid(alpha=0.3)
+    if len(groups) > 1:
+        axes.legend(fontsize=9)
+    return figure
+
+
+def decision_boundary(
+    grid_x: Numbers,
+    grid_y: Numbers,
+    classes: Numbers,
+    points: Numbers,
+    labels: Numbers,
+    title: str,
+    axes_names: Sequence[str],
+) -> Figure:
+    """Predicted `classes` (row, column) over a grid, with the points (example, 2) and their classes (example,)."""
+    figure, axes = _panel(title, axes_names[0], axes_names[1], (5.4, 4.8))
+    number = int(max(array(classes).max(), array(labels).max())) + 1
+    colours = {"cmap": "tab10", "vmin": 0, "vmax": 9} if number > 2 else {"cmap": "coolwarm", "vmin": 0, "vmax": 1}
+    axes.pcolormesh(array(grid_x), array(grid_y), array(classes), alpha=0.35, shading="auto", **colours)
+    where = array(points)
+    axes.scatter(where[:, 0], where[:, 1], c=array(labels), s=10, edgecolors="black", linewidths=0.3, **colours)
+    return figure
+
+
+def surface_paths(
+    grid_x: Numbers,
+    grid_y: Numbers,
+    heights: Numbers,
+    paths: Mapping[str, Numbers],
+    title: str,
+    axes_names: Sequence[str],
+    minimum: Sequence[float] | None = None,
+) -> Figure:
+    """Contours of `heights` (row, column), log-spaced above its least, and paths (step, 2) over them."""
+    figure, axes = _panel(title, axes_names[0], axes_names[1], (6.8, 5.0))
+    surface = array(heights) - array(heights).min()
+    top = float(surface.max()) or 1.0
+    axes.contour(
+        array(grid_x), array(grid_y), surface, levels=np.geomspace(top * 1e-4, top, 16), cmap="Greys", alpha=0.7
+    )
+    for name, path in paths.items():
+        across, up = array(path)[:, 0], array(path)[:, 1]
+        axes.plot(across, up, marker=".", markersize=4, linewidth=1.2, label=name)
+    if minimum is not None:
+        axes.scatter(*minimum, marker="*", s=120, color="black", label="minimum", zorder=3)
+    axes.set_xlim(array(grid_x).min(), array(grid_x).max())
+    axes.set_ylim(array(grid_y).min(), array(grid_y).max())
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    return figure
+
+
+def matrix(
+    values: Numbers,
+    title: str,
+    x: str,
+    y: str,
+    names: Sequence[str] = (),
+    form: str | None = None,
+    colours: str = "Blues",
+) -> Figure:
+    """A matrix (row, column) in colour, row 0 on top; its numbers written by `form`, as "{:d}", where given."""
+    cells = array(values)
+    side = min(9.0, max(4.8, 0.5 * len(cells) + 2))
+    figure, axes = _panel(title, x, y, (side + 0.8, side))
+    image = axes.imshow(cells, cmap=colours, aspect="auto")
+    figure.colorbar(image)
+    if names:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), names)
+    if form is not None:
+        middle = (cells.max() + cells.min()) / 2
+        for (row, column), value in np.ndenumerate(cells):
+            color = "white" if value > middle else "black"
+            axes.text(column, row, form.format(value.item()), ha="center", va="center", color=color, fontsize=8)
+    return figure
+
+
+def image_grid(
+    images: Numbers,
+    title: str,
+    names: Sequence[str] = (),
+    columns: int = 8,
+    colours: str = "gray",
+    shared: bool = False,
+) -> Figure:
+    """Images (number, height, width), or (number, height, width, 3) in [0, 1], in rows, a name over each. `shared`
+    gives them one scale of brightness, symmetric around 0.
+    """
+    pixels = array(images)
+    columns = min(columns, len(pixels))
+    rows = ceil(len(pixels) / columns)
+    figure = Figure(figsize=(1.25 * columns + 0.4, (1.25 + 0.4 * bool(names)) * rows + 0.6), layout="constrained")
+    figure.suptitle(title)
+    bound = float(np.abs(pixels).max()) or 1.0
+    limits = {"vmin": -bound, "vmax": bound} if shared else {}
+    for number, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        axes.axis("off")
+        if number < len(pixels):
+            axes.imshow(pixels[number], cmap=colours, **limits)
+            if names:
+                axes.set_title(names[number], fontsize=7)
+    return figure
+
+
+def histograms(values: Mapping[str, Numbers], title: str, x: str, bins: int = 60) -> Figure:
+    """One histogram below the other, by name, over one common axis."""
+    figure = Figure(figsize=(6.4, 0.9 * len(values) + 1.2), layout="constrained")
+    figure.suptitle(title)
+    panels = np.ravel(figure.subplots(len(values), 1, sharex=True, squeeze=False))
+    for axes, (name, numbers) in zip(panels, values.items(), strict=True):
+        axes.hist(array(numbers).ravel(), bins=bins, color="tab:blue")
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        axes.set_yticks([])
+    panels[-1].set_xlabel(x)
+    return figure
 
 
 def ratio_bars(names: Sequence[str], ratios: Sequence[Sequence[float]], bounds: Sequence[float]) -> Figure:

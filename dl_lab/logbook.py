@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
@@ -16,8 +16,12 @@ from dl_lab.errors import ConfigError
 from dl_lab.events import EventWriter
 from dl_lab.files import whole
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
 PACKAGES = ("dl_lab", "torch", "numpy", "hydra-core")
-NO_HYPERPARAMETERS = ("data_dir", "imports")
+NO_HYPERPARAMETERS = ("data_dir", "imports", "claim")
 OURS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra")
 
 
@@ -108,6 +112,15 @@ class Logbook:
     def text(self, tag: str, text: str, step: int) -> None:
         """A text for TensorBoard, shown with its line breaks."""
         self._events.text(tag, "\n".join("    " + line for line in text.splitlines()), step)
+
+    def draw(self, figures: "Mapping[str, Figure]", histograms: "Mapping[str, Tensor]", step: int) -> None:
+        """Figures for TensorBoard's IMAGES tab and distributions for HISTOGRAMS; what is not finite is left out."""
+        for tag, figure in figures.items():
+            self._events.figure(tag, figure, step)
+        for tag, tensor in histograms.items():
+            values = tensor.detach().cpu().double().flatten()
+            if len(values := values[values.isfinite()]):
+                self._events.histogram(tag, values.numpy(), step)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, and the best metrics and the status for the HPARAMS tab."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dl_lab import checkpoint, devices, eager, streams
+from dl_lab import checkpoint, devices, eager, pictures, streams
 from dl_lab.build import Plan, TrainState
 from dl_lab.data import Batch, Split, training_batches
 from dl_lab.logbook import Logbook
@@ -134,6 +134,9 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
                 return not_finite(plan, "validation loss", last["loss"], state.step)
             logbook.record("val", state.step, epoch, last)
             keep(state, plan, logbook, last)
+            if train.pictures and (state.step // plan.validate_every) % train.pictures == 0:
+                figures = pictures.figures_of(state.model, plan.data)
+                logbook.draw(figures, pictures.histograms_of(state.model, plan.data), state.step)
             progress.validation(state.step, epoch, plan.task.metrics(add_up(since_validation)), last)
             since_validation = []
             if plan.data.is_text:

@@ -1,6 +1,7 @@
 """experiments/RESULTS.md: one section an experiment that writes there, each replaced as a whole."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -16,3 +17,13 @@ def write_section(title: str, text: str) -> None:
     else:
         after = f"{before.rstrip()}\n\n{section}"
     RESULTS.write_text(after.rstrip() + "\n")
+
+
+def write_rows(title: str, header: Sequence[str], name: str, rows: Sequence[str]) -> None:
+    """Put the rows of `name`, the table's first column, in place of those that stood there; rows are kept sorted."""
+    before = RESULTS.read_text() if RESULTS.exists() else ""
+    section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", before, re.MULTILINE | re.DOTALL)
+    kept = [line for line in (section[1] if section else "").splitlines() if line.startswith("| ")][1:]
+    kept = [line for line in kept if not line.startswith(f"| {name} |")]
+    body = sorted([*kept, *rows], key=lambda line: line.split(" | ")[0])
+    write_section(title, "\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *body]))

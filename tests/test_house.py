@@ -15,7 +15,7 @@ FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
     | {"sampling", "events", "eager", "files"},
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"},
-    {"config", "logbook", "checkpoint", "distributed", "progress"},
+    {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
     {"build"},
     {"loop", "many"},
     {"command_line", "train", "evaluate", "compare"},

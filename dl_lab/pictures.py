@@ -1,0 +1,171 @@
+"""What a model looks like while it learns: the figures and histograms that its data and its layers allow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from dl_lab.data import Data, Split
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXAMPLES = 1000  # of a split, to draw from
+GRID = 120  # points along each side of a decision boundary
+
+
+def figures_of(model: nn.Module, data: Data) -> "dict[str, Figure]":
+    """Figures by tag: the fitted line or predicted against actual, the decision boundary of two features, confusion and
+    worst mistakes of a classifier of images, the first filters and feature maps, attention.
+    """
+    spec = data.spec
+    with _evaluating(model):
+        if spec.kind == "tokens":
+            return _attention(model, data)
+        if spec.task == "regression":
+            return _regression(model, data)
+        if spec.kind == "features":
+            return _boundary(model, data) if spec.input_shape == (2,) and spec.task == "classification" else {}
+        return _mistakes(model, data) | _filters(model, data)
+
+
+def histograms_of(model: nn.Module, data: Data) -> dict[str, Tensor]:
+    """By tag: weights, gradients of the last step, and what each hidden layer gives on the validation split."""
+    values: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.ndim >= 2:
+            values[f"weights/{name}"] = parameter.detach()
+            if parameter.grad is not None:
+                values[f"gradients/{name}"] = parameter.grad
+    with _evaluating(model), _outputs_of(model, ("dropouts.",)) as outputs:
+        model(_some(data, data.validation)[0])
+    for name, output in outputs.items():
+        values[f"activations/{name.replace('dropouts', 'layers')}"] = output
+    return values
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        yield
+    model.train(training)
+
+
+@contextmanager
+def _outputs_of(model: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
+    """What the modules whose names have one of `names` in them give, while the context is open."""
+    outputs: dict[str, Tensor] = {}
+    handles = [
+        module.register_forward_hook(lambda _, __, output, name=name: outputs.__setitem__(name, output))
+        for name, module in model.named_modules()
+        if any(part in name for part in names)
+    ]
+    yield outputs
+    for handle in handles:
+        handle.remove()
+
+
+def _some(data: Data, split: Split, number: int = EXAMPLES) -> tuple[Tensor, Tensor]:
+    inputs, targets = next(iter(split.everything(number)))
+    return data.prepare(inputs), targets
+
+
+def _regression(model: nn.Module, data: Data) -> "dict[str, Figure]":
+    from dl_lab.figures import curves, scatter
+
+    (head,) = data.spec.heads
+    inputs, targets = _some(data, data.train)
+    if data.spec.input_shape == (1,) and head.size == 1:
+        across = torch.linspace(float(inputs.min()), float(inputs.max()), 200, dtype=inputs.dtype, device=inputs.device)
+        lines = {"model": (across, model(across[:, None])[:, 0])}
+        y = f"{head.labels[0]} (as trained on)"
+        return {
+            "fit": curves(
+                lines, "What the model fits", "feature (as the model takes it)", y, points=(inputs[:, 0], targets[:, 0])
+            )
+        }
+    outputs = model(inputs)
+    pairs = {name: (targets[:, column], outputs[:, column]) for column, name in enumerate(head.labels)}
+    title = "Predicted against actual, training split"
+    return {"fit": scatter(pairs, title, "actual (as trained on)", "predicted (as trained on)", diagonal=True)}
+
+
+def _boundary(model: nn.Module, data: Data) -> "dict[str, Figure]":
+    from dl_lab.figures import decision_boundary
+
+    points, labels = _some(data, data.train)
+    low, high = points.amin(0) - 0.3, points.amax(0) + 0.3
+    x, y = (torch.linspace(float(low[axis]), float(high[axis]), GRID, device=points.device) for axis in (0, 1))
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    grid = torch.stack([columns.flatten(), rows.flatten()], dim=1).to(points.dtype)
+    classes = model(grid).argmax(1).view(GRID, GRID)
+    figure = decision_boundary(
+        columns, rows, classes, points, labels, "Decision boundary", ("x1 (as the model takes it)", "x2")
+    )
+    return {"boundary": figure}
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Prepared images (number, channel, height, width) as they are drawn, each scaled to [0, 1]."""
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    scaled = (images - low) / (high - low).clamp(min=1e-12)
+    return scaled.permute(0, 2, 3, 1).squeeze(-1) if images.shape[1] in (1, 3) else scaled[:, 0]
+
+
+def _mistakes(model: nn.Module, data: Data) -> "dict[str, Figure]":
+    from dl_lab.figures import image_grid, matrix
+
+    labels = data.spec.heads[0].labels
+    images, targets = _some(data, data.validation)
+    probabilities = model(images).float().softmax(1)
+    predicted = probabilities.argmax(1)
+    pairs = targets * len(labels) + predicted
+    counts = torch.bincount(pairs, minlength=len(labels) ** 2).view(len(labels), -1)
+    form = "{:d}" if len(labels) <= 20 else None
+    names = labels if len(labels) <= 20 else ()
+    drawn = {
+        "confusion": matrix(counts, f"Confusion, {len(targets)} validation images", "predicted", "actual", names, form)
+    }
+    surest = (probabilities.gather(1, targets[:, None])[:, 0] + (predicted == targets)).argsort()[:24]
+    wrong = surest[predicted[surest] != targets[surest]]
+    if len(wrong):
+        titles = [f"{labels[targets[i]]}\nas {labels[predicted[i]]}" for i in wrong.tolist()]
+        drawn["mistakes"] = image_grid(
+            _pixels(images[wrong]), "Worst mistakes: what it is, as what it was taken", titles
+        )
+    return drawn
+
+
+def _filters(model: nn.Module, data: Data) -> "dict[str, Figure]":
+    """The filters of the first convolution, and what it makes of one image; nothing for a model without."""
+    from dl_lab.figures import image_grid
+
+    first = next((name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None:
+        return {}
+    image = _some(data, data.validation, 1)[0]
+    with _outputs_of(model, (first,)) as outputs:
+        model(image)
+    weight = model.get_submodule(first).get_parameter("weight").mean(1)
+    return {
+        "filters": image_grid(weight[:64], "Filters of the first convolution", colours="coolwarm", shared=True),
+        "feature_maps": image_grid(outputs[first][0, :64], "What they make of one image", colours="viridis"),
+    }
+
+
+def _attention(model: nn.Module, data: Data) -> "dict[str, Figure]":
+    from dl_lab.figures import image_grid
+
+    look = getattr(model, "attention_weights", None)
+    if look is None:
+        return {}
+    tokens = _some(data, data.validation, 1)[0]
+    weights = look(tokens)[:, 0]  # (layer, head, query, key)
+    layers, heads = weights.shape[:2]
+    names = [f"layer {layer + 1}, head {head + 1}" for layer in range(layers) for head in range(heads)]
+    title = "Attention: each row a token, its columns the tokens it looks at"
+    return {"attention": image_grid(weights.flatten(0, 1), title, names, columns=heads, colours="viridis")}

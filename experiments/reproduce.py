@@ -1,0 +1,144 @@
+"""Does every concept show what is claimed of it?
+
+    python -m experiments.reproduce [NAME ...] [--quick | --long]
+
+Runs concept programs (experiments/NAME.py) and trained experiments (conf/experiment/NAME.yaml, each of its seeds), and
+writes a row for each claim to experiments/RESULTS.md. Without names: all that take under two minutes each, --quick
+those under ten seconds, --long all. A claim that does not hold is printed as such and makes the exit status 1.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import pkgutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from math import inf
+from pathlib import Path
+
+import experiments
+from dl_lab.command_line import CONF, reserve_run_folder
+from experiments import checks, claims
+from experiments.proofs import Finding, Proof
+from experiments.results import write_rows
+
+QUICK, NORMAL = 10, 120  # seconds
+HEADER = ("concept", "claim", "source", "published", "measured", "verdict", "seconds", "command")
+
+
+def programs() -> dict[str, float]:
+    """Concept programs, by what they take in seconds: the modules that say so in TAKES."""
+    found = {}
+    for module in pkgutil.iter_modules(experiments.__path__):
+        path = Path(experiments.__path__[0]) / f"{module.name}.py"
+        if path.exists() and "\nTAKES = " in path.read_text():
+            found[module.name] = float(importlib.import_module(f"experiments.{module.name}").TAKES)
+    return found
+
+
+def trained() -> dict[str, claims.Experiment]:
+    """The experiments of conf/experiment that carry a claim."""
+    found = (claims.read(path) for path in sorted((CONF / "experiment").glob("*.yaml")))
+    return {experiment.name: experiment for experiment in found if experiment is not None}
+
+
+def run_program(name: str) -> list[Finding]:
+    """The findings of a concept program."""
+    proof: Proof = importlib.import_module(f"experiments.{name}").main()
+    proof.close()
+    return proof.findings
+
+
+def run_trained(experiment: claims.Experiment) -> list[Finding]:
+    """Train an experiment with every seed, and check its claims and what experiments/checks/NAME.py adds."""
+    folder = Path(reserve_run_folder(f"outputs/experiments/{experiment.name}")).absolute()
+    line = [sys.executable, "-m", "dl_lab.train", "-m", f"experiment={experiment.name}", f"hydra.sweep.dir={folder}"]
+    if experiment.seeds is not None:
+        line.append(f"seed=range({experiment.seeds})")
+    with (folder / "log.txt").open("w") as log:
+        status = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    runs = [
+        claims.Run(path.parent) for path in sorted(folder.glob("*/summary.json"), key=lambda at: int(at.parent.name))
+    ]
+    complete = [run for run in runs if (run.folder / ".hydra").is_dir()]
+    if not complete:
+        reason = f"could not be run, exit status {status}: see {folder / 'log.txt'}"
+        return [Finding("runs at all", experiment.name, "", reason, False)]
+    findings = [claim.check(complete) for claim in experiment.claims]
+    if importlib.util.find_spec(f"{checks.__name__}.{experiment.name}"):
+        module = importlib.import_module(f"{checks.__name__}.{experiment.name}")
+        proof = Proof(experiment.name, experiment.claims[0].source)
+        module.check(complete, proof)
+        proof.close()
+        findings += proof.findings
+    return findings
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to run for a concept; `takes` is in seconds, about."""
+
+    concept: str
+    takes: float
+    work: Callable[[], list[Finding]]
+    command: str
+
+    def run(self) -> tuple[list[Finding], list[str]]:
+        """The findings, and a row of the table for each."""
+        started = time.perf_counter()
+        findings = self.work()
+        seconds = time.perf_counter() - started
+        for finding in findings:
+            verdict = "holds" if finding.holds else "DOES NOT HOLD"
+            print(f"{verdict:<14}{self.concept:<24}{finding.claim}: {finding.measured}")
+        print(f"{'':<14}{self.concept:<24}{seconds:.0f} s", flush=True)
+        tail = [f"{seconds:.0f}", f"`{self.command}`"]
+        return findings, [f"| {' | '.join([self.concept, *finding.cells(), *tail])} |" for finding in findings]
+
+
+def jobs() -> list[Job]:
+    """Every program and every trained experiment, sorted by name."""
+    found = [
+        Job(name, takes, partial(run_program, name), f"python -m experiments.{name}")
+        for name, takes in programs().items()
+    ]
+    found += [
+        Job(name, experiment.takes, partial(run_trained, experiment), f"python -m experiments.reproduce {name}")
+        for name, experiment in trained().items()
+    ]
+    return sorted(found, key=lambda job: job.concept)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", action="store_true", help="those under ten seconds")
+    length.add_argument("--long", action="store_true", help="also those over two minutes")
+    options = parser.parse_args()
+    everything = jobs()
+    known = {job.concept for job in everything}
+    if unknown := sorted(set(options.names) - known):
+        parser.error(f"{', '.join(unknown)} is not known; allowed: {', '.join(sorted(known))}")
+    at_most = QUICK if options.quick else inf if options.long or options.names else NORMAL
+    fallen = 0
+    for name, group in groupby(everything, key=lambda job: job.concept):
+        rows: list[str] = []
+        for job in group:
+            if job.takes < at_most and (not options.names or name in options.names):
+                findings, lines = job.run()
+                rows += lines
+                fallen += sum(not finding.holds for finding in findings)
+        if rows:
+            write_rows("Concepts", HEADER, name, rows)
+    if fallen:
+        raise SystemExit(f"{fallen} claims do not hold")
+
+
+if __name__ == "__main__":
+    main()
