@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,17 @@ def reserve_run_folder(root: str) -> str:
         else:
             _reserved.append(folder)
             return str(folder)
+
+
+def choices(sources: Iterable[Mapping[str, str]]) -> str:
+    """Every group with its choices, a line each, from the folders among Hydra's config sources. Hydra's own list copies
+    the composed configuration once a group, which is most of the time that --help takes.
+    """
+    found: dict[str, set[str]] = {}
+    for folder in (Path(source["path"]) for source in sources if source["schema"] == "file"):
+        for path in folder.glob("*/*.yaml"):
+            found.setdefault(path.parent.name, set()).add(path.stem)
+    return "\n".join(f"{group}: {', '.join(sorted(names))}" for group, names in sorted(found.items()))
 
 
 def remove_empty_folders() -> None:
@@ -141,6 +152,7 @@ def run(task: Callable[[DictConfig], Any]) -> None:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print
     OmegaConf.register_new_resolver("run_folder", reserve_run_folder, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("choices", choices, replace=True)
     raised: list[Exception] = []
 
     def guarded(config: DictConfig) -> Any:
