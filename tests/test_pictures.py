@@ -1,0 +1,95 @@
+"""Figures and histograms of models while they learn: which there are, that they leave the run as it was."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from conftest import parsed
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_command_line import TINY, train
+
+from dl_lab import build, figures, pictures
+
+EXPECTED = {
+    ("dataset=moons", "model=mlp"): {"boundary"},
+    ("dataset=line", "model=linear"): {"fit"},
+    ("dataset=linnerud", "model=linear", "train.batch_size=4"): {"fit"},
+    ("dataset=iris", "model=mlp"): set(),
+    ("dataset=iris", "dataset.targets=[species,petal_width]", "model=mlp"): set(),
+    ("dataset=digits", "model=mlp"): {"confusion", "mistakes"},
+    ("dataset=digits", "model=cnn"): {"confusion", "mistakes", "filters", "feature_maps"},
+    ("dataset=sorting", "dataset.examples=200", "model=transformer"): {"attention"},
+    ("dataset=digits", "model=transformer", "model.patch_size=4"): {"confusion", "mistakes"},
+}
+
+
+@pytest.mark.parametrize("overrides", EXPECTED, ids=" ".join)
+def test_every_kind_of_data_and_model_has_its_figures(overrides):
+    run = parsed(*overrides)
+    plan, state = build.prepare(run, build.build_data(run))
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    random = torch.random.get_rng_state()
+    drawn = pictures.figures_of(state.model, plan.data)
+    assert set(drawn) == EXPECTED[overrides]
+    for figure in drawn.values():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+        assert all(axes.get_title() or figure.get_suptitle() for axes in figure.axes if axes.get_xlabel())
+    assert state.model.training
+    assert torch.equal(random, torch.random.get_rng_state())
+    for name, value in state.model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_boundary_has_the_classes_of_the_model():
+    """A model that parts the plane at x1 = 0: its left half is class 0, its right half class 1."""
+    run = parsed("dataset=moons", "model=linear")
+    plan, state = build.prepare(run, build.build_data(run))
+    with torch.no_grad():
+        state.model.linear.weight.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
+        state.model.linear.bias.zero_()
+    (axes,) = pictures.figures_of(state.model, plan.data)["boundary"].axes
+    mesh = axes.collections[0]
+    corners = mesh.get_coordinates()
+    classes = mesh.get_array().reshape(len(corners) - 1, -1)
+    middles = (corners[:-1, :-1, 0] + corners[1:, 1:, 0]) / 2
+    assert np.array_equal(classes, (middles > 0).astype(int))
+
+
+def test_a_run_with_pictures_equals_one_without_and_shows_them(tmp_path):
+    plain = train(tmp_path / "plain", *TINY, "model=deep_nn", "dataset=digits")
+    drawn = train(tmp_path / "drawn", *TINY, "model=deep_nn", "dataset=digits", "train.pictures=1")
+    assert (plain.run / "metrics.jsonl").read_bytes() == (drawn.run / "metrics.jsonl").read_bytes()
+    events = EventAccumulator(str(drawn.run), size_guidance={"images": 0, "histograms": 0}).Reload()
+    assert [event.step for event in events.Images("confusion")] == [3, 6]
+    layer = events.Histograms("activations/layers.0") if "activations/layers.0" in events.Tags()["histograms"] else None
+    tensors = events.Tags()["tensors"]
+    assert layer is not None or "activations/layers.0" in tensors
+    assert {"weights/layers.0.weight", "gradients/layers.0.weight"} <= set(tensors) | set(events.Tags()["histograms"])
+
+
+def test_a_histogram_counts_every_value(tmp_path):
+    """Three values in 30 bins from 0 to 3: the table has left edge, right edge and count, as TensorBoard reads it."""
+    from dl_lab.events import EventWriter
+
+    writer = EventWriter(tmp_path)
+    writer.histogram("values", np.array([0.0, 1.0, 3.0]), 5)
+    writer.close()
+    events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
+    (event,) = events.Tensors("values")
+    table = np.frombuffer(event.tensor_proto.tensor_content).reshape(30, 3)
+    assert event.step == 5
+    assert table[:, 2].sum() == 3
+    assert (table[0, 0], table[-1, 1]) == (0.0, 3.0)
+
+
+def test_surfaces_lines_and_bands_are_drawn_from_tensors():
+    across = torch.linspace(-1, 1, 20)
+    x, y = torch.meshgrid(across, across, indexing="xy")
+    path = torch.stack([across, across], 1)
+    surface = figures.surface_paths(x, y, x**2 + y**2, {"path": path}, "Surface", ("x1", "x2"), minimum=(0.0, 0.0))
+    lines = figures.curves({"a": (across, across)}, "t", "x", "y", bands={"a": (across - 1, across + 1)})
+    assert isinstance(surface, Figure)
+    np.testing.assert_allclose(lines.axes[0].lines[0].get_ydata(), across.numpy())
