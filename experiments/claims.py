@@ -42,11 +42,11 @@ class Run:
         return [line for line in map(json.loads, lines) if line["split"] == split]
 
     def metric(self, name: str) -> float:
-        """As "test/accuracy": of the test, best or last metrics of summary.json, or the final point of train or val.
-        Not a number, where the run did not come so far.
+        """As "test/accuracy": of the test, best or last metrics of summary.json, or the final point of train or val; or
+        a number of summary.json itself, as "parameters". Not a number, where the run did not come so far.
         """
         part, _, metric = name.partition("/")
-        metrics = self.summary.get(part)
+        metrics = self.summary.get(part) if metric else {"": self.summary.get(name)}
         if part in ("train", "val"):
             metrics = (self.history(part) or [{}])[-1]
         value = (metrics or {}).get(metric)
