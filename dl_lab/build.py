@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, prod
 from typing import cast
 
@@ -18,7 +18,7 @@ from dl_lab.dropouts.masks import Dropout, number_layers
 from dl_lab.errors import ConfigError, require
 from dl_lab.schedules.factors import Schedule
 from dl_lab.specs import DataSpec
-from dl_lab.tasks import Task
+from dl_lab.tasks import Task, Totals
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Plan:
 @dataclass
 class TrainState:
     """What changes. `forward` is the model in training, compiled or not; `dropout_key` is None for a model without
-    dropout, `norm_before_clipping` (of the last step's gradient) where nothing is clipped.
+    dropout, `norm_before_clipping` (of the last step's gradient) where nothing is clipped. `window`: the totals of each
+    step since the last point of the curves, on the device; `since_validation`: those of each point since a validation.
     """
 
     model: nn.Module
@@ -62,6 +63,8 @@ class TrainState:
     step: int = 0
     best: dict[str, float] | None = None
     validations_since_best: int = 0
+    window: list[list[Totals]] = field(default_factory=list)
+    since_validation: list[dict[str, list[float]]] = field(default_factory=list)
     norm_before_clipping: Tensor | None = None
 
 

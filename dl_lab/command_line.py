@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from dl_lab.errors import ConfigError, Diverged, unknown, unknown_key
+from dl_lab.errors import ConfigError, Diverged, Stopped, unknown, unknown_key
 
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
@@ -147,8 +148,8 @@ def _first_line(text: str) -> str:
 
 
 def run(task: Callable[[DictConfig], Any]) -> None:
-    """Compose the configuration from the command line and call `task` with it, once or for each job of a sweep. Exits
-    with 2 after a mistake, 1 after a failure, 130 after Ctrl-C.
+    """Compose the configuration from the command line and call `task` with it, once or for each job of a sweep; exits
+    as `exits` says.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print
     OmegaConf.register_new_resolver("run_folder", reserve_run_folder, use_cache=True, replace=True)
@@ -165,7 +166,7 @@ def run(task: Callable[[DictConfig], Any]) -> None:
                 raise
             raised.append(error)  # Hydra would print lines of its own
 
-    try:
+    with exits(raised):
         if any(argument.startswith("--experimental-rerun") for argument in sys.argv):
             raise ConfigError(
                 "--experimental-rerun loads a pickle, which can run code; allowed: the same overrides again"
@@ -173,9 +174,21 @@ def run(task: Callable[[DictConfig], Any]) -> None:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
         for error in raised:
             raise error
+
+
+@contextmanager
+def exits(raised: Sequence[Exception] = ()) -> Iterator[None]:
+    """What happens within ends the process with 2 after a mistake, 1 after a failure, 130 after Ctrl-C, a line each.
+    `raised` holds what a task raised, as against Hydra.
+    """
+    try:
+        yield
     except BrokenPipeError:  # nobody reads on: `... --help | head`; say nothing more, not even when Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
+    except Stopped as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        sys.exit(stopped.status)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(INTERRUPTED)

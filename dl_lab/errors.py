@@ -74,3 +74,11 @@ def check(group: str, config: object, rules: Mapping[str, Rule]) -> None:
 
 class Diverged(Exception):
     """A run whose loss stopped being a finite number; its message says where, and which key to turn down."""
+
+
+class Stopped(BaseException):
+    """A run that a signal asked to stop and that has saved itself; ends a sweep too. `status` is the process's."""
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status

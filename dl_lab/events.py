@@ -10,17 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from dl_lab.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+AT_THE_END = ("best/", "test/", "_hparams_/session_end_info")
 DT_DOUBLE, DT_STRING = 2, 7  # of tensorboard.compat.proto.types_pb2
+
+
+def cut(folder: Path, step: int) -> None:
+    """Leave out of the events files what lies behind `step`, what only a finished run has, and a record that was not
+    written whole, so that a run that goes on from there has one unbroken curve.
+    """
+    for path in folder.glob("events.out.tfevents.*"):
+        with whole(path) as file:
+            writer = RecordWriter(file)
+            for record in RawEventFileLoader(str(path)).Load():
+                event = Event.FromString(record)
+                if event.step <= step and not any(value.tag.startswith(AT_THE_END) for value in event.summary.value):
+                    writer.write(record)
 
 
 class EventWriter:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
+from filelock import FileLock, Timeout
 
+from dl_lab import events
 from dl_lab.errors import ConfigError
 from dl_lab.events import EventWriter
 from dl_lab.files import whole
@@ -67,27 +69,53 @@ def provenance() -> dict[str, Any]:
     return {"versions": versions, "git_commit": commit}
 
 
+def forget_after(folder: Path, step: int) -> None:
+    """Take out of a run's record what lies behind `step`, and how it ended."""
+    kept = []
+    path = folder / "metrics.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(json.JSONDecodeError):  # the last line of a run that was killed
+            point = json.loads(line)
+            if point["step"] <= step and point["split"] != "test":
+                kept.append(line + "\n")
+    write_text(path, "".join(kept))
+    events.cut(folder, step or -1)  # from the start: nothing is left
+    (folder / "summary.json").unlink(missing_ok=True)
+
+
 class Logbook:
     """Keeps the record of one run. Nothing here waits for the device: it is given plain numbers."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], overrides: list[str]):
-        """Start the record in `folder`.
+    def __init__(self, folder: Path, config: Mapping[str, Any], overrides: list[str], resumed_at: int | None = None):
+        """Start the record in `folder`, or go on with the one that is there from step `resumed_at`.
 
         Raises:
-            ConfigError: if the folder already holds a run.
+            ConfigError: if the folder already holds a run, or another process writes it.
         """
         taken = [name for name in OURS if (folder / name).exists()]
-        if taken:
-            raise ConfigError(f"hydra.run.dir={folder} already holds a run ({taken[0]}); allowed: a new folder")
+        if taken and resumed_at is None:
+            raise ConfigError(
+                f"hydra.run.dir={folder} already holds a run ({taken[0]}); allowed: a new folder, or resume={folder}"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / ".lock")
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise ConfigError(f"{folder} is being written by another run; allowed: another folder") from None
         self.folder = folder
         self._provenance = provenance()  # of now: the code may have changed when the run ends
         self.checkpoints = folder / "checkpoints"
-        self.checkpoints.mkdir(parents=True)
-        (folder / ".hydra").mkdir()
+        self.checkpoints.mkdir(exist_ok=True)
+        (folder / ".hydra").mkdir(exist_ok=True)
+        if resumed_at is not None:
+            forget_after(folder, resumed_at)
         write_text(folder / ".hydra" / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
         write_text(folder / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._events = EventWriter(folder)
+        if resumed_at:
+            return
         self._events.text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", 0)
         self._events.hparams_start(hyperparameters(config))
 
@@ -97,6 +125,8 @@ class Logbook:
     def __exit__(self, *_: object) -> None:
         self._metrics.close()
         self._events.close()
+        (self.folder / ".lock").unlink(missing_ok=True)
+        self._lock.release()
 
     def record(self, split: str, step: int, epoch: float, metrics: Mapping[str, float], **only_shown: float) -> None:
         """One line of metrics.jsonl, and the same scalars for TensorBoard under `split`/; `only_shown` (speeds, which

@@ -96,27 +96,32 @@ def evaluate(model: nn.Module, plan: Plan, split: Split) -> dict[str, float]:
     return plan.task.metrics(add_up(totals))
 
 
-def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> Outcome:
-    """Train until the last step, until patience ends, or until the loss is no longer a finite number."""
+def fit(
+    state: TrainState, plan: Plan, logbook: Logbook, progress: Progress, stop: Callable[[], bool] = lambda: False
+) -> Outcome:
+    """Train on from the state's step until the last one, until patience ends, until the loss is no longer a finite
+    number, or until `stop` says so after a step.
+    """
     train, split = plan.run.train, plan.data.train
-    window: list[list[Totals]] = []  # a step each, since the last point of the curves; on the device until then
-    since_validation: list[dict[str, list[float]]] = []
     since, examples, last = time.perf_counter(), 0, None
     batches = training_batches(split, plan.seed, plan.batch_size, plan.device, state.step)
     state.model.train()
     for inputs, targets in islice(batches, plan.total_steps - state.step):
-        window.append(train_step(state, plan, inputs, targets))
+        state.window.append(train_step(state, plan, inputs, targets))
         state.step += 1
         examples += len(targets)
         progress.advance()
         epoch = state.step / plan.steps_per_epoch
         validating = state.step % plan.validate_every == 0 or state.step == plan.total_steps
         if not validating and state.step % train.log_every:
+            if stop():
+                checkpoint.save(logbook.checkpoints / "last.pt", contents_of(state, plan))
+                return stopped(state, last)
             continue
 
-        summed = add_up(chain.from_iterable(window))
+        summed = add_up(chain.from_iterable(state.window))
         if not all(isfinite(value) for values in summed.values() for value in values):
-            return diverged(state, plan, window)
+            return diverged(state, plan)
         metrics = plan.task.metrics(summed)
         norm = gradient_norm(state)
         if not isfinite(norm):
@@ -125,24 +130,28 @@ def fit(state: TrainState, plan: Plan, logbook: Logbook, progress: Progress) -> 
         speed = examples / (time.perf_counter() - since)
         logbook.record("train", state.step, epoch, shown, examples_per_second=speed)
         progress.training(metrics)
-        since_validation.append(summed)
-        window = []
+        state.since_validation.append(summed)
+        state.window = []
 
         if validating:
             last = evaluate(state.model, plan, plan.data.validation)
             if not isfinite(last["loss"]):
                 return not_finite(plan, "validation loss", last["loss"], state.step)
             logbook.record("val", state.step, epoch, last)
+            trained = plan.task.metrics(add_up(state.since_validation))
+            state.since_validation = []
             keep(state, plan, logbook, last)
             if train.pictures and (state.step // plan.validate_every) % train.pictures == 0:
                 figures = pictures.figures_of(state.model, plan.data)
                 logbook.draw(figures, pictures.histograms_of(state.model, plan.data), state.step)
-            progress.validation(state.step, epoch, plan.task.metrics(add_up(since_validation)), last)
-            since_validation = []
+            progress.validation(state.step, epoch, trained, last)
             if plan.data.is_text:
                 logbook.text("sample", sample_text(state.model, plan.data.spec, plan.seed, state.step), state.step)
             if train.patience is not None and state.validations_since_best >= train.patience:
                 return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", last)
+        if stop() and state.step < plan.total_steps:
+            checkpoint.save(logbook.checkpoints / "last.pt", contents_of(state, plan))
+            return stopped(state, last)
         since, examples = time.perf_counter(), 0
     return Outcome("completed", None, last)
 
@@ -156,9 +165,9 @@ def keep(state: TrainState, plan: Plan, logbook: Logbook, metrics: dict[str, flo
         state.best = {**metrics, "step": state.step, "epoch": state.step / plan.steps_per_epoch}
     state.validations_since_best = 0 if better else state.validations_since_best + 1
     contents = contents_of(state, plan)
-    checkpoint.save(logbook.checkpoints / "last.pt", contents)
-    if better:
+    if better:  # first, so that a run that goes on from the last one never has an older best
         checkpoint.save(logbook.checkpoints / "best.pt", contents)
+    checkpoint.save(logbook.checkpoints / "last.pt", contents)
 
 
 def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
@@ -169,8 +178,18 @@ def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
         "step": state.step,
         "best": state.best,
         "validations_since_best": state.validations_since_best,
+        "window": state.window,
+        "since_validation": state.since_validation,
         "config": plan.run.as_dict,
     }
+
+
+def restore(state: TrainState, saved: dict[str, Any]) -> None:
+    """Put the state where a checkpoint left it."""
+    state.model.load_state_dict(saved["model"])
+    eager.restore(state.optimizer, saved["optimizer"])
+    for name in ("step", "best", "validations_since_best", "window", "since_validation"):
+        setattr(state, name, saved[name])
 
 
 def gradient_norm(state: TrainState) -> float:
@@ -188,10 +207,14 @@ def not_finite(plan: Plan, what: str, value: float, step: int) -> Outcome:
     return Outcome("diverged", f"the {what} is {value} at step {step}; {advice}")
 
 
-def diverged(state: TrainState, plan: Plan, window: list[list[Totals]]) -> Outcome:
-    """The outcome of a run whose loss stopped being finite in this window, with the step where it did."""
-    first = state.step - len(window) + 1
-    for step, totals in enumerate(window, first):
+def stopped(state: TrainState, last: dict[str, float] | None) -> Outcome:
+    return Outcome("stopped", f"at step {state.step}, as it was asked to", last)
+
+
+def diverged(state: TrainState, plan: Plan) -> Outcome:
+    """The outcome of a run whose loss stopped being finite since the last point, with the step where it did."""
+    first = state.step - len(state.window) + 1
+    for step, totals in enumerate(state.window, first):
         loss = plan.task.metrics(add_up(totals))["loss"]
         if not isfinite(loss):
             return not_finite(plan, "loss", loss, step)

@@ -1,6 +1,7 @@
 """The entrypoint: python -m dl_lab.train [group=choice ...] [key=value ...]"""
 
 import shlex
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,15 +9,28 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from dl_lab import command_line
-from dl_lab.errors import Diverged
+from dl_lab.errors import Diverged, Stopped
+from dl_lab.signals import Signals
 
 if TYPE_CHECKING:
     from dl_lab.build import Plan, TrainState
+    from dl_lab.config import RunConfig
     from dl_lab.loop import Outcome
 
 
 def main() -> None:
-    """Train one run, or with -m one for every combination."""
+    """Train one run, or with -m one for every combination; with resume=FOLDER go on with one."""
+    asked = [argument.partition("=")[2] for argument in sys.argv[1:] if argument.startswith("resume=")]
+    others = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
+    if not asked:
+        command_line.run(train)
+        return
+    with command_line.exits():
+        folder = unfinished(others) if asked[-1] == "auto" else Path(asked[-1])
+        if folder is not None:
+            resume(folder, [] if asked[-1] == "auto" else others)
+            return
+    sys.argv[1:] = others
     command_line.run(train)
 
 
@@ -29,23 +43,57 @@ def train(config: DictConfig) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from dl_lab import build, loop  # imports torch, which takes longer than --help should
+    from dl_lab.config import parse  # imports torch, which takes longer than --help should
+
+    job = HydraConfig.get()
+    return carry_out(parse(config), Path(job.runtime.output_dir), list(job.overrides.task))
+
+
+def resume(folder: Path, overrides: list[str]) -> float:
+    """Go on with the run in `folder` from its last checkpoint, to the last bit as if it had never been interrupted.
+
+    Raises:
+        ConfigError: if there is none, if it has ended, or if an override would change it.
+    """
+    from dl_lab import resuming
     from dl_lab.config import parse
+
+    saved = resuming.last_checkpoint(folder)
+    config, given = resuming.continued(folder, overrides, 0 if saved is None else int(saved["step"]))
+    return carry_out(parse(config), folder, [*resuming.overrides_of(folder), *given], saved or {"step": 0})
+
+
+def unfinished(overrides: list[str]) -> Path | None:
+    """The newest run of this very configuration that has not come to its end; None if there is none."""
+    from dl_lab import resuming
+    from dl_lab.config import parse
+
+    where = [argument for argument in overrides if argument.startswith("hydra.run.dir=")]
+    config = command_line.compose(*(argument for argument in overrides if not argument.startswith("hydra.")))
+    roots = [Path(where[-1].partition("=")[2])] if where else sorted(Path("outputs").glob("*/*"), reverse=True)
+    return resuming.newest_unfinished(roots, parse(config).as_dict)
+
+
+def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[str, Any] | None = None) -> float:
+    """Train `run` in `folder`, from its start or from the checkpoint `saved`. Returns the best validation metric."""
+    from dl_lab import build, loop
     from dl_lab.logbook import Logbook
     from dl_lab.progress import Progress
 
     started = time.perf_counter()
-    run = parse(config)
-    job = HydraConfig.get()
     plan, state = build.prepare(run, build.build_data(run))
-    folder = Path(job.runtime.output_dir)
-    with Logbook(folder, run.as_dict, list(job.overrides.task)) as logbook:
+    if saved is not None and "model" in saved:
+        loop.restore(state, saved)
+    with (
+        Logbook(folder, run.as_dict, overrides, None if saved is None else state.step) as logbook,
+        Signals() as signals,
+    ):
         if state.forward is not state.model:
             print("compiling the model, which takes up to a minute and makes its steps shorter (not: compile=false)")
-        progress = Progress(plan.total_steps)
+        progress = Progress(plan.total_steps, state.step)
         outcome, test = loop.Outcome("failed", "interrupted by an error"), None
         try:
-            outcome = loop.fit(state, plan, logbook, progress)
+            outcome = loop.fit(state, plan, logbook, progress, signals.received)
             if outcome.status == "completed":
                 test = loop.evaluate_best(state, plan, logbook)
         except KeyboardInterrupt:
@@ -59,6 +107,8 @@ def train(config: DictConfig) -> float:
             logbook.finish(summarize(plan, state, outcome, test, time.perf_counter() - started))
     if outcome.status == "diverged":
         raise Diverged(f"diverged: {outcome.reason} (run {folder})")
+    if outcome.status == "stopped":
+        raise Stopped(f"stopped {outcome.reason}; go on with resume={shlex.quote(str(folder))}", signals.status)
     assert state.best is not None
     report(plan, state.best, outcome, test, folder)
     return state.best[run.train.best]

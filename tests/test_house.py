@@ -13,10 +13,10 @@ PACKAGE = Path(dl_lab.__file__).parent
 
 FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
-    | {"sampling", "events", "eager", "files"},
+    | {"sampling", "events", "eager", "files", "signals"},
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
-    {"build"},
+    {"build", "resuming"},
     {"loop", "many"},
     {"command_line", "train", "evaluate", "compare"},
 ]

@@ -1,0 +1,85 @@
+"""What a run folder says of how its run can go on."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import OmegaConf
+
+from dl_lab import checkpoint
+from dl_lab.errors import ConfigError
+
+LENGTH = ("train.steps", "train.epochs")
+WHERE = ("device", "data_dir", "imports")  # not what a run computes, but where
+
+
+def last_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The last checkpoint of a run; None if it was interrupted before its first.
+
+    Raises:
+        ConfigError: if `folder` holds no run.
+    """
+    if not (folder / ".hydra" / "config.yaml").exists():
+        raise ConfigError(
+            f"resume={folder} holds no run; allowed: a run folder, as outputs/2026-11-22/10-00-00, or auto"
+        )
+    path = folder / "checkpoints" / "last.pt"
+    return checkpoint.load(path, torch.device("cpu")) if path.exists() else None
+
+
+def overrides_of(folder: Path) -> list[str]:
+    """The overrides that a run was started with."""
+    return list(yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")))
+
+
+def status_of(folder: Path) -> str | None:
+    """The status in summary.json; None for a run that was killed, or runs."""
+    path = folder / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8"))["status"] if path.exists() else None
+
+
+def continued(folder: Path, overrides: list[str], step: int) -> tuple[dict[str, Any], list[str]]:
+    """A run's own configuration with overrides that lengthen it or say where it runs, and those overrides.
+
+    Its `imports` are not taken from the folder: whoever resumes gives them.
+
+    Raises:
+        ConfigError: for any other override, and for a run that has ended and is not lengthened.
+    """
+    own = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+    imported, own["imports"] = own["imports"], []
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or key not in (*LENGTH, *WHERE):
+            raise ConfigError(
+                f"{key} would change the run that is resumed; allowed: {', '.join((*LENGTH, *WHERE))}, or a new run"
+            )
+    config = OmegaConf.to_container(OmegaConf.merge(own, OmegaConf.from_dotlist(overrides)))
+    assert isinstance(config, dict)
+    if imported and not config["imports"]:
+        raise ConfigError(f"the run imported {imported}; allowed: to say so again, imports=[{','.join(imported)}]")
+    lengthens = any(
+        config["train"][key.removeprefix("train.")] != own["train"][key.removeprefix("train.")] for key in LENGTH
+    )
+    status = status_of(folder)
+    if status in ("completed", "diverged") and not (status == "completed" and lengthens):
+        raise ConfigError(
+            f"resume={folder} has ended ({status}); allowed: to lengthen a completed one, as train.steps=N"
+        )
+    steps = config["train"]["steps"]
+    if steps is not None and steps < step:
+        raise ConfigError(f"train.steps={steps} lies behind step {step}, where the run is; allowed: {step} or more")
+    return {str(key): value for key, value in config.items()}, overrides
+
+
+def newest_unfinished(folders: Iterable[Path], config: dict[str, Any]) -> Path | None:
+    """The first folder whose run has this configuration and was killed or stopped."""
+    for folder in folders:
+        path = folder / ".hydra" / "config.yaml"
+        same = path.exists() and yaml.safe_load(path.read_text(encoding="utf-8")) == config
+        if same and status_of(folder) in (None, "stopped", "failed"):
+            return folder
+    return None

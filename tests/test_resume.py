@@ -1,0 +1,220 @@
+"""A run that is interrupted and resumed against the same run that never was: equal to the last bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import choices
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_command_line import Ended, train
+
+from dl_lab.progress import Progress
+
+RUN = (
+    "model.hidden_sizes=[8]",
+    "dataset.examples=100",
+    "train.batch_size=16",
+    "train.steps=20",
+    "train.validate_every=6",
+    "train.log_every=4",
+    "hydra.run.dir=run",
+    "data_dir=/nowhere",
+)
+
+
+class Killed(BaseException):
+    """Stands for a process that ends between two steps."""
+
+
+def interrupted(folder: Path, step: int, *overrides: str, by: int | None = None) -> None:
+    """Train, and after step `step` end as if killed, or send this process the signal `by`."""
+    advance, done = Progress.advance, 0
+
+    def interrupting(self: Progress) -> None:
+        nonlocal done
+        advance(self)
+        done += 1
+        if done == step:
+            if by is None:
+                raise Killed
+            os.kill(os.getpid(), by)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "advance", interrupting)
+        if by is None:
+            with pytest.raises(Killed):
+                train(folder, *overrides)
+        else:
+            ended = train(folder, *overrides)
+            assert ended.status == 128 + by
+            assert "go on with resume=" in ended.err
+            assert ended.summary["status"] == "stopped"
+
+
+def same(ours: object, theirs: object) -> bool:
+    """Equality to the last bit of nested dictionaries, lists and tensors."""
+    if isinstance(theirs, torch.Tensor):
+        return isinstance(ours, torch.Tensor) and ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+    if isinstance(theirs, dict):
+        return isinstance(ours, dict) and ours.keys() == theirs.keys() and all(same(ours[k], theirs[k]) for k in theirs)
+    if isinstance(theirs, list | tuple):
+        return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))
+    return ours == theirs or ours != ours
+
+
+def assert_equal(resumed: Ended, whole: Ended) -> None:
+    """Checkpoints, metrics.jsonl and summary.json, but for the seconds, are the same."""
+    for name in ("last", "best"):
+        ours, theirs = (torch.load(at.run / "checkpoints" / f"{name}.pt", weights_only=True) for at in (resumed, whole))
+        assert same(ours, theirs), name
+    assert (resumed.run / "metrics.jsonl").read_bytes() == (whole.run / "metrics.jsonl").read_bytes()
+    assert {**resumed.summary, "seconds": 0} == {**whole.summary, "seconds": 0}
+
+
+EVERY = [
+    *(f"optimizer={name}" for name in choices("optimizer")),
+    *(f"schedule={name}" for name in choices("schedule")),
+    *(f"dropout={name}" for name in choices("dropout") if name != "none"),
+]
+FITTING = {"dropout=spatial": ("model=cnn",), "schedule=warmup_cosine": ("schedule.warmup_steps=5",)}
+
+
+@pytest.mark.parametrize("choice", EVERY)
+def test_every_choice_resumes_to_the_last_bit(tmp_path, choice):
+    overrides = [*RUN, choice, *FITTING.get(choice, ())]
+    if "cnn" in str(overrides):
+        overrides.remove("model.hidden_sizes=[8]")
+    whole = train(tmp_path / "whole", *overrides)
+    assert whole.status == 0, whole.err
+    interrupted(tmp_path / "broken", 15, *overrides)
+    resumed = train(tmp_path / "broken", "resume=run")
+    assert resumed.status == 0, resumed.err
+    assert_equal(resumed, whole)
+
+
+@pytest.mark.parametrize("step", [1, 5, 6, 7, 8, 12, 13, 18, 19])
+@pytest.mark.parametrize("by", [None, signal.SIGTERM, signal.SIGINT])
+def test_it_does_not_matter_where_nor_how(tmp_path, step, by):
+    """In the middle of an accumulation too, and before the first checkpoint."""
+    overrides = (*RUN, "train.accumulate=4", "train.max_grad_norm=1", "dropout=dropout", "dropout.p=0.2")
+    whole = train(tmp_path / "whole", *overrides)
+    interrupted(tmp_path / "broken", step, *overrides, by=by)
+    resumed = train(tmp_path / "broken", "resume=run")
+    assert resumed.status == 0, resumed.err
+    assert_equal(resumed, whole)
+
+
+def test_a_run_interrupted_again_and_again_is_the_same(tmp_path):
+    whole = train(tmp_path / "whole", *RUN)
+    interrupted(tmp_path / "broken", 3, *RUN, by=signal.SIGTERM)
+    interrupted(tmp_path / "broken", 4, "resume=run")
+    interrupted(tmp_path / "broken", 9, "resume=run", by=signal.SIGINT)
+    assert_equal(train(tmp_path / "broken", "resume=run"), whole)
+
+
+def test_tensorboard_shows_one_curve_without_doubled_points(tmp_path):
+    whole = train(tmp_path / "whole", *RUN)
+    interrupted(tmp_path / "broken", 11, *RUN)
+    interrupted(tmp_path / "broken", 9, "resume=run", by=signal.SIGTERM)
+    resumed = train(tmp_path / "broken", "resume=run")
+    curves = []
+    for ended in (whole, resumed):
+        events = EventAccumulator(str(ended.run)).Reload()
+        points = {}
+        for tag in events.Tags()["scalars"]:
+            if tag != "train/examples_per_second":
+                points[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
+        curves.append(points)
+    assert curves[0] == curves[1]
+
+
+def test_a_completed_run_can_be_lengthened_to_what_it_would_have_been(tmp_path):
+    whole = train(tmp_path / "whole", *RUN[:3], "train.steps=30", *RUN[4:])
+    short = train(tmp_path / "short", *RUN[:3], "train.steps=18", *RUN[4:])
+    assert short.status == 0
+    longer = train(tmp_path / "short", "resume=run", "train.steps=30")
+    assert longer.status == 0, longer.err
+    assert (longer.run / "metrics.jsonl").read_bytes() == (whole.run / "metrics.jsonl").read_bytes()
+    assert "train.steps=30" in (longer.run / ".hydra" / "overrides.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("resume=run",), "has ended (completed)"),
+        (("resume=run", "optimizer.lr=1"), "optimizer.lr would change the run"),
+        (("resume=run", "train.steps=3"), "train.steps=3 lies behind step 20"),
+        (("resume=nowhere",), "resume=nowhere holds no run"),
+        (("resume=run", "model=cnn"), "model would change the run"),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused_in_one_line(tmp_path, arguments, told):
+    train(tmp_path, *RUN)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    ended = train(tmp_path, *arguments)
+    assert ended.status == 2
+    assert told in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+def test_auto_starts_a_run_goes_on_with_it_and_starts_another_once_it_has_ended(tmp_path):
+    overrides = [override for override in RUN if not override.startswith("hydra.")]
+    whole = train(tmp_path / "whole", *overrides)
+    here = tmp_path / "here"
+    interrupted(here, 7, *overrides, "resume=auto")
+    resumed = train(here, *overrides, "resume=auto")
+    assert_equal(resumed, whole)
+    again = train(here, *overrides, "resume=auto")
+    assert len(again.runs) == 2
+    other = train(here, *overrides, "resume=auto", "seed=1")
+    assert len(other.runs) == 3
+
+
+def test_code_named_in_a_run_folder_is_not_imported_unasked(tmp_path):
+    (tmp_path / "mine.py").write_text("from pathlib import Path\nPath('imported').write_text('')\n")
+    interrupted(tmp_path, 7, *RUN, "imports=[mine]")
+    (tmp_path / "imported").unlink()
+    sys.modules.pop("mine")
+    ended = train(tmp_path, "resume=run")
+    assert ended.status == 2
+    assert "imports=[mine]" in ended.err
+    assert not (tmp_path / "imported").exists()
+    assert train(tmp_path, "resume=run", "imports=[mine]").status == 0
+
+
+def test_two_runs_cannot_write_one_folder(tmp_path):
+    interrupted(tmp_path, 7, *RUN)
+    import filelock
+
+    with filelock.FileLock(tmp_path / "run" / ".lock"):
+        ended = train(tmp_path, "resume=run")
+    assert ended.status == 2
+    assert "is being written by another run" in ended.err
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on_and_a_second_one_stops_at_once(tmp_path):
+    """In a process of its own, as a terminal would: the first asks for the end of the step, which never comes here."""
+    slow = (
+        "import time\nfrom dl_lab import loop, train\nstep = loop.train_step\n"
+        "def slowly(*given):\n    print('stepping', flush=True)\n    time.sleep(60)\n    return step(*given)\n"
+        "loop.train_step = slowly\ntrain.main()\n"
+    )
+    (tmp_path / "slow.py").write_text(slow)
+    line = [sys.executable, "slow.py", *RUN]
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stepping\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+        assert process.returncode == 130, told
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "stopped"
