@@ -133,6 +133,7 @@ def matrix(
     figure, axes = _panel(title, x, y, (side + 0.8, side))
     image = axes.imshow(cells, cmap=colours, aspect="auto")
     figure.colorbar(image)
+    axes.locator_params(integer=True)  # there is no row 0.5
     if names:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), names)
