@@ -133,6 +133,7 @@ def matrix(
     figure, axes = _panel(title, x, y, (side + 0.8, side))
     image = axes.imshow(cells, cmap=colours, aspect="auto")
     figure.colorbar(image)
+    axes.locator_params(integer=True)  # there is no row 0.5
     if names:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), names)
@@ -203,4 +204,22 @@ def ratio_bars(names: Sequence[str], ratios: Sequence[Sequence[float]], bounds: 
     axes.set_xlabel("time (or memory) of dl_lab over that of the yardstick: less is better")
     figure.suptitle("dl_lab against the yardsticks: median, least and most of the pairs")
     figure.legend(loc="outside lower right")
+    return figure
+
+
+def graph(places: Mapping[str, tuple[float, float]], edges: Sequence[tuple[str, str]], title: str) -> Figure:
+    """A directed graph: names in boxes at (x, y), a whole step apart at least, and an arrow for each edge."""
+    across, up = np.array(list(places.values())).T
+    figure = Figure(figsize=(1.5 * np.ptp(across) + 2.5, 0.62 * np.ptp(up) + 1.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    axes.axis("off")
+    axes.set_xlim(across.min() - 0.7, across.max() + 0.7)
+    axes.set_ylim(up.min() - 0.5, up.max() + 0.5)
+    for start, end in edges:
+        arrow = {"arrowstyle": "->", "shrinkA": 11, "shrinkB": 11, "color": "grey"}
+        axes.annotate("", places[end], places[start], arrowprops=arrow)
+    box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "tab:blue"}
+    for name, (x, y) in places.items():
+        axes.text(x, y, name, ha="center", va="center", fontsize=8, bbox=box)
     return figure

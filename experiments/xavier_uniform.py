@@ -1,0 +1,79 @@
+"""Xavier's initialisation: weights whose variance keeps that of the signal from layer to layer.
+
+Claim: a linear layer multiplies the variance of what it is given by fan_in * Var(w), both forward and, with fan_out,
+backward. torch's own weights, of variance 1 / (3 fan_in), make a third of it in every layer; Xavier's, of variance
+2 / (fan_in + fan_out), keep it (Glorot & Bengio 2010: https://proceedings.mlr.press/v9/glorot10a.html). relu halves the
+second moment, which Xavier's do not make up for, and He's, of variance 2 / fan_in, do (He et al. 2015:
+https://arxiv.org/abs/1502.01852). Biases start at 0: those that torch draws would take over where the signal is lost.
+
+    python -m experiments.xavier_uniform
+"""
+
+import torch
+from torch import Tensor
+
+from dl_lab.build import build_model
+from dl_lab.command_line import compose
+from dl_lab.config import parse
+from dl_lab.figures import curves
+from dl_lab.specs import DataSpec, Head
+from experiments.proofs import Proof
+
+TAKES = 20  # seconds on two cores
+SOURCE = "https://proceedings.mlr.press/v9/glorot10a.html"
+HE = "https://arxiv.org/abs/1502.01852"
+DEPTH, WIDTH, BATCH, SEEDS = 20, 512, 256, 5
+XAVIER = "initializer=xavier_uniform initializer.gain=1"
+CASES = {  # activation, initializer, what a layer multiplies the second moment by, and who says so
+    "linear, torch's default": ("identity", "initializer=default initializer.bias=0", 1 / 3, SOURCE),
+    "linear, Xavier": ("identity", XAVIER, 1.0, SOURCE),
+    "relu, Xavier": ("relu", XAVIER, 1 / 2, HE),
+    "relu, He": ("relu", "initializer=kaiming_uniform", 1.0, HE),
+}
+
+
+def moments(activation: str, initializer: str, seed: int) -> tuple[Tensor, Tensor]:
+    """By layer, the second moment of what it gives to the next (the mean square, which is the variance where nothing is
+    cut off), and of the gradient on it for a random gradient on the last.
+    """
+    spec = DataSpec(kind="features", input_shape=(WIDTH,), heads=(Head(name="y", task="regression", labels=("y",)),))
+    settings = f"model=deep_nn model.depth={DEPTH} model.width={WIDTH} model.normalization=none model.residual=false"
+    choices = f"model.activation={activation} {initializer} seed={seed}"
+    model = build_model(parse(compose(*settings.split(), *choices.split())), spec)
+    hidden: list[Tensor] = []
+    for dropout in model.dropouts:  # each stands right behind an activation
+        dropout.register_forward_hook(lambda _, __, output: hidden.append(output))
+    generator = torch.Generator().manual_seed(seed)
+    model(torch.randn(BATCH, WIDTH, generator=generator))
+    top = torch.randn(BATCH, WIDTH, generator=generator)
+    gradients = torch.autograd.grad(hidden[-1], hidden, top)
+    return tuple(torch.stack([each.detach().double().square().mean() for each in some]) for some in (hidden, gradients))
+
+
+def main() -> Proof:
+    proof = Proof("xavier_uniform", SOURCE)
+    layers = torch.arange(1, DEPTH + 1)
+    forward, backward = {}, {}
+    for name, (activation, initializer, factor, source) in CASES.items():
+        each = [moments(activation, initializer, seed) for seed in range(SEEDS)]
+        for direction, lines, part in (("forward", forward, 0), ("backward", backward, 1)):
+            values = torch.stack([both[part] for both in each])  # (seed, layer)
+            lines[name] = (layers, values.mean(0))
+            steps = values[:, 1:] / values[:, :-1] if part == 0 else values[:, :-1] / values[:, 1:]
+            claim = f"{name}, {direction}: what a layer multiplies the second moment by"
+            factors = steps.log().mean(1).exp().tolist()  # the geometric mean over layers
+            proof.mean(claim, factors, f"{factor:.3f} ± 15 %", 0.85 * factor, 1.15 * factor, source)
+            worst = float((steps.mean(0) / factor - 1).abs().max())
+            claim = f"{name}, {direction}: and in each of {DEPTH - 1} layers, mean of {SEEDS} seeds"
+            proof.holds(claim, worst <= 0.15, f"off by {worst:.1%} or less", f"{factor:.3f} ± 15 %", source)
+    for tag, lines, what in (
+        ("forward", forward, "activations"),
+        ("backward", backward, "gradient on the activations"),
+    ):
+        title = f"{tag.capitalize()} through {DEPTH} layers of {WIDTH}, mean of {SEEDS} seeds"
+        proof.figure(f"second_moment/{tag}", curves(lines, title, "layer", f"mean square of the {what}", log_y=True))
+    return proof
+
+
+if __name__ == "__main__":
+    main().report()
