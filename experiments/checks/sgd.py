@@ -14,7 +14,7 @@ from experiments.gradients import of_batch, per_example
 from experiments.proofs import Proof
 
 D2L = "https://d2l.ai/chapter_optimization/sgd.html"
-SHOWN = 300  # steps of a path
+SHOWN = 80  # steps of a path
 
 
 def check(runs: list[Run], proof: Proof) -> None:
@@ -48,9 +48,9 @@ def check(runs: list[Run], proof: Proof) -> None:
     title = f"The first {SHOWN} steps over the mean squared error"
     proof.figure("path", surface_paths(columns, rows, loss, paths, title, names, minimum=line.tolist()))
     falling = {}
-    for name, run in shown.items():
+    for run in stochastic:
         history = run.history("val")
-        excess = np.maximum([point["loss"] - least for point in history], 1e-16)
-        falling[name] = ([point["step"] for point in history], excess)
-    title = "What is left of the loss"
-    proof.figure("loss", curves(falling, title, "step", "loss above its minimum", log_x=True, log_y=True))
+        excess = [point["loss"] - least for point in history]
+        falling[f"{run.config['schedule']} lr"] = ([point["step"] for point in history], excess)
+    title = "What one example a step leaves of the loss"
+    proof.figure("loss", curves(falling, title, "step", "loss above its minimum", log_y=True))
