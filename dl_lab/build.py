@@ -125,12 +125,28 @@ def build_task(run: RunConfig, spec: DataSpec) -> Task:
 
 
 def build_optimizer(run: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The run's optimizer; each group keeps its `initial_lr`, which the schedule multiplies."""
+    """The run's optimizer; each group keeps its `initial_lr`, which the schedule multiplies.
+
+    Raises:
+        ConfigError: if biases are to be spared a weight decay that the optimizer does not have for each parameter.
+    """
     eager.leave_compiler_out()
     optimizer: torch.optim.Optimizer = run.optimizer.entry.build(run.optimizer.config, model.parameters())
+    if not run.train.decay_biases:
+        decays = "weight_decay" in optimizer.defaults
+        require(decays, "train.decay_biases", False, f"true with optimizer={run.optimizer.entry.name}")
+        spare_biases(optimizer)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
+
+
+def spare_biases(optimizer: torch.optim.Optimizer) -> None:
+    """Leave weight decay on what has two dimensions or more; biases and gains get a group of their own without."""
+    for group in list(optimizer.param_groups):
+        spared = [parameter for parameter in group["params"] if parameter.ndim < 2]
+        group["params"] = [parameter for parameter in group["params"] if parameter.ndim >= 2]
+        optimizer.param_groups.append({**group, "params": spared, "weight_decay": 0.0})
 
 
 def build_schedule(run: RunConfig, total_steps: int) -> Schedule:

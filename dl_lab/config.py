@@ -46,6 +46,7 @@ class TrainConfig:
     batch_size: int | str | None
     accumulate: int
     max_grad_norm: float | None
+    decay_biases: bool
     validate_every: int | None
     eval_batch_size: int | None
     log_every: int

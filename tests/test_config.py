@@ -205,6 +205,11 @@ def test_a_module_of_the_working_folder_registers_a_model_that_trains(tmp_path):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["parameters"] == 6
 
 
+def test_an_experiment_sets_what_belongs_to_no_group_and_the_command_line_has_the_last_word():
+    assert parsed("experiment=norris").settings.precision == "float64"
+    assert parsed("experiment=norris", "precision=float32").settings.precision == "float32"
+
+
 @pytest.mark.parametrize("name", choices("experiment"))
 def test_every_experiment_is_a_configuration_that_can_run(name):
     assert parsed(f"experiment={name}").settings.seed == 0

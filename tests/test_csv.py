@@ -61,6 +61,19 @@ def test_regression_is_standardised_by_the_training_rows_alone(tmp_path: Path) -
     np.testing.assert_array_equal(changed.train.targets, data.train.targets)
 
 
+def test_without_validation_rows_the_training_rows_are_validated_on(tmp_path: Path) -> None:
+    data = of_text(tmp_path, TABLE, "dataset.features=[area]", "dataset.targets=[price]", "dataset.validation=0")
+    assert (len(data.train), len(data.test)) == (16, 4)
+    np.testing.assert_array_equal(data.validation.inputs, data.train.inputs)
+    np.testing.assert_array_equal(data.validation.targets, data.train.targets)
+    everything = of_text(tmp_path, TABLE, "dataset.targets=[price]", "dataset.features=[area]", "dataset.validation=0",
+                         "dataset.test=0")  # fmt: skip
+    assert len(everything.train) == ROWS
+    assert everything.test is None
+    overrides = "dataset.targets=[price]", "dataset.features=[area]", "dataset.validation=0", "dataset.test=20"
+    assert "dataset.test=20" in refusal(tmp_path, TABLE, *overrides)
+
+
 def test_classes_are_numbered_in_the_order_of_their_names(tmp_path: Path) -> None:
     data = of_text(tmp_path, TABLE, "dataset.targets=[pet]", "dataset.task=classification")
     (head,) = data.spec.heads

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dl_lab import build, loop
 from dl_lab.config import RunConfig
 from dl_lab.data import Data, training_batches
+from dl_lab.errors import ConfigError
 from dl_lab.logbook import Logbook
 from dl_lab.progress import Progress
 
@@ -34,6 +35,15 @@ def metrics(ended: Ended) -> bytes:
 
 def double(run: RunConfig) -> Data:
     return build.build_data(run).to(CPU, torch.float64)
+
+
+def sparing(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+    every = list(parameters)
+    groups = [
+        {"params": [parameter for parameter in every if parameter.ndim >= 2]},
+        {"params": [parameter for parameter in every if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=0.05, momentum=0.9, weight_decay=0.1, foreach=False, fused=False)
 
 
 def by_hand(overrides: tuple[str, ...], steps: int, make: Callable[..., torch.optim.Optimizer]) -> nn.Module:
@@ -82,8 +92,19 @@ def sgd(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
                 "optimizer.nesterov=true",
             ),
         ),
+        (
+            sparing,
+            (
+                "model=mlp",
+                "optimizer=sgd",
+                "optimizer.lr=0.05",
+                "optimizer.momentum=0.9",
+                "optimizer.weight_decay=0.1",
+                "train.decay_biases=false",
+            ),
+        ),
     ],
-    ids=["mlp and adam", "cnn and sgd"],
+    ids=["mlp and adam", "cnn and sgd", "mlp and no decay of its biases"],
 )
 def test_a_run_is_the_loop_that_one_writes_by_hand(tmp_path, make, overrides):
     # 1,258 training images: the 40th batch of 32 is the last and the only smaller one of the first epoch
@@ -94,6 +115,13 @@ def test_a_run_is_the_loop_that_one_writes_by_hand(tmp_path, make, overrides):
     for name, tensor in expected.items():
         # 64-bit sums in another order differ by about 1e-16 a step; 45 steps amplify that a little
         torch.testing.assert_close(trained[name], tensor, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "rprop", "muon"])
+def test_biases_cannot_be_spared_by_an_optimizer_without_a_decay_for_each_parameter(name):
+    run = parsed(f"optimizer={name}", "train.decay_biases=false")
+    with pytest.raises(ConfigError, match=f"train.decay_biases=False .*optimizer={name}"):
+        build.prepare(run, build.build_data(run))
 
 
 def test_a_batch_in_pieces_gives_the_parameters_of_the_whole(tmp_path):

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dl_lab import streams
-from dl_lab.data import Data, InMemory, SplitConfig, divide
-from dl_lab.errors import ConfigError, unknown
+from dl_lab.data import Data, InMemory, SplitConfig, divide, held_out
+from dl_lab.errors import ConfigError, require, unknown
 from dl_lab.specs import DataSpec, Head
 
 
@@ -20,6 +20,7 @@ class TableConfig(SplitConfig):
 
     `standardize` gives features and regression targets mean 0 and standard deviation 1 over the training split;
     metrics stay in the target's own unit. `shuffle=false` keeps the order: the last rows are the test split.
+    `validation=0` holds no row out for it: the training rows are validated on, as to fit a small table whole.
     """
 
     features: list[str]
@@ -70,6 +71,21 @@ def _statistics(values: NDArray[np.float64], standardize: bool) -> tuple[NDArray
     return values.mean(axis=0), np.where(std > 0, std, 1.0)
 
 
+def split_rows(config: TableConfig, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the training, validation and test rows, of all in `order` (row,).
+
+    Raises:
+        ConfigError: if no training row would be left.
+    """
+    rows = len(order)
+    if config.validation > 0:
+        return divide(rows, config.validation, config.test, order)
+    for_test = held_out(config.test, rows)
+    require(for_test < rows, "dataset.test", config.test, f"fewer than the {rows} rows")
+    train, test = order.split([rows - for_test, for_test])
+    return train, train, test
+
+
 def table_data(config: TableConfig, table: Table, seed: int) -> Data:
     """Data from a table: one classification head a class column, one regression head for all numeric targets.
 
@@ -80,7 +96,7 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
     features = np.column_stack([table.numbers[name] for name in names])
     rows = len(features)
     order = torch.randperm(rows, generator=streams.generator(seed, "split")) if config.shuffle else torch.arange(rows)
-    parts = divide(rows, config.validation, config.test, order)
+    parts = split_rows(config, order)
     train = parts[0].numpy()
 
     mean, std = _statistics(features[train], config.standardize)

@@ -1,0 +1,50 @@
+"""NIST's certified coefficients from the checkpoint, its standardisation undone, and the fall of the error."""
+
+import numpy as np
+import torch
+
+from dl_lab.figures import curves
+from experiments import retrace
+from experiments.claims import Run
+from experiments.least_squares import digits, exact
+from experiments.proofs import Proof
+
+CERTIFIED = {
+    "intercept": -3482258.63459582,
+    "GNPDEFL": 15.0618722713733,
+    "GNP": -0.0358191792925910,
+    "UNEMP": -2.02022980381683,
+    "ARMED": -1.03322686717359,
+    "POP": -0.0511041056535807,
+    "YEAR": 1829.15146461355,
+}
+
+
+def check(runs: list[Run], proof: Proof) -> None:
+    certified = np.array(list(CERTIFIED.values()))
+    agreed = digits([float(value) for value in exact("longley.csv", "TOTEMP")], certified)
+    proof.holds("rational arithmetic on our copy of the data", agreed >= 13, f"{agreed:.1f} digits", "15 certified")
+    found = []
+    for run in runs:
+        coefficients, intercepts = retrace.linear_in_own_units(run)
+        found.append(torch.cat([intercepts, coefficients[0]]).numpy())
+    for place, (name, value) in enumerate(CERTIFIED.items()):
+        agreed = min(digits(one[place], value) for one in found)
+        published = f"{value}, to 9 digits or more"
+        proof.holds(f"{name}, worst of {len(runs)} seeds", agreed >= 9, f"{agreed:.1f} digits", published)
+    draw(runs, certified, proof)
+
+
+def draw(runs: list[Run], certified: "np.typing.NDArray[np.float64]", proof: Proof) -> None:
+    """Distance of the standardised weights from the certified ones by step."""
+    train = retrace.in_own_units(runs[0]).train
+    plan, _ = retrace.before(runs[0])
+    mean, std = train.inputs.mean(0).numpy(), train.inputs.std(0, correction=0).numpy()
+    (head,) = plan.data.spec.heads
+    target = np.append(certified[1:] * std, certified[0] + certified[1:] @ mean - head.offset[0]) / head.scale[0]
+    lines = {}
+    for run in runs:
+        distance = np.linalg.norm(retrace.path(run, plan.total_steps).numpy() - target, axis=1)
+        lines[f"seed {run.seed}"] = (np.arange(len(distance)), distance)
+    title = "Longley: gradient descent with momentum"
+    proof.figure("distance", curves(lines, title, "step", "distance from the certified weights", log_y=True))

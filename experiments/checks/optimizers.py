@@ -1,0 +1,54 @@
+"""No optimizer is clearly better than Adam, every one is better than the distance to the mean image; losses by step."""
+
+from collections import defaultdict
+
+from sklearn.neighbors import NearestCentroid
+
+from dl_lab.figures import curves
+from dl_lab.registry import OPTIMIZERS
+from experiments import retrace
+from experiments.claims import Run
+from experiments.proofs import Proof
+
+CROWDED = "https://arxiv.org/abs/2007.01547"
+CLEARLY = 2 * (0.97 * 0.03 / 359) ** 0.5  # two standard errors of a share of 0.97 of the 359 test images
+
+
+def check(runs: list[Run], proof: Proof) -> None:
+    by_name: dict[str, dict[int, Run]] = defaultdict(dict)
+    for run in runs:
+        by_name[str(run.config["optimizer"])][run.seed] = run
+    missing = set(OPTIMIZERS.names()) - set(by_name)
+    proof.holds("every registered optimizer is there", not missing, f"missing: {missing or 'none'}", "all")
+    nearest = {seed: nearest_mean(run) for seed, run in by_name["adam"].items()}
+    for name, of_seed in by_name.items():
+        accuracy = {seed: run.metric("test/accuracy") for seed, run in of_seed.items()}
+        above = [accuracy[seed] - nearest[seed] for seed in accuracy]
+        proof.mean(f"{name}: accuracy above that of the nearest mean image", above, "0 or more, scikit-learn", 0)
+        if name != "adam":
+            ahead = [accuracy[seed] - by_name["adam"][seed].metric("test/accuracy") for seed in accuracy]
+            proof.mean(
+                f"{name}: accuracy above Adam's", ahead, f"at most {CLEARLY:.3f}", at_most=CLEARLY, source=CROWDED
+            )
+    draw(by_name, proof)
+
+
+def nearest_mean(run: Run) -> float:
+    """Test accuracy of the class whose mean training image is nearest, on the run's own splits."""
+    plan, _ = retrace.before(run)
+    train, test = plan.data.train, plan.data.test
+    model = NearestCentroid().fit(train.inputs.flatten(1), train.targets)
+    return float(model.score(test.inputs.flatten(1), test.targets))
+
+
+def draw(by_name: dict[str, dict[int, Run]], proof: Proof) -> None:
+    """Training loss of the first seed by step, seven optimizers a picture, Adam in both."""
+    lines = {}
+    for name, of_seed in by_name.items():
+        history = of_seed[min(of_seed)].history("train")
+        lines[name] = ([point["step"] for point in history], [point["loss"] for point in history])
+    others = sorted(set(lines) - {"adam"})
+    for number, half in enumerate((others[:7], others[7:])):
+        some = {name: lines[name] for name in ["adam", *half]}
+        title = f"The same steps by every optimizer ({number + 1} of 2)"
+        proof.figure("loss", curves(some, title, "step", "training loss (nats)", log_y=True), number)

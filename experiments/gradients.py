@@ -1,0 +1,27 @@
+"""The gradient of every single example, by torch.func, at a model's weights."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+
+def per_example(
+    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor, chunk: int = 256
+) -> Tensor:
+    """Gradients (example, parameter) of `loss` (mean over a batch) at each example as a batch of its own."""
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+    def of_one(weights: dict[str, Tensor], one: Tensor, target: Tensor) -> Tensor:
+        return loss(functional_call(model, weights, (one[None],)), target[None])
+
+    gradients = vmap(grad(of_one), in_dims=(None, 0, 0), chunk_size=chunk)(weights, inputs, targets)
+    return torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1)
+
+
+def of_batch(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+    """The gradient (parameter,) of one batch, by backward()."""
+    model.zero_grad()
+    loss(model(inputs), targets).backward()
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])

@@ -1,0 +1,96 @@
+"""Optimizers: every registered one on f(x) = 0.1 x1^2 + 2 x2^2 from (-5, -2), twenty steps.
+
+Claim: gradient descent and momentum end where Dive into Deep Learning prints that they do (Zhang et al. 2023, chapter
+12: lr 0.4 at (-0.943467, -0.000073), lr 0.6 with momentum 0.5 at (0.007188, 0.002553)), and every optimizer follows its
+paper's rule, which experiments/update_rules.py has, to six decimals.
+
+    python -m experiments.optimizers
+"""
+
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from dl_lab.command_line import CONF
+from dl_lab.config import typed
+from dl_lab.figures import surface_paths
+from dl_lab.registry import OPTIMIZERS
+from experiments import update_rules
+from experiments.proofs import Proof
+
+TAKES = 5  # seconds on two cores
+SOURCE = "https://d2l.ai/chapter_optimization/momentum.html"
+START, STEPS = (-5.0, -2.0), 20
+CURVATURE = np.array([0.2, 4.0])
+# What crosses this surface in twenty steps; the rest stays as in conf/optimizer. L-BFGS: one plain step at a time.
+CHANGES: dict[str, dict[str, Any]] = {
+    **{name: {"lr": 0.5} for name in ("adam", "adamw", "nadam", "adamax", "adagrad", "rprop", "muon", "adafactor")},
+    **{name: {"lr": 0.4} for name in ("sgd", "asgd", "rmsprop", "radam")},
+    "lbfgs": {"max_iter": 1, "line_search_fn": None, "tolerance_change": 0.0},
+}
+# torch runs Newton-Schulz in bfloat16, whose steps are 2^-8 apart: each of the updates, about lr long, is off by that.
+WITHIN = {"muon": STEPS * 1.2 * 0.5 * 2**-8}
+
+
+def settings(name: str, changes: dict[str, Any]) -> Any:
+    """The optimizer's configuration: its YAML's values, but for the changes."""
+    values = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text())
+    del values["name"]
+    return typed(OPTIMIZERS[name].schema, values | changes, "optimizer")
+
+
+def path(name: str, config: Any) -> Tensor:
+    """The points (step + 1, 2) that a registered optimizer passes; to Muon they are a matrix of one row."""
+    shape = (1, 2) if name == "muon" else (2,)
+    point = torch.tensor(START, dtype=torch.float64).view(shape).requires_grad_()
+    optimizer = OPTIMIZERS[name].build(config, [point])
+    passed = [point.detach().flatten().clone()]
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (torch.from_numpy(CURVATURE) / 2 * point.flatten() ** 2).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(STEPS):
+        optimizer.step(closure)
+        passed.append(point.detach().flatten().clone())
+    return torch.stack(passed)
+
+
+def main() -> Proof:
+    proof = Proof("optimizers", SOURCE)
+    published = {
+        "gradient descent, lr 0.4": ("sgd", {"lr": 0.4}, (-0.943467, -0.000073)),
+        "momentum 0.5, lr 0.6": ("sgd", {"lr": 0.6, "momentum": 0.5}, (0.007188, 0.002553)),
+    }
+    paths = {name: path(name, settings(name, CHANGES.get(name, {}))) for name in OPTIMIZERS.names()}
+    for claim, (name, changes, end) in published.items():
+        passed = path(name, settings(name, changes))
+        proof.equal(claim, passed[-1], end, 1e-6, str(end))
+        paths[claim.split(",")[0]] = passed
+    paths["gradient descent"] = paths.pop("sgd")
+    for name in OPTIMIZERS.names():
+        config = settings(name, CHANGES.get(name, {}))
+        rule = getattr(update_rules, name)(np.array(START), lambda x: CURVATURE * x, config)
+        expected = np.stack([np.array(START), *islice(rule, STEPS)])
+        ours = path(name, config)
+        proof.equal(f"{name}, all {STEPS} steps", ours, expected, WITHIN.get(name, 1e-6), "the published rule in NumPy")
+
+    columns, rows = np.meshgrid(np.linspace(-5.6, 3, 120), np.linspace(-3, 3.2, 120))
+    heights = 0.1 * columns**2 + 2 * rows**2
+    names = list(paths)
+    for number, group in enumerate((names[:5], names[5:10], names[10:])):
+        title = f"Twenty steps on 0.1 x1² + 2 x2² ({number + 1} of 3)"
+        some = {name: paths[name] for name in group}
+        figure = surface_paths(columns, rows, heights, some, title, ("x1", "x2"), minimum=(0, 0))
+        proof.figure("paths", figure, number)
+    return proof
+
+
+if __name__ == "__main__":
+    main().report()
