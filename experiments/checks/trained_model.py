@@ -1,0 +1,32 @@
+"""The model of a run folder, as it was trained, with its data."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dl_lab import build, checkpoint
+from dl_lab.config import parse
+from dl_lab.data import Data, Split
+from dl_lab.devices import PRECISIONS
+from experiments.claims import Run
+
+CPU = torch.device("cpu")
+
+
+def load(run: Run, which: str = "best") -> tuple[nn.Module, Data]:
+    """The model of a run's checkpoint, for evaluation, and its data as the model takes them; on the CPU."""
+    saved = checkpoint.load(run.folder / "checkpoints" / f"{which}.pt", CPU)
+    config = parse({**saved["config"], "device": "cpu"})
+    data = build.build_data(config).to(CPU, PRECISIONS[config.settings.precision])
+    model = build.build_model(config, data.spec)
+    model.load_state_dict(saved["model"])
+    return model.eval(), data
+
+
+def numbers(data: Data, split: Split | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Every input of a split, as the model takes it and flat (example, feature), and the targets; for other libraries."""
+    assert split is not None
+    inputs, targets = next(iter(split.everything(len(split))))
+    return data.prepare(inputs).flatten(1).double().numpy(), targets.numpy()
