@@ -26,7 +26,7 @@ def load(run: Run, which: str = "best") -> tuple[nn.Module, Data]:
 
 
 def numbers(data: Data, split: Split | None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Every input of a split, as the model takes it and flat (example, feature), and the targets; for other libraries."""
+    """Every input of a split as the model takes it, flat (example, feature), and the targets."""
     assert split is not None
     inputs, targets = next(iter(split.everything(len(split))))
     return data.prepare(inputs).flatten(1).double().numpy(), targets.numpy()
