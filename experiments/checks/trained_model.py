@@ -15,13 +15,14 @@ from experiments.claims import Run
 CPU = torch.device("cpu")
 
 
-def load(run: Run, which: str = "best") -> tuple[nn.Module, Data]:
-    """The model of a run's checkpoint, for evaluation, and its data as the model takes them; on the CPU."""
-    saved = checkpoint.load(run.folder / "checkpoints" / f"{which}.pt", CPU)
+def load(run: Run, which: str | None = "best") -> tuple[nn.Module, Data]:
+    """The model of a run's checkpoint, best or last, or for None as it was drawn, with its data; on the CPU."""
+    saved = checkpoint.load(run.folder / "checkpoints" / f"{which or 'last'}.pt", CPU)
     config = parse({**saved["config"], "device": "cpu"})
     data = build.build_data(config).to(CPU, PRECISIONS[config.settings.precision])
     model = build.build_model(config, data.spec)
-    model.load_state_dict(saved["model"])
+    if which is not None:
+        model.load_state_dict(saved["model"])
     return model.eval(), data
 
 
