@@ -1,0 +1,47 @@
+"""Gradients by layer before training: where they vanish on the way down; and how each network's loss falls."""
+
+import torch
+from torch.nn import functional as F
+
+from dl_lab.figures import curves
+from experiments.checks.trained_model import load
+from experiments.claims import Run
+from experiments.proofs import Proof
+
+GLOROT = "https://proceedings.mlr.press/v9/glorot10a.html"
+ARMS = {
+    "sigmoid, torch's": ("sigmoid", "default"),
+    "tanh, torch's": ("tanh", "default"),
+    "tanh, Xavier": ("tanh", "xavier_uniform"),
+    "relu, He": ("relu", "kaiming_uniform"),
+}
+
+
+def gradients(run: Run) -> torch.Tensor:
+    """Root mean square of the first gradient on 1,000 examples, (layer,), of the network as it was drawn."""
+    model, data = load(run, None)
+    inputs, labels = next(iter(data.train.everything(1000)))
+    weights = [parameter for parameter in model.parameters() if parameter.ndim == 2][:-1]
+    loss = F.cross_entropy(model(data.prepare(inputs)), labels)
+    return torch.stack([each.square().mean().sqrt() for each in torch.autograd.grad(loss, weights)])
+
+
+def check(runs: list[Run], proof: Proof) -> None:
+    """The lowest layer's gradient over the highest hidden layer's, arm by arm, and the curves of the mean loss."""
+    sizes, losses, ratios = {}, {}, {}
+    for name, (activation, initializer) in ARMS.items():
+        chosen = [run for run in runs if run.matches({"model.activation": activation, "initializer": initializer})]
+        by_layer = torch.stack([gradients(run) for run in chosen])
+        ratios[name] = (by_layer[:, 1] / by_layer[:, -1]).tolist()  # of equal width, as the first layer is not
+        sizes[name] = (torch.arange(1, by_layer.shape[1] + 1), by_layer.mean(0))
+        points = [run.history("train") for run in chosen]
+        steps = [point["step"] for point in points[0]]
+        losses[name] = (steps, torch.tensor([[point["loss"] for point in line] for line in points]).mean(0))
+    title = "Gradient of each layer before training, mean of five seeds"
+    proof.figure("gradients", curves(sizes, title, "hidden layer", "root mean square", log_y=True))
+    title = "Training loss, mean of five seeds"
+    proof.figure("loss", curves(losses, title, "step", "cross-entropy (nats)"))
+    for name, bounds in (("sigmoid, torch's", (0.0, 0.1)), ("tanh, Xavier", (0.1, 10.0)), ("relu, He", (0.1, 10.0))):
+        vanish = "vanish" if bounds[1] < 1 else "keep their size"
+        claim = f"gradients {vanish} from the fifth layer to the second: {name}"
+        proof.mean(claim, ratios[name], f"a ratio of {bounds[0]:g} to {bounds[1]:g}", *bounds, source=GLOROT)
