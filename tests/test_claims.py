@@ -1,6 +1,7 @@
 """Claims of experiments, checked on run folders written here."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_every_experiment_is_valid_and_its_claims_can_be_read(name):
         for each in experiment.claims:
             low, high = each.bounds()
             assert low <= high
-            assert each.source.startswith("http")
+            assert re.search(r"https://|doi:|\b(18|19|20)\d\d\b", each.source), "a page, or a paper with its year"
 
 
 def test_rows_of_a_concept_replace_those_before(tmp_path, monkeypatch):
