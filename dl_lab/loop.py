@@ -16,7 +16,7 @@ from dl_lab.data import Batch, Split, training_batches
 from dl_lab.logbook import Logbook
 from dl_lab.progress import Progress
 from dl_lab.sampling import sample_text
-from dl_lab.tasks import Totals, add_up, detached, higher_is_better
+from dl_lab.tasks import Totals, add_up, detached, higher_is_better, moved
 
 
 @dataclass(frozen=True)
@@ -184,12 +184,13 @@ def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
     }
 
 
-def restore(state: TrainState, saved: dict[str, Any]) -> None:
+def restore(state: TrainState, saved: dict[str, Any], device: torch.device) -> None:
     """Put the state where a checkpoint left it."""
     state.model.load_state_dict(saved["model"])
     eager.restore(state.optimizer, saved["optimizer"])
-    for name in ("step", "best", "validations_since_best", "window", "since_validation"):
+    for name in ("step", "best", "validations_since_best", "since_validation"):
         setattr(state, name, saved[name])
+    state.window = [[moved(totals, device) for totals in pieces] for pieces in saved["window"]]
 
 
 def gradient_norm(state: TrainState) -> float:

@@ -215,6 +215,11 @@ def detached(totals: Totals) -> Totals:
     return {name: value.detach() if isinstance(value, Tensor) else value for name, value in totals.items()}
 
 
+def moved(totals: Totals, device: torch.device) -> Totals:
+    """The same totals on `device`."""
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in totals.items()}
+
+
 def add_up(window: Iterable[Mapping[str, Total]]) -> dict[str, list[float]]:
     """Totals summed in float64 on the host: the one place where the device is waited for."""
     gathered = list(window)

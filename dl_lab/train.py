@@ -83,7 +83,7 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
     started = time.perf_counter()
     plan, state = build.prepare(run, build.build_data(run))
     if saved is not None and "model" in saved:
-        loop.restore(state, saved)
+        loop.restore(state, saved, plan.device)
     with (
         Logbook(folder, run.as_dict, overrides, None if saved is None else state.step) as logbook,
         Signals() as signals,
