@@ -22,6 +22,8 @@ def check(runs: list[Run], proof: Proof) -> None:
         logits = hidden @ weights["head.weight"].T + weights["head.bias"]
         by_hand.append((logits.argmax(1) == labels).mean())
         for tag, figure in pictures.figures_of(model, replace(data, validation=data.test)).items():
+            if tag == "confusion":
+                figure.axes[0].set_title("Confusion, 1000 test images")  # it calls what stands in for validation so
             proof.figure(f"test/{tag}", figure, run.seed)
     reported = [run.metric("test/accuracy") for run in runs]
     # float32 and float64 may disagree about an image whose two best logits are nearly equal: one in 10,000 is allowed
