@@ -2,9 +2,12 @@
 import, and no sub-run for hyper-parameters.
 """
 
+import os
+import socket
 import time
 from collections.abc import Mapping
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,6 @@ from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from dl_lab.files import whole
@@ -41,14 +43,32 @@ def cut(folder: Path, step: int) -> None:
                     writer.write(record)
 
 
+def new_events_file(folder: Path) -> Path:
+    """A name that no events file in `folder` has, of the form by which TensorBoard knows and orders them."""
+    stem = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+    return next(path for number in count() if not (path := folder / f"{stem}.{number}").exists())
+
+
 class EventWriter:
-    """Writes one events file into a folder, from a queue on a thread of its own."""
+    """Writes one events file into a folder. Without a thread of its own, as TensorBoard's writer has: hundreds are open
+    at once when runs train together, and a disk that is full is told where it happens.
+    """
+
+    FLUSH_SECONDS = 10
 
     def __init__(self, folder: Path):
-        self._writer = EventFileWriter(str(folder), flush_secs=10)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = new_events_file(folder).open("xb")
+        self._records = RecordWriter(self._file)
+        self._flushed = time.monotonic()
+        self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
 
     def _add(self, values: list[Summary.Value], step: int) -> None:
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+        self._records.write(event.SerializeToString())
+        if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
+            self._file.flush()
+            self._flushed = time.monotonic()
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """One point for each tag."""
@@ -102,4 +122,4 @@ class EventWriter:
         self._hparams("session_end_info", plugin_data_pb2.HParamsPluginData(version=0, session_end_info=end))
 
     def close(self) -> None:
-        self._writer.close()
+        self._file.close()
