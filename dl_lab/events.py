@@ -50,25 +50,33 @@ def new_events_file(folder: Path) -> Path:
 
 
 class EventWriter:
-    """Writes one events file into a folder. Without a thread of its own, as TensorBoard's writer has: hundreds are open
-    at once when runs train together, and a disk that is full is told where it happens.
+    """Writes one events file into a folder. It has no thread and keeps no file open, as TensorBoard's own writer does:
+    hundreds write at once when runs train together, and a disk that is full is told where it happens.
     """
 
     FLUSH_SECONDS = 10
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = new_events_file(folder).open("xb")
-        self._records = RecordWriter(self._file)
-        self._flushed = time.monotonic()
+        self._path = new_events_file(folder)
+        self._waiting = BytesIO()
+        self._records = RecordWriter(self._waiting)
         self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        self.flush()
 
     def _add(self, values: list[Summary.Value], step: int) -> None:
         event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
         self._records.write(event.SerializeToString())
         if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
-            self._file.flush()
-            self._flushed = time.monotonic()
+            self.flush()
+
+    def flush(self) -> None:
+        """Append what waits to the file."""
+        with self._path.open("ab") as file:
+            file.write(self._waiting.getbuffer())
+        self._waiting.seek(0)
+        self._waiting.truncate()
+        self._flushed = time.monotonic()
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """One point for each tag."""
@@ -122,4 +130,5 @@ class EventWriter:
         self._hparams("session_end_info", plugin_data_pb2.HParamsPluginData(version=0, session_end_info=end))
 
     def close(self) -> None:
-        self._file.close()
+        """Write what waits."""
+        self.flush()

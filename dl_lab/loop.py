@@ -2,30 +2,18 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import chain, islice
-from math import isfinite
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dl_lab import checkpoint, devices, eager, pictures, streams
+from dl_lab import checkpoint, devices, eager, milestones, streams
 from dl_lab.build import Plan, TrainState
 from dl_lab.data import Batch, Split, training_batches
 from dl_lab.logbook import Logbook
+from dl_lab.milestones import Outcome, contents_of
 from dl_lab.progress import Progress
-from dl_lab.sampling import sample_text
-from dl_lab.tasks import Totals, add_up, detached, higher_is_better, moved
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: a status of summary.json, why, and the last validation's metrics."""
-
-    status: str
-    reason: str | None = None
-    last: dict[str, float] | None = None
+from dl_lab.tasks import Totals, add_up, detached
 
 
 def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -> list[Totals]:
@@ -102,95 +90,36 @@ def fit(
     """Train on from the state's step until the last one, until patience ends, until the loss is no longer a finite
     number, or until `stop` says so after a step.
     """
-    train, split = plan.run.train, plan.data.train
     since, examples, last = time.perf_counter(), 0, None
-    batches = training_batches(split, plan.seed, plan.batch_size, plan.device, state.step)
+    batches = training_batches(plan.data.train, plan.seed, plan.batch_size, plan.device, state.step)
     state.model.train()
     for inputs, targets in islice(batches, plan.total_steps - state.step):
         state.window.append(train_step(state, plan, inputs, targets))
         state.step += 1
         examples += len(targets)
         progress.advance()
-        epoch = state.step / plan.steps_per_epoch
         validating = state.step % plan.validate_every == 0 or state.step == plan.total_steps
-        if not validating and state.step % train.log_every:
-            if stop():
-                checkpoint.save(logbook.checkpoints / "last.pt", contents_of(state, plan))
-                return stopped(state, last)
-            continue
-
-        summed = add_up(chain.from_iterable(state.window))
-        if not all(isfinite(value) for values in summed.values() for value in values):
-            return diverged(state, plan)
-        metrics = plan.task.metrics(summed)
-        norm = gradient_norm(state)
-        if not isfinite(norm):
-            return not_finite(plan, "gradient norm", norm, state.step)
-        shown = {**metrics, "lr": state.optimizer.param_groups[0]["lr"], "gradient_norm": norm}
-        speed = examples / (time.perf_counter() - since)
-        logbook.record("train", state.step, epoch, shown, examples_per_second=speed)
-        progress.training(metrics)
-        state.since_validation.append(summed)
-        state.window = []
-
-        if validating:
+        ended = None
+        if validating or state.step % plan.run.train.log_every == 0:
+            summed = add_up(chain.from_iterable(state.window))
+            shown = {"lr": state.optimizer.param_groups[0]["lr"], "gradient_norm": gradient_norm(state)}
+            speed = examples / (time.perf_counter() - since)
+            ended = milestones.point(state, plan, logbook, progress, summed, shown, speed)
+        if validating and ended is None:
             last = evaluate(state.model, plan, plan.data.validation)
-            if not isfinite(last["loss"]):
-                return not_finite(plan, "validation loss", last["loss"], state.step)
-            logbook.record("val", state.step, epoch, last)
-            trained = plan.task.metrics(add_up(state.since_validation))
-            state.since_validation = []
-            keep(state, plan, logbook, last)
-            if train.pictures and (state.step // plan.validate_every) % train.pictures == 0:
-                figures = pictures.figures_of(state.model, plan.data)
-                logbook.draw(figures, pictures.histograms_of(state.model, plan.data), state.step)
-            progress.validation(state.step, epoch, trained, last)
-            if plan.data.is_text:
-                logbook.text("sample", sample_text(state.model, plan.data.spec, plan.seed, state.step), state.step)
-            if train.patience is not None and state.validations_since_best >= train.patience:
-                return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", last)
+            ended = milestones.validated(state, plan, logbook, progress, last)
+        if validating and ended is None:
+            milestones.keep(state, plan, logbook)
+            milestones.show(state, plan, logbook)
+            ended = milestones.out_of_patience(state, plan, last)
+        if ended is not None:
+            return ended
         if stop() and state.step < plan.total_steps:
             checkpoint.save(logbook.checkpoints / "last.pt", contents_of(state, plan))
-            return stopped(state, last)
-        since, examples = time.perf_counter(), 0
+            return milestones.stopped(state, last)
+        if not state.window:
+            since, examples = time.perf_counter(), 0
     return Outcome("completed", None, last)
-
-
-def keep(state: TrainState, plan: Plan, logbook: Logbook, metrics: dict[str, float]) -> None:
-    """Save the last checkpoint, and the best one if this validation is better than all before."""
-    name = plan.run.train.best
-    sign = 1 if higher_is_better(name) else -1
-    better = state.best is None or sign * metrics[name] > sign * state.best[name]
-    if better:
-        state.best = {**metrics, "step": state.step, "epoch": state.step / plan.steps_per_epoch}
-    state.validations_since_best = 0 if better else state.validations_since_best + 1
-    contents = contents_of(state, plan)
-    if better:  # first, so that a run that goes on from the last one never has an older best
-        checkpoint.save(logbook.checkpoints / "best.pt", contents)
-    checkpoint.save(logbook.checkpoints / "last.pt", contents)
-
-
-def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
-    """A checkpoint: plain dictionaries of tensors and numbers."""
-    return {
-        "model": state.model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "step": state.step,
-        "best": state.best,
-        "validations_since_best": state.validations_since_best,
-        "window": state.window,
-        "since_validation": state.since_validation,
-        "config": plan.run.as_dict,
-    }
-
-
-def restore(state: TrainState, saved: dict[str, Any], device: torch.device) -> None:
-    """Put the state where a checkpoint left it."""
-    state.model.load_state_dict(saved["model"])
-    eager.restore(state.optimizer, saved["optimizer"])
-    for name in ("step", "best", "validations_since_best", "since_validation"):
-        setattr(state, name, saved[name])
-    state.window = [[moved(totals, device) for totals in pieces] for pieces in saved["window"]]
 
 
 def gradient_norm(state: TrainState) -> float:
@@ -199,27 +128,6 @@ def gradient_norm(state: TrainState) -> float:
         return float(state.norm_before_clipping)
     gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
     return float(nn.utils.get_total_norm(gradients))
-
-
-def not_finite(plan: Plan, what: str, value: float, step: int) -> Outcome:
-    """The outcome of a run that diverged: what, where, and the key to turn down."""
-    lr = getattr(plan.run.optimizer.config, "lr", None)
-    advice = f"turn down optimizer.lr={lr} or set train.max_grad_norm"
-    return Outcome("diverged", f"the {what} is {value} at step {step}; {advice}")
-
-
-def stopped(state: TrainState, last: dict[str, float] | None) -> Outcome:
-    return Outcome("stopped", f"at step {state.step}, as it was asked to", last)
-
-
-def diverged(state: TrainState, plan: Plan) -> Outcome:
-    """The outcome of a run whose loss stopped being finite since the last point, with the step where it did."""
-    first = state.step - len(state.window) + 1
-    for step, totals in enumerate(state.window, first):
-        loss = plan.task.metrics(add_up(totals))["loss"]
-        if not isfinite(loss):
-            return not_finite(plan, "loss", loss, step)
-    return not_finite(plan, "sum of the metrics", float("nan"), state.step)
 
 
 def evaluate_best(state: TrainState, plan: Plan, logbook: Logbook) -> dict[str, float] | None:

@@ -13,9 +13,9 @@ from dl_lab.errors import Diverged, Stopped
 from dl_lab.signals import Signals
 
 if TYPE_CHECKING:
-    from dl_lab.build import Plan, TrainState
+    from dl_lab.build import Plan
     from dl_lab.config import RunConfig
-    from dl_lab.loop import Outcome
+    from dl_lab.milestones import Outcome
 
 
 def main() -> None:
@@ -76,14 +76,14 @@ def unfinished(overrides: list[str]) -> Path | None:
 
 def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[str, Any] | None = None) -> float:
     """Train `run` in `folder`, from its start or from the checkpoint `saved`. Returns the best validation metric."""
-    from dl_lab import build, loop
+    from dl_lab import build, loop, milestones
     from dl_lab.logbook import Logbook
     from dl_lab.progress import Progress
 
     started = time.perf_counter()
     plan, state = build.prepare(run, build.build_data(run))
     if saved is not None and "model" in saved:
-        loop.restore(state, saved, plan.device)
+        milestones.restore(state, saved, plan.device)
     with (
         Logbook(folder, run.as_dict, overrides, None if saved is None else state.step) as logbook,
         Signals() as signals,
@@ -91,20 +91,20 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
         if state.forward is not state.model:
             print("compiling the model, which takes up to a minute and makes its steps shorter (not: compile=false)")
         progress = Progress(plan.total_steps, state.step)
-        outcome, test = loop.Outcome("failed", "interrupted by an error"), None
+        outcome, test = milestones.Outcome("failed", "interrupted by an error"), None
         try:
             outcome = loop.fit(state, plan, logbook, progress, signals.received)
             if outcome.status == "completed":
                 test = loop.evaluate_best(state, plan, logbook)
         except KeyboardInterrupt:
-            outcome = loop.Outcome("stopped", f"interrupted at step {state.step}")
+            outcome = milestones.Outcome("stopped", f"interrupted at step {state.step}")
             raise
         except Exception as error:
-            outcome = loop.Outcome("failed", f"{type(error).__name__}: {error}")
+            outcome = milestones.Outcome("failed", f"{type(error).__name__}: {error}")
             raise
         finally:
             progress.close()
-            logbook.finish(summarize(plan, state, outcome, test, time.perf_counter() - started))
+            logbook.finish(milestones.summarize(plan, state, outcome, test, time.perf_counter() - started))
     if outcome.status == "diverged":
         raise Diverged(f"diverged: {outcome.reason} (run {folder})")
     if outcome.status == "stopped":
@@ -112,32 +112,6 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
     assert state.best is not None
     report(plan, state.best, outcome, test, folder)
     return state.best[run.train.best]
-
-
-def summarize(
-    plan: "Plan", state: "TrainState", outcome: "Outcome", test: dict[str, float] | None, seconds: float
-) -> dict[str, Any]:
-    """What summary.json holds, but for versions and commit."""
-    import torch
-
-    settings = plan.run.settings
-    return {
-        "status": outcome.status,
-        "reason": outcome.reason,
-        "steps": state.step,
-        "epochs": state.step / plan.steps_per_epoch,
-        "seconds": round(seconds, 3),
-        "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
-        "best": state.best,
-        "last": outcome.last,
-        "test": test,
-        "name": settings.name,
-        "tags": settings.tags,
-        "seed": settings.seed,
-        "device": str(plan.device),
-        "threads": torch.get_num_threads(),
-        "compiled": state.forward is not state.model,
-    }
 
 
 def report(

@@ -17,6 +17,7 @@ FLOORS = [
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
     {"build", "resuming"},
+    {"milestones"},
     {"loop", "many"},
     {"command_line", "train", "evaluate", "compare"},
 ]

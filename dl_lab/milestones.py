@@ -1,0 +1,171 @@
+"""What happens to a run at a point of its curves, at a validation and at its end, alone or in a stack."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import torch
+
+from dl_lab import checkpoint, eager, pictures
+from dl_lab.build import Plan, TrainState
+from dl_lab.logbook import Logbook
+from dl_lab.progress import Progress
+from dl_lab.sampling import sample_text
+from dl_lab.tasks import add_up, higher_is_better, moved
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: a status of summary.json, why, and the last validation's metrics."""
+
+    status: str
+    reason: str | None = None
+    last: dict[str, float] | None = None
+
+
+def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
+    """A checkpoint: plain dictionaries of tensors and numbers."""
+    return {
+        "model": state.model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "step": state.step,
+        "best": state.best,
+        "validations_since_best": state.validations_since_best,
+        "window": state.window,
+        "since_validation": state.since_validation,
+        "config": plan.run.as_dict,
+    }
+
+
+def restore(state: TrainState, saved: dict[str, Any], device: torch.device) -> None:
+    """Put the state where a checkpoint left it."""
+    state.model.load_state_dict(saved["model"])
+    eager.restore(state.optimizer, saved["optimizer"])
+    for name in ("step", "best", "validations_since_best", "since_validation"):
+        setattr(state, name, saved[name])
+    state.window = [[moved(totals, device) for totals in pieces] for pieces in saved["window"]]
+
+
+def point(
+    state: TrainState,
+    plan: Plan,
+    logbook: Logbook,
+    progress: Progress,
+    summed: dict[str, list[float]],
+    shown: Mapping[str, float],
+    examples_per_second: float,
+) -> Outcome | None:
+    """Record a point of the training curves: the totals since the last one, `shown` (lr, gradient norm) beside their
+    metrics. Returns how the run ended, if it diverged.
+    """
+    if not all(isfinite(value) for values in summed.values() for value in values):
+        return diverged(state, plan)
+    norm = shown["gradient_norm"]
+    if not isfinite(norm):
+        return not_finite(plan, "gradient norm", norm, state.step)
+    metrics = plan.task.metrics(summed)
+    epoch = state.step / plan.steps_per_epoch
+    logbook.record("train", state.step, epoch, {**metrics, **shown}, examples_per_second=examples_per_second)
+    progress.training(metrics)
+    state.since_validation.append(summed)
+    state.window = []
+    return None
+
+
+def validated(
+    state: TrainState, plan: Plan, logbook: Logbook, progress: Progress, metrics: dict[str, float]
+) -> Outcome | None:
+    """Record a validation and whether it is the best so far. Returns how the run ended, if it diverged."""
+    if not isfinite(metrics["loss"]):
+        return not_finite(plan, "validation loss", metrics["loss"], state.step)
+    epoch = state.step / plan.steps_per_epoch
+    logbook.record("val", state.step, epoch, metrics)
+    trained = plan.task.metrics(add_up(state.since_validation))
+    state.since_validation = []
+    if is_better(state, plan, metrics):
+        state.best = {**metrics, "step": state.step, "epoch": epoch}
+        state.validations_since_best = 0
+    else:
+        state.validations_since_best += 1
+    progress.validation(state.step, epoch, trained, metrics)
+    return None
+
+
+def is_better(state: TrainState, plan: Plan, metrics: Mapping[str, float]) -> bool:
+    """Whether a validation's metrics are better than all before."""
+    name = plan.run.train.best
+    sign = 1 if higher_is_better(name) else -1
+    return state.best is None or sign * metrics[name] > sign * state.best[name]
+
+
+def show(state: TrainState, plan: Plan, logbook: Logbook) -> None:
+    """What TensorBoard shows of the model itself after a validation: pictures where they are asked for, and text."""
+    every = plan.run.train.pictures
+    if every and (state.step // plan.validate_every) % every == 0:
+        figures = pictures.figures_of(state.model, plan.data)
+        logbook.draw(figures, pictures.histograms_of(state.model, plan.data), state.step)
+    if plan.data.is_text:
+        logbook.text("sample", sample_text(state.model, plan.data.spec, plan.seed, state.step), state.step)
+
+
+def keep(state: TrainState, plan: Plan, logbook: Logbook) -> None:
+    """Save the last checkpoint, and as the best one too what the last validation found to be that."""
+    contents = contents_of(state, plan)
+    if state.validations_since_best == 0:  # first, so that a run that goes on from the last one never has an older best
+        checkpoint.save(logbook.checkpoints / "best.pt", contents)
+    checkpoint.save(logbook.checkpoints / "last.pt", contents)
+
+
+def out_of_patience(state: TrainState, plan: Plan, last: dict[str, float] | None) -> Outcome | None:
+    """The outcome of a run that has waited long enough for a better validation."""
+    train = plan.run.train
+    if train.patience is None or state.validations_since_best < train.patience:
+        return None
+    return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", last)
+
+
+def not_finite(plan: Plan, what: str, value: float, step: int) -> Outcome:
+    """The outcome of a run that diverged: what, where, and the key to turn down."""
+    lr = getattr(plan.run.optimizer.config, "lr", None)
+    advice = f"turn down optimizer.lr={lr} or set train.max_grad_norm"
+    return Outcome("diverged", f"the {what} is {value} at step {step}; {advice}")
+
+
+def diverged(state: TrainState, plan: Plan) -> Outcome:
+    """The outcome of a run whose loss stopped being finite since the last point, with the step where it did."""
+    first = state.step - len(state.window) + 1
+    for step, totals in enumerate(state.window, first):
+        loss = plan.task.metrics(add_up(totals))["loss"]
+        if not isfinite(loss):
+            return not_finite(plan, "loss", loss, step)
+    return not_finite(plan, "sum of the metrics", float("nan"), state.step)
+
+
+def stopped(state: TrainState, last: dict[str, float] | None) -> Outcome:
+    """The outcome of a run that a signal ended."""
+    return Outcome("stopped", f"at step {state.step}, as it was asked to", last)
+
+
+def summarize(
+    plan: Plan, state: TrainState, outcome: Outcome, test: dict[str, float] | None, seconds: float
+) -> dict[str, Any]:
+    """What summary.json holds, but for versions and commit."""
+    settings = plan.run.settings
+    return {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "steps": state.step,
+        "epochs": state.step / plan.steps_per_epoch,
+        "seconds": round(seconds, 3),
+        "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
+        "best": state.best,
+        "last": outcome.last,
+        "test": test,
+        "name": settings.name,
+        "tags": settings.tags,
+        "seed": settings.seed,
+        "device": str(plan.device),
+        "threads": torch.get_num_threads(),
+        "compiled": state.forward is not state.model,
+    }
