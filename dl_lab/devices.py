@@ -59,6 +59,13 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return nullcontext()
 
 
+def apply(model: Callable[[Tensor], Tensor], inputs: Tensor, device: torch.device, precision: str) -> Tensor:
+    """Outputs of the model computed in that precision, as float32 or float64."""
+    with autocast(device, precision):
+        outputs = model(inputs)
+    return outputs.to(PRECISIONS[precision])
+
+
 def use_threads(wanted: int | None, multiply_adds: int) -> None:
     """Use so many threads of the CPU. For None: one where a step has few multiply-adds (waiting for a second thread
     costs more than it saves, and on a busy machine many times as much), else as many as torch had at its start.

@@ -66,10 +66,7 @@ def forward(state: TrainState, plan: Plan, inputs: Tensor, piece: int) -> Tensor
 
 def apply(model: Callable[[Tensor], Tensor], plan: Plan, inputs: Tensor) -> Tensor:
     """Outputs of the model in the run's precision, as float32 or float64."""
-    precision = plan.run.settings.precision
-    with devices.autocast(plan.device, precision):
-        outputs = model(inputs)
-    return outputs.to(devices.PRECISIONS[precision])
+    return devices.apply(model, inputs, plan.device, plan.run.settings.precision)
 
 
 @torch.inference_mode()

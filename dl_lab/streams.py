@@ -29,11 +29,19 @@ def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed_for(seed, stream, step))
 
 
+def _halves(value: int) -> list[int]:
+    """A number of 63 bits as two signed ones of 32."""
+    return [half - (1 << 32) if half >= 1 << 31 else half for half in (value & 0xFFFFFFFF, value >> 32)]
+
+
 def key(seed: int, stream: str, step: int = 0) -> Tensor:
     """The same as a key (2,) of int32, for `bits`."""
-    value = seed_for(seed, stream, step)
-    halves = value & 0xFFFFFFFF, value >> 32
-    return torch.tensor([half - (1 << 32) if half >= 1 << 31 else half for half in halves], dtype=torch.int32)
+    return torch.tensor(_halves(seed_for(seed, stream, step)), dtype=torch.int32)
+
+
+def keys(seeds: Sequence[int], stream: str, step: int = 0) -> Tensor:
+    """The keys (run, 2) of several seeds."""
+    return torch.tensor([_halves(seed_for(seed, stream, step)) for seed in seeds], dtype=torch.int32)
 
 
 def bits(key: Tensor, count: int, layer: int = 0) -> Tensor:
@@ -48,9 +56,13 @@ def bits(key: Tensor, count: int, layer: int = 0) -> Tensor:
     return (state ^ ((state >> 15) & 0x1FFFF)) * _MIX_2
 
 
-def keep_mask(key: Tensor, shape: Sequence[int], drop: float, layer: int = 0) -> Tensor:
-    """A boolean mask of `shape`, each element False with probability `drop` (to 2^-32)."""
-    threshold = min(round(drop * 2**32), 2**32 - 1) - 2**31
+def keep_mask(key: Tensor, shape: Sequence[int], drop: float | Tensor, layer: int = 0) -> Tensor:
+    """A boolean mask of `shape`, each element False with probability `drop` (to 2^-32), a number or a tensor ()."""
+    threshold: int | Tensor
+    if isinstance(drop, Tensor):
+        threshold = ((drop * 2**32).round().clamp(max=2**32 - 1) - 2**31).to(torch.int32)
+    else:
+        threshold = min(round(drop * 2**32), 2**32 - 1) - 2**31
     return (bits(key, prod(shape), layer) >= threshold).view(*shape)
 
 

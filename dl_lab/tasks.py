@@ -2,7 +2,8 @@
 batches, accumulation steps and runs; metrics are made of totals at the end.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from math import exp, log
 
@@ -109,9 +110,12 @@ class LanguageModelling:
 
     def __init__(self, head: Head, loss: Loss):
         self.loss = loss
-        self.loss_is_nats = (
-            isinstance(loss, partial) and loss.func is F.cross_entropy and not loss.keywords.get("label_smoothing")
-        )
+
+    @property
+    def loss_is_nats(self) -> bool:
+        """Whether the loss counts the nats that are wanted anyway."""
+        loss = self.loss
+        return isinstance(loss, partial) and loss.func is F.cross_entropy and not loss.keywords.get("label_smoothing")
 
     def count(self, targets: Tensor) -> Tensor:
         return (targets != PADDING).sum()
@@ -160,6 +164,19 @@ class Task:
         self.heads = spec.heads
         self.head_tasks: list[HeadTask] = [HEAD_TASKS[head.task](head, losses[head.task]) for head in spec.heads]
         self.prefixes = [""] if len(spec.heads) == 1 else [f"{head.name}/" for head in spec.heads]
+
+    def with_tensors(self, losses: Mapping[str, Loss], centers: Sequence[Tensor | None]) -> "Task":
+        """The same task with other losses, by task of a head, and another center for each head that has one: those of
+        one run in a stack.
+        """
+        task = copy(self)
+        task.head_tasks = [copy(each) for each in self.head_tasks]
+        for head, each, center in zip(self.heads, task.head_tasks, centers, strict=True):
+            each.loss = losses[head.task]
+            if center is not None:
+                assert isinstance(each, Regression)
+                each.center = center
+        return task
 
     @property
     def metric_names(self) -> list[str]:

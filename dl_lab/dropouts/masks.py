@@ -32,11 +32,13 @@ class NoneConfig:
 
 
 class Dropout(nn.Module):
-    """Drops each value with probability p, and divides by 1 - p what is kept (Srivastava et al. 2014)."""
+    """Drops each value with probability p, and divides by 1 - p what is kept (Srivastava et al. 2014). In a stack of
+    runs that differ in it, `p` is a tensor () of float64.
+    """
 
     key: Tensor
 
-    def __init__(self, p: float):
+    def __init__(self, p: float | Tensor):
         super().__init__()
         self.p, self.layer = p, 0
         self.register_buffer("key", torch.zeros(2, dtype=torch.int32), persistent=False)
@@ -44,12 +46,17 @@ class Dropout(nn.Module):
     def mask_shape(self, shape: torch.Size) -> Sequence[int]:
         return shape
 
+    def drops(self) -> bool:
+        """Whether `forward` is anything but the identity; what is known of a tensor is that it may be."""
+        return self.training and (isinstance(self.p, Tensor) or self.p != 0)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map x (batch, ...) to the same shape; the identity in evaluation."""
-        if not self.training or self.p == 0:
+        if not self.drops():
             return x
         keep = streams.keep_mask(self.key, self.mask_shape(x.shape), self.p, self.layer)
-        return x * keep * (1 / (1 - self.p))
+        scale = 1 / (1 - self.p)
+        return x * keep * (scale.to(x.dtype) if isinstance(scale, Tensor) else scale)
 
 
 class SpatialDropout(Dropout):
@@ -72,11 +79,14 @@ class AlphaDropout(Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (batch, ...) to the same shape; the identity in evaluation."""
-        if not self.training or self.p == 0:
+        if not self.drops():
             return x
         keep = streams.keep_mask(self.key, x.shape, self.p, self.layer)
         scale = ((1 - self.p) * (1 + self.p * self.LIMIT**2)) ** -0.5
-        return torch.where(keep, x, self.LIMIT) * scale - scale * self.p * self.LIMIT
+        shift = scale * self.p * self.LIMIT
+        if isinstance(scale, Tensor):
+            scale, shift = scale.to(x.dtype), shift.to(x.dtype)
+        return torch.where(keep, x, self.LIMIT) * scale - shift
 
 
 def number_layers(model: nn.Module, device: torch.device) -> Tensor:

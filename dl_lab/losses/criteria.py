@@ -1,13 +1,14 @@
 """What training makes small.
 
 A builder takes its configuration and the task of a head, and gives a function of (outputs, targets): the loss summed
-over everything that counts.
+over everything that counts. In a stack of runs that differ in a number of it, that number is a tensor ().
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -46,7 +47,19 @@ class HuberConfig:
 @LOSSES.register("cross_entropy", CrossEntropyConfig, tasks={"classification", "language_modelling"})
 def cross_entropy(config: CrossEntropyConfig, task: str) -> Loss:
     """Minus the log-probability of the class, in nats; logits (example, class), classes (example,)."""
+    smoothing: object = config.label_smoothing
+    if isinstance(smoothing, Tensor):
+        return partial(_smoothed_cross_entropy, smoothing=smoothing)
     return partial(F.cross_entropy, ignore_index=PADDING, reduction="sum", label_smoothing=config.label_smoothing)
+
+
+def _smoothed_cross_entropy(logits: Tensor, classes: Tensor, smoothing: Tensor) -> Tensor:
+    """F.cross_entropy with a tensor for its label_smoothing, which it takes as a number alone."""
+    log_probabilities = logits.log_softmax(dim=1)
+    of_class = F.nll_loss(log_probabilities, classes, ignore_index=PADDING, reduction="sum")
+    of_all = -(log_probabilities.mean(dim=1) * (classes != PADDING)).sum()
+    share = smoothing.to(logits.dtype)
+    return (1 - share) * of_class + share * of_all
 
 
 @LOSSES.register("mse", PlainConfig, tasks={"regression"})
@@ -64,7 +77,16 @@ def l1(config: PlainConfig, task: str) -> Loss:
 @LOSSES.register("huber", HuberConfig, tasks={"regression"})
 def huber(config: HuberConfig, task: str) -> Loss:
     """Quadratic up to delta, linear beyond (Huber 1964)."""
+    delta: object = config.delta
+    if isinstance(delta, Tensor):
+        return partial(_huber, delta=delta)
     return partial(F.huber_loss, reduction="sum", delta=config.delta)
+
+
+def _huber(outputs: Tensor, targets: Tensor, delta: Tensor) -> Tensor:
+    """F.huber_loss with a tensor for its delta, which it takes as a number alone."""
+    error, limit = (outputs - targets).abs(), delta.to(outputs.dtype)
+    return torch.where(error <= limit, 0.5 * error * error, limit * (error - 0.5 * limit)).sum()
 
 
 @LOSSES.register("auto", PlainConfig)
