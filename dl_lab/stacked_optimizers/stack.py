@@ -1,0 +1,180 @@
+"""What an update rule may use: hyper-parameters and state of many runs, and columns that broadcast over parameters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Values = dict[str, Any]  # the hyper-parameters of a run
+Step = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one optimizer updates parameters.
+
+    `build` makes the step from a Stack, for weights and gradients (run, P) that it updates in place; a `whole` rule
+    takes two lists of views (run, *shape) instead, one a parameter. Runs may differ in `numbers` but not in `equal`.
+    `counts`: torch has the step in its state; `on_device`: and keeps numbers of the state beside the parameters.
+    `rest`: given, the rule takes matrices alone, and AdamW what else there is, with the values that `rest` makes.
+    """
+
+    build: Callable[["Stack"], Step]
+    numbers: frozenset[str]
+    equal: frozenset[str]
+    whole: bool
+    counts: bool
+    on_device: bool
+    rest: Callable[[Values], Values] | None
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(
+    name: str,
+    numbers: str,
+    equal: str = "",
+    *,
+    whole: bool = False,
+    counts: bool = True,
+    on_device: bool = False,
+    rest: Callable[[Values], Values] | None = None,
+) -> Callable[[Callable[["Stack"], Step]], Callable[["Stack"], Step]]:
+    """Register the decorated function as the rule of the optimizer `name`; `numbers` and `equal` are fields of its
+    configuration, separated by spaces, all of them.
+    """
+
+    def add(build: Callable[["Stack"], Step]) -> Callable[["Stack"], Step]:
+        assert name not in RULES, f"{name} has a rule"
+        fields = frozenset(numbers.split()), frozenset(equal.split())
+        RULES[name] = Rule(build, *fields, whole=whole, counts=counts, on_device=on_device, rest=rest)
+        return build
+
+    return add
+
+
+class Stack:
+    """Runs that share a rule, with their hyper-parameters and state, for parameters of these shapes.
+
+    `count` (run,): steps taken, this one among them; `rate` (run,): the lr of this step. Numbers of a run are float64
+    on the CPU, as torch computes them, whatever the parameters are: a device never waits for them, nor they for it.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        values: list[Values],
+        shapes: list[torch.Size],
+        device: torch.device,
+        dtype: torch.dtype,
+        decay_biases: bool,
+    ):
+        self.rule, self.values, self.shapes = rule, values, shapes
+        self.device, self.dtype = device, dtype
+        self.slices = [slice(*ends) for ends in pairwise(accumulate((prod(s) for s in shapes), initial=0))]
+        self.decays = None if decay_biases else self._decays()
+        self.count = torch.zeros(len(values), dtype=torch.float64)
+        self.numbers_kept: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}
+        self.kept_of: list[dict[str, Tensor]] = [{} for _ in shapes]
+        self.owners: dict[str, Tensor] = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.lr = self.number("lr")
+        self.rate = self.lr
+        self.weight_decay = self.number("weight_decay") if "weight_decay" in self.rule.numbers else self.lr * 0
+        self.has_decay = bool(self.weight_decay.any())
+        (self.decay_column,) = self.columns(self.weight_decay)
+        if self.decays is not None:
+            self.decay_column = self.decay_column * self.decays
+        self.take_step = self.rule.build(self)
+
+    def _decays(self) -> Tensor:
+        """(1, P): 0 for the parameters that weight decay spares, 1 for the others."""
+        row = torch.zeros(1, self.slices[-1].stop, dtype=self.dtype, device=self.device)
+        for part, shape in zip(self.slices, self.shapes, strict=True):
+            row[:, part] = float(len(shape) >= 2)
+        return row
+
+    def step(self, weights: Any, gradient: Any, factors: Tensor) -> None:
+        self.count += 1
+        self.rate = self.lr * factors
+        self.take_step(weights, gradient)
+
+    def keep(self, runs: Tensor) -> None:
+        on_device, rows = runs.to(self.device), runs.tolist()
+        self.values = [self.values[row] for row in rows]
+        self.count = self.count[runs.cpu()]
+        self.numbers_kept = {name: numbers[runs.cpu()] for name, numbers in self.numbers_kept.items()}
+        for kept in (self.kept, *self.kept_of):
+            kept.update({name: tensor[on_device] for name, tensor in kept.items()})
+        rate = self.rate[runs.cpu()]
+        self._prepare()
+        self.rate = rate
+
+    def shared(self, field: str) -> Any:
+        """The value that all runs have in common."""
+        return self.values[0][field]
+
+    def number(self, field: str) -> Tensor:
+        """(run,), or for a list of numbers (number, run)."""
+        return torch.tensor([values[field] for values in self.values], dtype=torch.float64).movedim(0, -1)
+
+    def columns(self, *numbers: Tensor) -> tuple[Tensor, ...]:
+        """Each (run,) as (run, 1) where the parameters are and as precise; all in one copy, which is not waited for."""
+        together = torch.stack(numbers).to(self.dtype)
+        return together.to(self.device, non_blocking=self.device.type == "cuda").unsqueeze(-1).unbind()
+
+    def zeros(self, name: str, owners: Tensor | None = None) -> Tensor:
+        """State (run, P) under torch's name; `owners` (run,): which runs have it in torch, if not all."""
+        return self.filled(name, torch.zeros(len(self.values), dtype=torch.float64), owners)
+
+    def filled(self, name: str, numbers: Tensor, owners: Tensor | None = None) -> Tensor:
+        """State (run, P) that starts with a number of each run."""
+        if name not in self.kept:
+            (column,) = self.columns(numbers)
+            self.kept[name] = column.repeat(1, self.slices[-1].stop)
+        if owners is not None:
+            self.owners[name] = owners
+        return self.kept[name]
+
+    def zeros_for(self, parameter: int, name: str, shape: tuple[int, ...]) -> Tensor:
+        """State (run, *shape) of one parameter, given by its place."""
+        states = self.kept_of[parameter]
+        if name not in states:
+            states[name] = torch.zeros(len(self.values), *shape, dtype=self.dtype, device=self.device)
+        return states[name]
+
+    def one_for_each(self, name: str) -> Tensor:
+        """State (run,) that starts as 1, rounded as torch keeps its numbers: to float32 whatever the parameters are."""
+        return self.numbers_kept.setdefault(name, torch.ones(len(self.values), dtype=torch.get_default_dtype()))
+
+    def decayed(self, weights: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient with that of weight decay."""
+        return torch.addcmul(gradient, weights, self.decay_column) if self.has_decay else gradient
+
+    def decay(self, weights: Tensor) -> None:
+        """Weight decay beside the gradient: weights shrink in proportion to the lr."""
+        if not self.has_decay:
+            return
+        (shrunk,) = self.columns(1 - self.rate * self.weight_decay)
+        if self.decays is None:
+            weights.mul_(shrunk)
+        else:
+            weights.addcmul_(weights, (shrunk - 1) * self.decays)
+
+    def views(self, flat: Tensor) -> list[Tensor]:
+        """(run, P) as one (run, *shape) a parameter."""
+        return [flat[:, part].view(len(flat), *shape) for part, shape in zip(self.slices, self.shapes, strict=True)]
+
+    def states(self, parameter: int) -> dict[str, Tensor]:
+        """What torch keeps of a parameter under its names: each (run, ...), views that can be written to."""
+        part, shape = self.slices[parameter], self.shapes[parameter]
+        tensors = {name: tensor[:, part].view(len(tensor), *shape) for name, tensor in self.kept.items()}
+        return tensors | self.kept_of[parameter]
