@@ -120,6 +120,11 @@ def make_deterministic(wanted: bool) -> None:
         torch.use_deterministic_algorithms(wanted)
 
 
+def widest_dtype(device: torch.device) -> torch.dtype:
+    """float64, or float32 on Apple GPUs, which know no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def widest(tensor: Tensor) -> Tensor:
-    """The same numbers in float64, or in float32 on Apple GPUs, which know no float64."""
-    return tensor.float() if tensor.device.type == "mps" else tensor.double()
+    """The same numbers, as precise as the device knows any."""
+    return tensor.to(widest_dtype(tensor.device))

@@ -12,9 +12,9 @@ def shown(metrics: Mapping[str, float]) -> str:
 
 
 class Progress:
-    """Follows a run of `total_steps` steps, of which `done` are behind it."""
+    """Follows a run of `total_steps` steps, of which `done` are behind it; `silent`, says nothing of it."""
 
-    def __init__(self, total_steps: int, done: int = 0):
+    def __init__(self, total_steps: int, done: int = 0, silent: bool = False):
         self._width = len(str(total_steps))
         self._total = total_steps
         self._bar = tqdm(
@@ -23,9 +23,9 @@ class Progress:
             unit="step",
             dynamic_ncols=True,
             leave=False,
-            disable=not sys.stderr.isatty(),
+            disable=silent or not sys.stderr.isatty(),
         )
-        self._lines = self._bar.disable or not sys.stdout.isatty()
+        self._lines = not silent and (self._bar.disable or not sys.stdout.isatty())
         self._training: dict[str, float] = {}
         self._validation: dict[str, float] = {}
 

@@ -13,11 +13,12 @@ PACKAGE = Path(dl_lab.__file__).parent
 
 FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
-    | {"sampling", "events", "eager", "files", "signals"},
-    {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"},
+    | {"sampling", "events", "eager", "files", "signals", "feed"},
+    {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"}
+    | {"stacked_optimizers"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
     {"build", "resuming"},
-    {"milestones"},
+    {"milestones", "stacked"},
     {"loop", "many"},
     {"command_line", "train", "evaluate", "compare"},
 ]

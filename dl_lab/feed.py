@@ -1,0 +1,79 @@
+"""Batches for several runs at once, each in the order that its own seed gives it alone."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import count
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from dl_lab import streams
+from dl_lab.data import Batch, Data, InMemory, Split, cut, training_batches
+
+
+class Feed:
+    """The data of several runs. `keys`, one a run, tell equal data by an equal key; `seeds` give each run's order.
+
+    Batches have a run axis in front, unless all runs have one source (the same data in the same order): then there is
+    none, and `axis` is None instead of 0.
+    """
+
+    def __init__(self, keys: Sequence[Hashable], data: Sequence[Data], seeds: Sequence[int], device: torch.device):
+        numbers: dict[Hashable, int] = {}
+        which = [numbers.setdefault((key, seed), len(numbers)) for key, seed in zip(keys, seeds, strict=True)]
+        firsts = [which.index(number) for number in range(len(numbers))]
+        self.data = [data[first] for first in firsts]
+        self.seeds = [seeds[first] for first in firsts]
+        self.which = torch.tensor(which)
+        self.device = device
+
+    @property
+    def axis(self) -> int | None:
+        return None if len(self.data) == 1 else 0
+
+    def keep(self, runs: Tensor) -> None:
+        """Go on with these runs alone."""
+        self.which = self.which[runs]
+
+    def training(self, batch_size: int, start: int) -> Iterator[Batch]:
+        """Batches from step `start` on, for ever: inputs (run, batch, ...), targets (run, batch, ...)."""
+        splits = [data.train for data in self.data]
+        in_memory = [split for split in splits if isinstance(split, InMemory)]
+        if len(splits) > 1 and len(in_memory) == len(splits):
+            yield from self._gathered(in_memory, batch_size, start)
+        feeds = [
+            training_batches(split, seed, batch_size, self.device, start)
+            for split, seed in zip(splits, self.seeds, strict=True)
+        ]
+        yield from (self._together(batches) for batches in zip(*feeds, strict=True))
+
+    def everything(self, splits: Sequence[Split], batch_size: int) -> Iterator[Batch]:
+        """Batches of one split of each source, exactly once and in order."""
+        parts = [split.everything(batch_size) for split in splits]
+        yield from (self._together(batches) for batches in zip(*parts, strict=True))
+
+    def _together(self, batches: tuple[Batch, ...]) -> Batch:
+        if len(batches) == 1:
+            return batches[0]
+        inputs, targets = (torch.stack(tensors) for tensors in zip(*batches, strict=True))
+        which = self.which.to(self.device)
+        return inputs.index_select(0, which), targets.index_select(0, which)
+
+    def _gathered(self, splits: list[InMemory], batch_size: int, start: int) -> Iterator[Batch]:
+        """The same batches from one table of all sources, by one index a step."""
+        examples, steps_per_epoch = len(splits[0]), ceil(len(splits[0]) / batch_size)
+        inputs = torch.cat([split.inputs for split in splits])
+        targets = torch.cat([split.targets for split in splits])
+        for epoch in count(start // steps_per_epoch):
+            orders = [
+                split.shuffled(streams.generator(seed, "order", epoch)) + number * examples
+                for number, (split, seed) in enumerate(zip(splits, self.seeds, strict=True))
+            ]
+            order = torch.stack(orders, dim=1).to(self.device)  # (example, source)
+            for rows in cut(order, batch_size)[max(0, start - epoch * steps_per_epoch) :]:
+                index = rows[:, self.which.to(self.device)].T.reshape(-1)
+                shape = (len(self.which), len(rows))
+                yield (
+                    inputs.index_select(0, index).view(*shape, *inputs.shape[1:]),
+                    targets.index_select(0, index).view(*shape, *targets.shape[1:]),
+                )

@@ -1,0 +1,211 @@
+"""Many runs trained as one: what `loop.fit` does for one run, for a stack of them. Read `fit_together` beside it."""
+
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import astuple, dataclass, fields, replace
+from itertools import islice
+from math import isfinite
+from typing import Any
+
+import torch
+
+from dl_lab import checkpoint, milestones
+from dl_lab.build import Plan, TrainState
+from dl_lab.config import RunConfig
+from dl_lab.data import Streamed
+from dl_lab.logbook import Logbook
+from dl_lab.milestones import Outcome, contents_of
+from dl_lab.progress import Progress
+from dl_lab.stacked import StackedRuns
+from dl_lab.stacked_optimizers import must_be_equal
+
+SAVE_SECONDS = 10  # between checkpoints of a stack, which validates more often than it is worth to write all of them
+EACH_ITS_OWN = ("seed", "name", "tags")  # of the settings
+
+
+class DoesNotStack(Exception):
+    """Why a run trains alone."""
+
+
+@dataclass
+class Member:
+    """A run of a stack. `best`: the contents of its best checkpoint, None until there is one in this process."""
+
+    plan: Plan
+    state: TrainState
+    logbook: Logbook
+    progress: Progress
+    best: dict[str, Any] | None = None
+    best_is_saved: bool = True
+    last: dict[str, float] | None = None
+
+
+def key(run: RunConfig) -> Hashable:
+    """What runs must have in common to train together: everything but numbers that a step multiplies by, what is drawn
+    or decided for each by itself, and where they start from.
+
+    Raises:
+        DoesNotStack: if a run of this kind trains alone.
+    """
+    optimizer, train, settings = run.optimizer.entry.name, run.train, run.settings
+    optimizer_key = must_be_equal(optimizer, run.optimizer.config)
+    if optimizer_key is None:
+        raise DoesNotStack(f"optimizer={optimizer} has no rule for a stack")
+    if train.accumulate > 1:
+        raise DoesNotStack(f"train.accumulate={train.accumulate} saves the memory that a stack takes")
+    if settings.compile:
+        raise DoesNotStack("compile=true compiles a single run")
+    dropout_key = run.dropout.entry.name, getattr(run.dropout.config, "input_p", 0) > 0
+    loss_key = run.loss.entry.name, [value for value in astuple(run.loss.config) if not isinstance(value, float)]
+    clips = train.max_grad_norm is not None
+    train_key = replace(train, patience=None, best="loss", max_grad_norm=1.0 if clips else None)
+    settings_key = [getattr(settings, field.name) for field in fields(settings) if field.name not in EACH_ITS_OWN]
+    same = [(choice.entry.name, choice.config) for choice in (run.model, run.dataset)]
+    return repr((optimizer, optimizer_key, dropout_key, loss_key, train_key, settings_key, same))
+
+
+def alike(plan: Plan, state: TrainState) -> Hashable:
+    """The same of what is known when the data are there.
+
+    Raises:
+        DoesNotStack: if a run of this kind trains alone.
+    """
+    if isinstance(plan.data.train, Streamed):
+        raise DoesNotStack(f"dataset={plan.run.dataset.entry.name} streams")
+    shapes = [(name, tuple(parameter.shape)) for name, parameter in state.model.named_parameters()]
+    sizes = [len(split) for split in (plan.data.train, plan.data.validation, plan.data.test or ())]
+    return repr((shapes, sizes, plan.total_steps, plan.validate_every, state.step))
+
+
+def fit_together(
+    members: list[Member],
+    stop: Callable[[], bool] = lambda: False,
+    hopeless: Callable[[Member, dict[str, float]], bool] = lambda member, metrics: False,
+    advance: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[Member, Outcome, dict[str, float] | None]]:
+    """Train on from the members' step, and give each with its outcome and its test metrics when it ends: at the last
+    step, out of patience, diverged, `hopeless` after a validation, or when `stop` says so after a step.
+    """
+    plan, alive = members[0].plan, list(members)
+    stack = StackedRuns([member.plan for member in alive], [member.state for member in alive])
+    since, examples, saved_at = time.perf_counter(), 0, time.perf_counter()
+    batches = stack.feed.training(plan.batch_size, stack.step_number)
+    for inputs, targets in islice(batches, plan.total_steps - stack.step_number):
+        stack.step(inputs, targets)
+        for member in alive:
+            member.state.step = stack.step_number
+        advance()
+        examples += targets.shape[stack.feed.axis is not None]
+        validating = stack.step_number % plan.validate_every == 0 or stack.step_number == plan.total_steps
+        ended: dict[int, Outcome] = {}
+        if validating or stack.step_number % plan.run.train.log_every == 0:
+            ended = points(stack, alive, examples / (time.perf_counter() - since))
+            since, examples = time.perf_counter(), 0
+        if validating:
+            ended = validations(stack, alive, ended, hopeless)
+        if stop() and stack.step_number < plan.total_steps:
+            ended = {n: milestones.stopped(member.state, member.last) for n, member in enumerate(alive)} | ended
+        if stack.step_number == plan.total_steps:
+            ended = {n: Outcome("completed", None, member.last) for n, member in enumerate(alive)} | ended
+        if ended:
+            yield from leave(stack, alive, ended)
+            remaining = [number for number in range(len(alive)) if number not in ended]
+            alive = [alive[number] for number in remaining]
+            if not alive:
+                return
+            stack.keep(remaining)
+        elif validating and time.perf_counter() - saved_at > SAVE_SECONDS:
+            for number, member in enumerate(alive):
+                save(stack, number, member)
+            saved_at = time.perf_counter()
+
+
+def points(stack: StackedRuns, alive: list[Member], examples_per_second: float) -> dict[int, Outcome]:
+    """Record a point of each member's curves. Returns those that diverged, by their number in the stack."""
+    ended: dict[int, Outcome] = {}
+    sums, norms, lrs = stack.summed_window(), stack.gradient_norms(), stack.optimizer.lrs()
+    for number, (member, summed) in enumerate(zip(alive, sums, strict=True)):
+        if not isfinite(sum(value for values in summed.values() for value in values)):
+            member.state.window = stack.window_of(number)  # says at which step it happened
+        shown = {"lr": lrs[number], "gradient_norm": norms[number]}
+        outcome = milestones.point(
+            member.state, member.plan, member.logbook, member.progress, summed, shown, examples_per_second
+        )
+        if outcome is not None:
+            ended[number] = outcome
+    stack.window = []
+    return ended
+
+
+def validations(
+    stack: StackedRuns,
+    alive: list[Member],
+    ended: Mapping[int, Outcome],
+    hopeless: Callable[[Member, dict[str, float]], bool],
+) -> dict[int, Outcome]:
+    """Validate every member but those that have ended, and say which have by now."""
+    outcomes = dict(ended)
+    for number, metrics in enumerate(stack.evaluate("validation")):
+        if number in ended:
+            continue
+        member = alive[number]
+        state, plan, logbook = member.state, member.plan, member.logbook
+        member.last = metrics
+        outcome = milestones.validated(state, plan, logbook, member.progress, metrics)
+        if outcome is None:
+            if state.validations_since_best == 0:
+                stack.settle(number, state)
+                member.best, member.best_is_saved = snapshot(member), False
+            if plan.run.train.pictures or plan.data.is_text:
+                stack.settle(number, state)
+                milestones.show(state, plan, logbook)
+            outcome = milestones.out_of_patience(state, plan, metrics)
+        if outcome is None and state.step < plan.total_steps and hopeless(member, metrics):
+            outcome = Outcome("pruned", f"hopeless beside the others at step {state.step}", metrics)
+        if outcome is not None:
+            outcomes[number] = outcome
+    return outcomes
+
+
+def snapshot(member: Member) -> dict[str, Any]:
+    """A checkpoint of a settled member that stays as it is; the optimizer's state is made anew whenever one settles."""
+    contents = contents_of(member.state, member.plan)
+    return {**contents, "model": {name: values.clone() for name, values in contents["model"].items()}}
+
+
+def save(stack: StackedRuns, number: int, member: Member) -> None:
+    """Write a member's best checkpoint, if it is newer than what is written, and its last one."""
+    if not member.best_is_saved:
+        assert member.best is not None
+        checkpoint.save(member.logbook.checkpoints / "best.pt", member.best)
+        member.best_is_saved = True
+    stack.settle(number, member.state)
+    checkpoint.save(member.logbook.checkpoints / "last.pt", contents_of(member.state, member.plan))
+
+
+def leave(
+    stack: StackedRuns, alive: list[Member], ended: Mapping[int, Outcome]
+) -> Iterator[tuple[Member, Outcome, dict[str, float] | None]]:
+    """Save the members that have ended, but for diverged ones, and test those that completed."""
+    for number, outcome in ended.items():
+        if outcome.status != "diverged":
+            save(stack, number, alive[number])
+    completed = [number for number, outcome in ended.items() if outcome.status == "completed"]
+    tests = tested(stack, alive, completed) if completed and stack.plans[0].data.test is not None else {}
+    for number, outcome in ended.items():
+        yield alive[number], outcome, tests.get(number)
+
+
+def tested(stack: StackedRuns, alive: list[Member], completed: list[int]) -> dict[int, dict[str, float]]:
+    """Metrics of each one's best checkpoint on its test split, by number; recorded."""
+    saved = []
+    for number, member in enumerate(alive):
+        if member.best is None and number in completed:  # of a run that was resumed and found no better one
+            member.best = checkpoint.load(member.logbook.checkpoints / "best.pt", torch.device("cpu"))
+        saved.append((member.best or contents_of(member.state, member.plan))["model"])
+    metrics = stack.evaluate("test", saved)
+    for number in completed:
+        best = alive[number].state.best
+        assert best is not None
+        alive[number].logbook.record("test", int(best["step"]), best["epoch"], metrics[number])
+    return {number: metrics[number] for number in completed}

@@ -1,0 +1,236 @@
+"""Runs of one architecture as one computation: parameters, buffers and batches have a run axis in front, over which
+torch.func.vmap maps the forward pass of a single run. Shapes below: R runs, P parameters of each.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, replace
+from itertools import accumulate, pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from dl_lab import devices, streams
+from dl_lab.build import Plan, TrainState
+from dl_lab.data import Split
+from dl_lab.dropouts.masks import Dropout
+from dl_lab.feed import Feed
+from dl_lab.stacked_optimizers import StackedOptimizer
+from dl_lab.tasks import Totals, add_up
+
+Tensors = dict[str, Tensor]
+LEAST_AT_ONCE = 50  # examples of each run in an evaluation
+
+
+class StackedRuns:
+    """Trains and evaluates runs that `together.key` finds alike, from the states that they are in.
+
+    `flat` (R, P) holds every parameter; `window` the totals of each step since it was last emptied, each (R, ...).
+    """
+
+    def __init__(self, plans: Sequence[Plan], states: Sequence[TrainState]):
+        self.plans, plan = list(plans), plans[0]
+        self.device, self.step_number = plan.device, states[0].step
+        self.model = deepcopy(states[0].model)  # what is computed; its own weights are not looked at
+        self.names = [name for name, _ in self.model.named_parameters()]
+        shapes = [parameter.shape for parameter in self.model.parameters()]
+        self.shapes = shapes
+        self.places = [slice(*ends) for ends in pairwise(accumulate((shape.numel() for shape in shapes), initial=0))]
+        self.flat = torch.stack([_flat(state) for state in states])
+        self.buffers = _stack([dict(state.model.named_buffers()) for state in states])
+        self.leaves = self._views(self.flat, gradients=True)
+        self.dropouts = [(name, layer) for name, layer in self.model.named_modules() if isinstance(layer, Dropout)]
+        self.numbers = self._numbers(states)
+        self.optimizer = StackedOptimizer(
+            plan.run.optimizer.entry.name,
+            [each.run.optimizer.config for each in plans],
+            list(zip(self.names, shapes, strict=True)),
+            self.device,
+            self.flat.dtype,
+            plan.run.train.decay_biases,
+        )
+        for number, state in enumerate(states):
+            if state.step:
+                self.optimizer.from_torch(number, state.optimizer)
+        keys = [repr((each.run.dataset.entry.name, each.run.dataset.config)) for each in plans]
+        self.feed = Feed(keys, [each.data for each in plans], [each.seed for each in plans], self.device)
+        self.window: list[Totals] = []
+        self.gradient = torch.zeros_like(self.flat)
+        self.norms: Tensor | None = None
+
+    def _views(self, flat: Tensor, gradients: bool = False) -> list[Tensor]:
+        """Each parameter (R, *shape) of (R, P), in the same memory."""
+        views = [flat[:, place].view(len(flat), *shape) for place, shape in zip(self.places, self.shapes, strict=True)]
+        return [view.detach().requires_grad_() for view in views] if gradients else views
+
+    def _numbers(self, states: Sequence[TrainState]) -> Tensors:
+        """What one run has otherwise than another and the computation needs: (R, ...) each."""
+        numbers: Tensors = {}
+        plan = self.plans[0]
+        dropped = [[layer.p for layer in state.model.modules() if isinstance(layer, Dropout)] for state in states]
+        if any(row != dropped[0] for row in dropped):
+            numbers["drop"] = self._precise(dropped)
+        losses = [asdict(each.run.loss.config) for each in self.plans]
+        for name in losses[0]:
+            if any(loss[name] != losses[0][name] for loss in losses):
+                numbers[f"loss.{name}"] = self._precise([loss[name] for loss in losses])
+        for number, head in enumerate(plan.data.spec.heads):
+            if head.task == "regression":
+                centers = [each.data.spec.heads[number].center or (0.0,) * head.size for each in self.plans]
+                numbers[f"center.{number}"] = self._precise(centers)
+        data = [each.data for each in self.plans]
+        if data[0].mean is not None:
+            for name in ("mean", "std"):
+                numbers[name] = torch.stack([getattr(each, name) for each in data])
+        if plan.run.train.max_grad_norm is not None:
+            numbers["max_norm"] = self._precise([each.run.train.max_grad_norm for each in self.plans])
+        return numbers
+
+    def _precise(self, values: Any) -> Tensor:
+        return torch.tensor(values, dtype=devices.widest_dtype(self.device), device=self.device)
+
+    def _run_one(
+        self, parameters: list[Tensor], buffers: Tensors, numbers: Tensors, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensors]:
+        """The objective () of one run and its totals that are tensors; the others are the same for all."""
+        plan, task, data = self.plans[0], self.plans[0].task, self.plans[0].data
+        centers = [numbers.get(f"center.{number}") for number in range(len(task.heads))]
+        loss = plan.run.loss
+        varied = {name: numbers[f"loss.{name}"] for name in asdict(loss.config) if f"loss.{name}" in numbers}
+        config = SimpleNamespace(**{**asdict(loss.config), **varied}) if varied else loss.config
+        task = task.with_tensors({head.task: loss.entry.build(config, head.task) for head in task.heads}, centers)
+        if data.mean is not None:
+            data = replace(data, mean=numbers["mean"], std=numbers["std"])
+        prepared = data.prepare(inputs, numbers.get("augmentation"))
+        state = {**dict(zip(self.names, parameters, strict=True)), **buffers}
+        with self._dropping(numbers.get("drop")):
+            outputs = devices.apply(
+                lambda batch: functional_call(self.model, state, (batch,)),
+                prepared,
+                self.device,
+                plan.run.settings.precision,
+            )
+        totals = task.totals(outputs, targets)
+        self.counted = {name: value for name, value in totals.items() if not isinstance(value, Tensor)}
+        tensors = {name: value.detach() for name, value in totals.items() if isinstance(value, Tensor)}
+        return task.objective(totals, task.counts(targets)), tensors
+
+    @contextmanager
+    def _dropping(self, drop: Tensor | None) -> Iterator[None]:
+        """Within it, every dropout layer has its probability of `drop` (layer,)."""
+        own = [layer.p for _, layer in self.dropouts]
+        for number, (_, layer) in enumerate(self.dropouts if drop is not None else ()):
+            layer.p = drop[number]  # type: ignore[index]
+        try:
+            yield
+        finally:
+            for (_, layer), p in zip(self.dropouts, own, strict=True):
+                layer.p = p
+
+    def step(self, inputs: Tensor, targets: Tensor) -> None:
+        """One step of every run, on a batch of each as the feed gives it."""
+        seeds, numbers = [plan.seed for plan in self.plans], dict(self.numbers)
+        if self.dropouts:
+            key = self.buffers[f"{self.dropouts[0][0]}.key"]
+            key.copy_(streams.keys(seeds, "dropout", self.step_number))
+        if self.plans[0].data.augmentation is not None:
+            numbers["augmentation"] = streams.keys(seeds, "augmentation", self.step_number).to(self.device)
+        axes = (0, 0, 0, self.feed.axis, self.feed.axis)
+        objectives, totals = vmap(self._run_one, axes)(self.leaves, self.buffers, numbers, inputs, targets)
+        gradients = torch.autograd.grad(objectives.sum(), self.leaves)
+        self.gradient = torch.cat([gradient.reshape(len(self.plans), -1) for gradient in gradients], dim=1)
+        self.norms = None
+        if "max_norm" in numbers:
+            self.norms = self.gradient.norm(dim=1)
+            self.gradient *= (numbers["max_norm"].to(self.norms.dtype) / (self.norms + 1e-6)).clamp(max=1)[:, None]
+        factors = torch.tensor([plan.schedule(self.step_number) for plan in self.plans], dtype=torch.float64)
+        self.optimizer.step(self.flat, self.gradient, factors)
+        self.window.append({**totals, **self.counted})
+        self.step_number += 1
+
+    def gradient_norms(self) -> list[float]:
+        """Of each run, the Euclidean norm of the last step's gradient before it was clipped."""
+        norms: list[float] = (self.gradient.norm(dim=1) if self.norms is None else self.norms).tolist()
+        return norms
+
+    def summed_window(self) -> list[dict[str, list[float]]]:
+        """Of each run, the totals since the window was last emptied."""
+        return _per_run(self.window, len(self.plans))
+
+    def window_of(self, run: int) -> list[list[Totals]]:
+        """The totals of each step since then, as the state of a single run keeps them."""
+        return [
+            [{name: value[run] if isinstance(value, Tensor) else value for name, value in totals.items()}]
+            for totals in self.window
+        ]
+
+    @torch.no_grad()
+    def evaluate(self, split: str, saved: Sequence[Mapping[str, Tensor]] | None = None) -> list[dict[str, float]]:
+        """Metrics of each run over a split of its data, with the weights that it has or with `saved` ones."""
+        leaves, buffers = self.leaves, self.buffers
+        if saved is not None:
+            leaves = [torch.stack([weights[name] for weights in saved]).to(self.device) for name in self.names]
+            kept = {name for name in buffers if name in saved[0]}
+            buffers = {**buffers, **{name: torch.stack([own[name] for own in saved]).to(self.device) for name in kept}}
+        splits: list[Split] = [getattr(data, split) for data in self.feed.data]
+        at_once = max(LEAST_AT_ONCE, self.plans[0].eval_batch_size // len(self.plans))
+        axes, found = (0, 0, 0, self.feed.axis, self.feed.axis), []
+        self.model.eval()
+        for inputs, targets in self.feed.everything(splits, at_once):
+            _, totals = vmap(self._run_one, axes)(leaves, buffers, self.numbers, inputs, targets)
+            found.append({**totals, **self.counted})
+        self.model.train()
+        pairs = zip(self.plans, _per_run(found, len(self.plans)), strict=True)
+        return [plan.task.metrics(totals) for plan, totals in pairs]
+
+    @torch.no_grad()
+    def settle(self, run: int, state: TrainState) -> None:
+        """Put a run's own model and optimizer where its row of the stack is."""
+        pieces = self._views(self.gradient)
+        for parameter, view, gradient in zip(state.model.parameters(), self._views(self.flat), pieces, strict=True):
+            parameter.copy_(view[run])
+            parameter.grad = gradient[run]
+        for name, buffer in state.model.named_buffers():
+            buffer.copy_(self.buffers[name][run])
+        self.optimizer.to_torch(run, state.optimizer)
+        state.window = self.window_of(run)
+
+    def keep(self, runs: list[int]) -> None:
+        """Go on with these runs alone."""
+        rows = torch.tensor(runs)
+        on_device = rows.to(self.device)
+        self.plans = [self.plans[run] for run in runs]
+        self.flat, self.gradient = self.flat[on_device], self.gradient[on_device]
+        self.norms = None if self.norms is None else self.norms[on_device]
+        self.leaves = self._views(self.flat, gradients=True)
+        self.buffers = {name: buffer[on_device] for name, buffer in self.buffers.items()}
+        self.numbers = {name: values[on_device] for name, values in self.numbers.items()}
+        self.window = [
+            {name: value[on_device] if isinstance(value, Tensor) else value for name, value in totals.items()}
+            for totals in self.window
+        ]
+        self.optimizer.keep(rows)
+        self.feed.keep(rows)
+
+
+def _flat(state: TrainState) -> Tensor:
+    return torch.cat([parameter.detach().reshape(-1) for parameter in state.model.parameters()])
+
+
+def _stack(each: Sequence[Tensors]) -> Tensors:
+    return {name: torch.stack([tensors[name] for tensors in each]) for name in each[0]}
+
+
+def _per_run(window: Sequence[Totals], runs: int) -> list[dict[str, list[float]]]:
+    """Totals of several steps, tensors (R, ...) and counts that all runs share, summed as those of a single run are."""
+    summed: list[dict[str, list[float]]] = [{} for _ in range(runs)]
+    for name, values in add_up(window).items():
+        of_all = not isinstance(window[0][name], Tensor)
+        width = len(values) if of_all else len(values) // runs
+        for run, totals in enumerate(summed):
+            totals[name] = values if of_all else values[run * width : (run + 1) * width]
+    return summed

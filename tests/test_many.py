@@ -1,0 +1,156 @@
+"""Runs that train together are what each would be alone: the same batches and masks, and the same numbers."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from dl_lab import build, loop, many
+from dl_lab.command_line import compose
+from dl_lab.config import parse
+from dl_lab.logbook import Logbook
+from dl_lab.many import Member, fit_together
+from dl_lab.progress import Progress
+from dl_lab.registry import DROPOUTS, INITIALIZERS, OPTIMIZERS, SCHEDULES
+
+# As the issue asks: after 100 steps within 1e-5 (float32) and 1e-9 (float64), relative.
+WITHIN = {"float32": 1e-5, "float64": 1e-9}
+SMALL = ["dataset=wine", "model=mlp", "model.hidden_sizes=[16]", "train.batch_size=16", "train.steps=100"]
+OFTEN = ["train.validate_every=25", "train.log_every=20"]
+
+
+def member(folder: Path, overrides: list[str]) -> Member:
+    run = parse(compose(*overrides))
+    plan, state = build.prepare(run, build.build_data(run))
+    return Member(plan, state, Logbook(folder, run.as_dict, overrides), Progress(plan.total_steps, silent=True))
+
+
+def together(folder: Path, jobs: list[list[str]]) -> list[list[dict[str, float]]]:
+    """The metrics of each job, trained as one stack."""
+    members = [member(folder / str(number), job) for number, job in enumerate(jobs)]
+    assert len({many.key(each.plan.run) for each in members}) == 1
+    assert len({many.alike(each.plan, each.state) for each in members}) == 1
+    for each, outcome, _ in fit_together(members):
+        assert outcome.status == "completed"
+        each.logbook.__exit__()
+    return [metrics_of(folder / str(number)) for number in range(len(jobs))]
+
+
+def alone(folder: Path, job: list[str]) -> list[dict[str, float]]:
+    run = member(folder, job)
+    with run.logbook as logbook:
+        outcome = loop.fit(run.state, run.plan, logbook, run.progress)
+        if outcome.status == "completed":
+            loop.evaluate_best(run.state, run.plan, logbook)
+    return metrics_of(folder)
+
+
+def metrics_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_equal_runs(folder: Path, common: list[str], differing: list[list[str]]) -> None:
+    """Every number that a member records is its solo run's."""
+    precision = next((c.partition("=")[2] for c in common if c.startswith("precision=")), "float32")
+    jobs = [[*common, *own] for own in differing]
+    stacked = together(folder / "together", jobs)
+    for number, job in enumerate(jobs):
+        solo = alone(folder / "alone" / str(number), job)
+        assert [(point["step"], point["split"]) for point in stacked[number]] == [(p["step"], p["split"]) for p in solo]
+        for ours, theirs in zip(stacked[number], solo, strict=True):
+            assert ours.keys() == theirs.keys()
+            for name in theirs.keys() - {"split"}:
+                assert ours[name] == pytest.approx(theirs[name], rel=WITHIN[precision], abs=1e-12), (name, ours["step"])
+
+
+SEEDS = [["seed=1"], ["seed=2"]]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("name", OPTIMIZERS.names())
+def test_every_optimizer_steps_each_run_as_alone(name, precision, tmp_path):
+    common = [*SMALL, *OFTEN, f"optimizer={name}", f"precision={precision}"]
+    try:
+        many.key(parse(compose(*common)))
+    except many.DoesNotStack as reason:
+        assert re.fullmatch(rf"optimizer={name} has no rule for a stack", str(reason))  # noqa: PT017
+        return
+    lr = parse(compose(*common)).optimizer.config.lr
+    differing = [["seed=1", f"optimizer.lr={lr}"], ["seed=1", f"optimizer.lr={lr / 2}"], ["seed=2", "train.patience=9"]]
+    assert_equal_runs(tmp_path, common, differing)
+
+
+@pytest.mark.parametrize("name", INITIALIZERS.names())
+def test_every_initializer_starts_each_run_as_alone(name, tmp_path):
+    assert_equal_runs(tmp_path, [*SMALL, *OFTEN], [["seed=1"], ["seed=1", f"initializer={name}"]])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("name", DROPOUTS.names())
+def test_every_dropout_drops_what_it_drops_alone(name, precision, tmp_path):
+    common = [*SMALL, *OFTEN, f"dropout={name}", f"precision={precision}"]
+    several = name != "none"
+    differing = [["seed=1"], ["seed=2"], ["seed=2", "dropout.p=0.3"], ["dropout.p=0"]] if several else SEEDS
+    assert_equal_runs(tmp_path, common, differing)
+
+
+@pytest.mark.parametrize("name", SCHEDULES.names())
+def test_every_schedule_moves_each_lr_as_alone(name, tmp_path):
+    options = ["schedule.warmup_steps=10"] if name in ("warmup_cosine", "inverse_square_root") else []
+    assert_equal_runs(tmp_path, [*SMALL, *OFTEN], [["seed=1"], ["seed=1", f"schedule={name}", *options]])
+
+
+TRANSFORMER = ["model=transformer", "model.embedding_size=16", "model.num_layers=1"]
+SORTING = ["dataset=sorting", *TRANSFORMER, "train.steps=20", "precision=float64"]
+IMAGES = ["dataset=digits", "train.batch_size=50", "train.steps=20", "train.validate_every=10", "precision=float64"]
+OTHERS = {
+    "label smoothing": [[*IMAGES, "model=logistic"], [["loss=cross_entropy", "loss.label_smoothing=0"],
+                        ["loss=cross_entropy", "loss.label_smoothing=0.2"]]],
+    "huber": [["dataset=diabetes", "train.steps=50", "loss=huber", "precision=float64"],
+              [["loss.delta=0.5", "seed=1"], ["loss.delta=1.5", "seed=2"]]],
+    "several targets": [["dataset=linnerud", "train.steps=50", "precision=float64"], SEEDS],
+    "clipping": [[*IMAGES], [["train.max_grad_norm=0.1"], ["train.max_grad_norm=1"]]],
+    "convolutions": [[*IMAGES, "model=cnn", "model.channels=[4,8]"], SEEDS],
+    "batch normalisation": [[*IMAGES, "model=cnn", "model.channels=[4]", "model.normalization=batch"], SEEDS],
+    "augmentation": [[*IMAGES, "dataset.flip=true", "dataset.crop=1"], SEEDS],
+    "patches": [[*IMAGES, *TRANSFORMER, "dropout=dropout"], SEEDS],
+    "tokens": [SORTING, SEEDS],
+    "tied embeddings": [[*SORTING, "model.tied_embeddings=true"], SEEDS],
+    "residual": [[*IMAGES, "model=deep_nn", "model.depth=3", "model.width=16"], SEEDS],
+    "dropped inputs": [[*IMAGES, "dropout=dropout", "dropout.input_p=0.1"],
+                       [["dropout.p=0.1"], ["dropout.input_p=0.3"]]],
+    "decay without biases": [[*IMAGES, "train.decay_biases=false", "optimizer=adamw"],
+                             [["optimizer.weight_decay=0.1"], ["optimizer.weight_decay=0"]]],
+    "one batch": [["train=overfit", "train.steps=30", "precision=float64"], SEEDS],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_else_a_run_can_be_is_the_same_in_a_stack(case, tmp_path):
+    assert_equal_runs(tmp_path, *OTHERS[case])
+
+
+def test_text_is_the_same_in_a_stack(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question. " * 200)
+    tiny = ["model=transformer", "model.embedding_size=8", "model.num_layers=1", "model.num_heads=2"]
+    common = ["dataset=text", f"dataset.path={text}", *tiny, "train.steps=20", "precision=float64"]
+    assert_equal_runs(tmp_path, common, SEEDS)
+
+
+def test_the_last_checkpoint_of_a_member_is_its_solo_runs(tmp_path):
+    common = [*SMALL, "precision=float64", "dropout=dropout"]
+    together(tmp_path, [[*common, "seed=1"], [*common, "seed=2"]])
+    alone(tmp_path / "solo", [*common, "seed=2"])
+    for name in ("last", "best"):
+        ours, theirs = (
+            torch.load(folder / "checkpoints" / f"{name}.pt", weights_only=True)
+            for folder in (tmp_path / "1", tmp_path / "solo")
+        )
+        assert ours.keys() == theirs.keys()
+        assert ours["step"] == theirs["step"]
+        torch.testing.assert_close(ours["model"], theirs["model"], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(ours["optimizer"]["state"], theirs["optimizer"]["state"], rtol=1e-9, atol=1e-12)
+        assert ours["optimizer"]["param_groups"] == theirs["optimizer"]["param_groups"]
