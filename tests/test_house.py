@@ -14,7 +14,17 @@ PACKAGE = Path(dl_lab.__file__).parent
 FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
     | {"sampling", "events", "eager", "files", "signals"},
-    {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"},
+    {
+        "models",
+        "optimizers",
+        "stacked_optimizers",
+        "initializers",
+        "dropouts",
+        "datasets",
+        "losses",
+        "schedules",
+        "tasks",
+    },
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
     {"build", "resuming"},
     {"loop", "many"},
