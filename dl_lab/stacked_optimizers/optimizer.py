@@ -2,6 +2,8 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict
+from itertools import accumulate, pairwise
+from math import prod
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ def must_be_equal(name: str, config: Any) -> Hashable | None:
     knows every field of this configuration.
     """
     rule, values = RULES.get(name), asdict(config)
-    if rule is None or values.keys() != rule.numbers | rule.equal or (rule.rest and not hasattr(torch.optim, "Muon")):
+    if rule is None or values.keys() != rule.numbers | rule.equal:
         return None
     return tuple((field, _hashable(values[field])) for field in sorted(rule.equal))
 
@@ -27,7 +29,7 @@ def _hashable(value: Any) -> Hashable:
 class StackedOptimizer:
     """An optimizer of the registry for runs that each have their own lr, betas, weight decay, ...
 
-    `configs`: one a run, equal in `must_be_equal`. `names_and_shapes`: the parameters of one run in the order of
+    `configs`: one a run, alike in `must_be_equal`. `names_and_shapes`: the parameters of one run in the order of
     `model.parameters()`. `decay_biases`: as in `train.decay_biases`.
     """
 
@@ -40,33 +42,126 @@ class StackedOptimizer:
         dtype: torch.dtype,
         decay_biases: bool = True,
     ):
-        assert len({must_be_equal(name, config) for config in configs} - {None}) == 1, f"{name}: runs do not stack"
+        shared = {must_be_equal(name, config) for config in configs}
+        assert len(shared) == 1, f"{name}: these runs do not stack: {shared}"
+        assert None not in shared, f"{name} does not stack"
         rule, values = RULES[name], [asdict(config) for config in configs]
         assert decay_biases or ("weight_decay" in rule.numbers and rule.rest is None), f"{name}: no decay to spare"
         shapes = [shape for _, shape in names_and_shapes]
-        numbers = list(range(len(shapes)))
-        shares = [(rule, values, numbers)]
-        if rule.rest is not None:
-            matrices = [number for number in numbers if len(shapes[number]) == 2]
-            others = [number for number in numbers if len(shapes[number]) != 2]
-            shares = [(rule, values, matrices), (RULES["adamw"], [rule.rest(own) for own in values], others)]
-        self.device = torch.device(device)
-        self.parts = [
-            Part(Stack(rule, values, [shapes[n] for n in own], self.device, dtype, decay_biases), own, shapes)
-            for rule, values, own in shares
-            if own
-        ]
-        self.factors = torch.ones(len(configs), dtype=torch.float64)
+        places = [slice(*ends) for ends in pairwise(accumulate((prod(shape) for shape in shapes), initial=0))]
+        matrices = [number for number, shape in enumerate(shapes) if len(shape) == 2 or rule.rest is None]
+        others = [number for number in range(len(shapes)) if number not in matrices]
+        self.parts = []
+        for some_rule, some_values, own in (
+            (rule, values, matrices),
+            (RULES["adamw"], [rule.rest(run) for run in values] if rule.rest else [], others),
+        ):
+            if own:
+                own_shapes = [shapes[number] for number in own]
+                stack = Stack(some_rule, some_values, own_shapes, torch.device(device), dtype, decay_biases)
+                self.parts.append(Part(stack, [places[number] for number in own], whole_model=not others))
 
     @torch.no_grad()
     def step(self, flat: Tensor, gradient: Tensor, factors: Tensor) -> None:
-        """Update `flat` (run, P), the parameters of each run one after the other, in place by `gradient` (run, P);
-        `factors` (run,), float64 on the CPU, multiply each run's lr.
+        """Update `flat` (run, P), the parameters of each run one after the other, in place by `gradient` (run, P).
+
+        `factors` (run,), float64 on the CPU: what the schedules make of each run's lr at this step.
         """
-        self.factors = factors
         for part in self.parts:
             part.step(flat, gradient, factors)
 
     def lrs(self) -> list[float]:
-        """Each run's lr in the last step, or before it the one to start from."""
-        return self.parts[0].stack.rate.tolist()
+        """Each run's lr at the last step, or before the first step the one that its configuration has."""
+        lrs: list[float] = self.parts[0].stack.rate.tolist()
+        return lrs
+
+    def keep(self, runs: Tensor) -> None:
+        """Go on with these runs alone (int64 indices), in this order."""
+        for part in self.parts:
+            part.stack.keep(runs)
+
+    def to_torch(self, run: int, optimizer: torch.optim.Optimizer) -> None:
+        """Fill the state and the lr of an optimizer that was built for this run alone."""
+        for part, alone in zip(self.parts, solo_optimizers(optimizer), strict=True):
+            part.to_torch(run, alone)
+
+    def from_torch(self, run: int, optimizer: torch.optim.Optimizer) -> None:
+        """Go on from the state and the lr of an optimizer that has trained this run alone; before the first step."""
+        for part, alone in zip(self.parts, solo_optimizers(optimizer), strict=True):
+            part.from_torch(run, alone)
+
+
+def solo_optimizers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
+    """The optimizers of torch that an optimizer of ours consists of: itself, or of muon two."""
+    return list(getattr(optimizer, "optimizers", [optimizer]))
+
+
+class Part:
+    """The parameters that one rule takes, of all or, with muon, of some; `places`: where they are in (run, P)."""
+
+    def __init__(self, stack: Stack, places: list[slice], whole_model: bool):
+        self.stack, self.places = stack, places
+        self.columns: Tensor | None = None
+        if not whole_model:
+            every = torch.arange(max(place.stop for place in places), device=stack.device)
+            self.columns = torch.cat([every[place] for place in places])
+
+    def step(self, flat: Tensor, gradient: Tensor, factors: Tensor) -> None:
+        if self.stack.rule.whole:
+            self.stack.step(self.views(flat), self.views(gradient), factors)
+        elif self.columns is None:
+            self.stack.step(flat, gradient, factors)
+        else:
+            weights = flat[:, self.columns]
+            self.stack.step(weights, gradient[:, self.columns], factors)
+            flat[:, self.columns] = weights
+
+    def views(self, flat: Tensor) -> list[Tensor]:
+        """(run, P) as one (run, *shape) a parameter."""
+        return [
+            flat[:, place].view(len(flat), *shape) for place, shape in zip(self.places, self.stack.shapes, strict=True)
+        ]
+
+    def parameters(self, alone: torch.optim.Optimizer) -> list[tuple[dict[str, Any], Tensor, dict[str, Tensor]]]:
+        """Of each parameter: its group in the optimizer, itself, and its state in the stack, to be read or written."""
+        shapes = self.stack.shapes
+        order = list(range(len(shapes)))
+        if self.stack.decays is not None:  # what is spared has a group of its own, behind
+            order.sort(key=lambda number: len(shapes[number]) < 2)
+        members = [(group, parameter) for group in alone.param_groups for parameter in group["params"]]
+        assert [parameter.shape for _, parameter in members] == [shapes[number] for number in order]
+        return [(*member, self.stack.states(number)) for member, number in zip(members, order, strict=True)]
+
+    def to_torch(self, run: int, alone: torch.optim.Optimizer) -> None:
+        stack = self.stack
+        for group in alone.param_groups:
+            group["lr"] = float(stack.rate[run])
+        if stack.count[run] == 0:
+            return
+        for group, parameter, states in self.parameters(alone):
+            beside = stack.rule.on_device or group.get("fused") or group.get("capturable")
+            where = parameter.device if beside else torch.device("cpu")
+            dtype = torch.float32 if group.get("fused") else torch.get_default_dtype()
+            numbers = stack.numbers(run)
+            state = {name: torch.tensor(number, dtype=dtype, device=where) for name, number in numbers.items()}
+            for name, values in states.items():
+                if stack.owned(name, run):
+                    like = parameter.detach() if values.shape[1:] == parameter.shape else values[run]
+                    state[name] = torch.empty_like(like).copy_(values[run])  # in the parameter's memory layout
+            if state:
+                alone.state[parameter] = state
+
+    def from_torch(self, run: int, alone: torch.optim.Optimizer) -> None:
+        stack = self.stack
+        assert stack.count[run] == 0, "a run that has taken a step is not put back"
+        stack.rate[run] = alone.param_groups[0]["lr"]
+        for _, parameter, states in self.parameters(alone):
+            state = alone.state.get(parameter, {})
+            for name, values in states.items():
+                if name in state:
+                    values[run].copy_(state[name])
+            for name, numbers in stack.kept_numbers.items():
+                if name in state:
+                    numbers[run] = float(state[name])
+            if state:
+                stack.count[run] = float(state.get("step", 1))

@@ -79,7 +79,7 @@ class Stack:
         self.slices = [slice(*ends) for ends in pairwise(accumulate((prod(s) for s in shapes), initial=0))]
         self.decays = None if decay_biases else self._decays()
         self.count = torch.zeros(len(values), dtype=torch.float64)
-        self.numbers_kept: dict[str, Tensor] = {}
+        self.kept_numbers: dict[str, Tensor] = {}
         self.kept: dict[str, Tensor] = {}
         self.kept_of: list[dict[str, Tensor]] = [{} for _ in shapes]
         self.owners: dict[str, Tensor] = {}
@@ -87,7 +87,7 @@ class Stack:
 
     def _prepare(self) -> None:
         self.lr = self.number("lr")
-        self.rate = self.lr
+        self.rate = self.lr.clone()
         self.weight_decay = self.number("weight_decay") if "weight_decay" in self.rule.numbers else self.lr * 0
         self.has_decay = bool(self.weight_decay.any())
         (self.decay_column,) = self.columns(self.weight_decay)
@@ -111,12 +111,13 @@ class Stack:
         on_device, rows = runs.to(self.device), runs.tolist()
         self.values = [self.values[row] for row in rows]
         self.count = self.count[runs.cpu()]
-        self.numbers_kept = {name: numbers[runs.cpu()] for name, numbers in self.numbers_kept.items()}
+        self.kept_numbers = {name: numbers[runs.cpu()] for name, numbers in self.kept_numbers.items()}
         for kept in (self.kept, *self.kept_of):
             kept.update({name: tensor[on_device] for name, tensor in kept.items()})
-        rate = self.rate[runs.cpu()]
+        rate, self.owners = self.rate[runs.cpu()], {}
         self._prepare()
         self.rate = rate
+        self.kept = {name: self.kept[name] for name in self.owners}  # no run left may need, say, momentum
 
     def shared(self, field: str) -> Any:
         """The value that all runs have in common."""
@@ -140,8 +141,7 @@ class Stack:
         if name not in self.kept:
             (column,) = self.columns(numbers)
             self.kept[name] = column.repeat(1, self.slices[-1].stop)
-        if owners is not None:
-            self.owners[name] = owners
+        self.owners[name] = torch.ones_like(numbers).bool() if owners is None else owners
         return self.kept[name]
 
     def zeros_for(self, parameter: int, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -153,7 +153,7 @@ class Stack:
 
     def one_for_each(self, name: str) -> Tensor:
         """State (run,) that starts as 1, rounded as torch keeps its numbers: to float32 whatever the parameters are."""
-        return self.numbers_kept.setdefault(name, torch.ones(len(self.values), dtype=torch.get_default_dtype()))
+        return self.kept_numbers.setdefault(name, torch.ones(len(self.values), dtype=torch.get_default_dtype()))
 
     def decayed(self, weights: Tensor, gradient: Tensor) -> Tensor:
         """The gradient with that of weight decay."""
@@ -169,12 +169,17 @@ class Stack:
         else:
             weights.addcmul_(weights, (shrunk - 1) * self.decays)
 
-    def views(self, flat: Tensor) -> list[Tensor]:
-        """(run, P) as one (run, *shape) a parameter."""
-        return [flat[:, part].view(len(flat), *shape) for part, shape in zip(self.slices, self.shapes, strict=True)]
-
     def states(self, parameter: int) -> dict[str, Tensor]:
         """What torch keeps of a parameter under its names: each (run, ...), views that can be written to."""
         part, shape = self.slices[parameter], self.shapes[parameter]
         tensors = {name: tensor[:, part].view(len(tensor), *shape) for name, tensor in self.kept.items()}
         return tensors | self.kept_of[parameter]
+
+    def owned(self, name: str, run: int) -> bool:
+        """Does torch keep this state for the run?"""
+        return name not in self.owners or bool(self.owners[name][run])
+
+    def numbers(self, run: int) -> dict[str, float]:
+        """What torch keeps of a run beside tensors as large as parameters, under its names."""
+        step = {"step": float(self.count[run])} if self.rule.counts else {}
+        return step | {name: float(numbers[run]) for name, numbers in self.kept_numbers.items()}

@@ -25,8 +25,8 @@ def as_blocks(tensor: Tensor) -> Tensor:
 def adafactor(stack: Stack) -> Step:
     """Mean squares by row and by column alone, and steps in proportion to the size of the parameter."""
     tiny = torch.finfo(stack.dtype).eps
-    eps1 = torch.tensor([tiny if values["eps"][0] is None else values["eps"][0] for values in stack.values]).double()
-    eps2 = torch.tensor([values["eps"][1] for values in stack.values]).double()
+    both_eps = [[tiny if eps is None else eps for eps in values["eps"]] for values in stack.values]
+    eps1, eps2 = torch.tensor(both_eps, dtype=torch.float64).T
     decay = stack.number("beta2_decay")
     constants = stack.columns(eps1, eps1 * eps1, eps2, stack.number("d"))
     tiny_mean, tiny_square, least_size, clip = (column[..., None, None] for column in constants)
@@ -72,18 +72,13 @@ def of_adamw(values: Values) -> dict[str, Any]:
     return own | {"eps": 1e-8, "amsgrad": False}
 
 
-MUONS_NUMBERS = "lr weight_decay momentum eps adamw_lr adamw_betas"
-MUONS_CHOICES = "nesterov ns_coefficients ns_steps adjust_lr_fn"
-
-
-@rule("muon", MUONS_NUMBERS, MUONS_CHOICES, whole=True, counts=False, rest=of_adamw)
 def muon(stack: Stack) -> Step:
     """The running mean of gradients with all its singular values brought near 1."""
     nesterov, steps, coefficients = (stack.shared(field) for field in ("nesterov", "ns_steps", "ns_coefficients"))
     momentum = stack.number("momentum")
     new, kept, eps = (column.unsqueeze(-1) for column in stack.columns(1 - momentum, momentum, stack.number("eps")))
     buffers = [stack.zeros_for(number, "momentum_buffer", tuple(shape)) for number, shape in enumerate(stack.shapes)]
-    ratios = [lr_ratio(*shape, stack.shared("adjust_lr_fn")) for shape in stack.shapes]
+    ratios = [lr_ratio(shape, stack.shared("adjust_lr_fn")) for shape in stack.shapes]
 
     def step(weights: list[Tensor], gradients: list[Tensor]) -> None:
         shrunk = 1 - stack.rate * stack.weight_decay
@@ -94,6 +89,14 @@ def muon(stack: Stack) -> Step:
             weight.mul_(shrunk).addcmul_(update.to(stack.dtype), rate)
 
     return step
+
+
+if hasattr(torch.optim, "Muon"):  # torch 2.9
+    numbers, choices = (
+        "lr weight_decay momentum eps adamw_lr adamw_betas",
+        "nesterov ns_coefficients ns_steps adjust_lr_fn",
+    )
+    rule("muon", numbers, choices, whole=True, counts=False, rest=of_adamw)(muon)
 
 
 def orthogonal(matrices: Tensor, coefficients: list[float], steps: int, eps: Tensor) -> Tensor:
@@ -108,6 +111,7 @@ def orthogonal(matrices: Tensor, coefficients: list[float], steps: int, eps: Ten
     return wide.mT if tall else wide
 
 
-def lr_ratio(rows: int, columns: int, adjust: str | None) -> float:
+def lr_ratio(shape: torch.Size, adjust: str | None) -> float:
     """By how much the lr of a matrix differs: to keep the size of outputs, or that of AdamW's steps."""
+    rows, columns = shape
     return 0.2 * sqrt(max(rows, columns)) if adjust == "match_rms_adamw" else sqrt(max(1, rows / columns))
