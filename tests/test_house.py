@@ -13,12 +13,12 @@ PACKAGE = Path(dl_lab.__file__).parent
 
 FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
-    | {"sampling", "events", "eager", "files", "signals"},
+    | {"sampling", "events", "eager", "files", "signals", "schemas"},
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
     {"build", "resuming"},
     {"loop", "many"},
-    {"command_line", "train", "evaluate", "compare"},
+    {"command_line", "train", "evaluate", "compare", "composing", "ledger", "sweeps"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PEERS = (0, len(FLOORS) - 1)  # the ground is one room of small tools; the doors on top share command_line
