@@ -6,16 +6,16 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from math import ceil
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar
 
 import platformdirs
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from dl_lab import devices
 from dl_lab.errors import COUNT, POSITIVE, ConfigError, check, require, unknown, unknown_key
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
+from dl_lab.schemas import typed as typed
 from dl_lab.tasks import HEAD_TASKS
 
 
@@ -219,45 +219,6 @@ def _choice(group: str, values: Any) -> Choice:
     keeps_name = "name" in {field.name for field in fields(entry.schema)}
     given = {key: value for key, value in values.items() if key != "name" or keeps_name}
     return Choice(entry, typed(entry.schema, given, group))
-
-
-def typed(schema: type, values: Any, group: str) -> Any:
-    """An instance of the dataclass `schema` with these values.
-
-    Raises:
-        ConfigError: for an unknown or missing key, or a value of the wrong type.
-    """
-    prefix = f"{group}." if group else ""
-    hints = get_type_hints(schema)
-    names = [field.name for field in fields(schema)]
-    if not isinstance(values, dict):
-        raise ConfigError(f"{group}={values} is not allowed; allowed: the keys {', '.join(names)}")
-    for name in names:
-        if name not in values:
-            raise ConfigError(f"{prefix}{name} is missing; allowed: {_in_words(hints[name])}")
-    structured = OmegaConf.structured(schema)
-    OmegaConf.set_readonly(structured, None)
-    for name, value in values.items():
-        if name not in names:
-            raise unknown_key(group, name, names)
-        try:
-            structured[name] = value
-        except (ConfigKeyError, OmegaConfBaseException) as error:
-            raise ConfigError(
-                f"{prefix}{name}={value} has the wrong type; allowed: {_in_words(hints[name])}"
-            ) from error
-    return OmegaConf.to_object(structured)
-
-
-def _in_words(hint: Any) -> str:
-    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
-    if hint in plain:
-        return plain[hint]
-    if get_origin(hint) is list:
-        return f"a list, each {_in_words(get_args(hint)[0])}"
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_in_words(part) for part in get_args(hint))
-    return str(hint)
 
 
 def check_best(best: str, metrics: Iterable[str]) -> None:

@@ -1,0 +1,134 @@
+"""sweep.json: what a sweep's jobs are, how each ended and where it lies. Written whole, a moment after it changes."""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dl_lab.errors import ConfigError
+from dl_lab.files import whole
+
+NAME = "sweep.json"
+ENDED = ("completed", "diverged", "pruned")  # results, not to be had again; the rest is run, or gone on with
+NOT_COMPUTED = ("hydra", "sweep", "claim", "device", "data_dir", "imports")  # where a job runs, and what is said of it
+BETWEEN_WRITES = 0.3  # seconds
+
+
+@dataclass(kw_only=True)
+class Entry:
+    """One job. `metrics` are the best validation's, with its step; `folder` lies below the sweep's."""
+
+    number: int
+    overrides: list[str]
+    signature: str
+    status: str = "pending"
+    folder: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    seconds: float | None = None
+
+
+def signature(config: DictConfig | None, overrides: Sequence[str]) -> str:
+    """A digest of what a job computes; of its overrides, if it could not be composed."""
+    if config is None:
+        return digest({"overrides": list(overrides)})
+    computed = OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_COMPUTED])
+    computed._set_parent(config)  # so that ${...} finds all of it
+    values = OmegaConf.to_container(computed, resolve=True)
+    assert isinstance(values, dict)
+    if isinstance(path := values.get("dataset", {}).get("path"), str):
+        values["dataset"]["path"] = str(Path(path).expanduser().absolute())
+    return digest(values)
+
+
+def digest(values: Mapping[Any, Any]) -> str:
+    """sha256 of canonical JSON, in which 1.0 is 1."""
+    return sha256(json.dumps(_canonical(values), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_canonical(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class Ledger:
+    """The jobs of the sweep in `folder`, which it alone may write."""
+
+    def __init__(self, folder: Path, command: str):
+        """Open the ledger that is in `folder`, brought up to date with the run folders, or begin one.
+
+        Raises:
+            ConfigError: if what is there cannot be read.
+        """
+        self._path = folder / NAME
+        self.jobs: list[Entry] = []
+        self.search: dict[str, Any] | None = None
+        self.objective: str | None = None
+        self._head = {"command": command, "started": datetime.now().isoformat(timespec="seconds")}
+        self._writing = threading.Lock()
+        self._due: threading.Timer | None = None
+        if self._path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            saved = json.loads(self._path.read_text(encoding="utf-8"))
+            self.jobs = [Entry(**entry) for entry in saved["jobs"]]
+            self._head = {key: saved[key] for key in self._head}
+            self.objective, self.search = saved["objective"], saved["search"]
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"{self._path} cannot be read ({reason}); allowed: a sweep.json of ours") from error
+        for entry in self.jobs:
+            if entry.status not in ENDED:
+                self.look_up(entry)
+
+    def look_up(self, entry: Entry) -> None:
+        """Take how a job ended, and its metrics, from its run folder."""
+        path = self._path.parent / entry.folder / "summary.json"
+        if not path.exists():
+            return
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        entry.status, entry.reason = summary["status"], summary.get("reason")
+        entry.seconds = summary.get("seconds")
+        entry.metrics = {key: value for key, value in (summary.get("best") or {}).items() if key != "epoch"}
+
+    def find(self, signature: str, overrides: Sequence[str], taken: set[int]) -> Entry | None:
+        """The job with this signature that is not `taken`, by preference one that was asked for by these overrides."""
+        same = [entry for entry in self.jobs if entry.signature == signature and entry.number not in taken]
+        same.sort(key=lambda entry: entry.overrides != list(overrides))
+        return same[0] if same else None
+
+    def add(self, entry: Entry) -> Entry:
+        self.jobs.append(entry)
+        return entry
+
+    def next_number(self) -> int:
+        return max((entry.number for entry in self.jobs), default=-1) + 1
+
+    def changed(self) -> None:
+        """Have it written soon: hundreds of short jobs share a write."""
+        with self._writing:
+            if self._due is None:
+                self._due = threading.Timer(BETWEEN_WRITES, self.write)
+                self._due.daemon = True
+                self._due.start()
+
+    def write(self) -> None:
+        """Write it now."""
+        with self._writing:
+            self._due = None
+            jobs = [asdict(entry) for entry in list(self.jobs)]
+            head = {"version": 1, **self._head, "objective": self.objective}
+            text = json.dumps({**head, "jobs": jobs, "search": self.search}, indent=1)
+            with whole(self._path) as file:
+                file.write(text.encode())
