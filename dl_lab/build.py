@@ -154,6 +154,12 @@ def build_schedule(run: RunConfig, total_steps: int) -> Schedule:
     return cast(Schedule, run.schedule.entry.build(run.schedule.config, total_steps))
 
 
+def on_device(run: RunConfig, data: Data) -> Data:
+    """The data on the run's device, ready for the model where that takes little memory; once done, it costs nothing."""
+    device = devices.choose(run.settings.device, run.settings.precision)
+    return data.to(device, PRECISIONS[run.settings.precision]).prepared_once()
+
+
 def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     """Everything that `fit` needs, on the run's device.
 
@@ -164,7 +170,7 @@ def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     devices.make_deterministic(run.settings.deterministic)
     torch.manual_seed(streams.seed_for(run.settings.seed, "global"))  # for a user's own layers; ours draw from streams
     batch_size = run.train.batch_of(len(data.train))
-    data = data.to(device, PRECISIONS[run.settings.precision]).prepared_once()
+    data = on_device(run, data)
     if run.train.one_batch:
         data = on_one_batch(data, batch_size, run.settings.seed, device)
     steps_per_epoch = ceil(len(data.train) / batch_size)

@@ -73,16 +73,41 @@ def use_threads(wanted: int | None, multiply_adds: int) -> None:
     torch.set_num_threads(wanted or (1 if multiply_adds < SMALL else TORCHS_THREADS))
 
 
+def is_mapped(tensor: Tensor) -> bool:
+    """Whether torch.func.vmap maps over it just now; some of torch's kernels then run once for each, or slowly."""
+    mapped: bool = torch._C._functorch.is_batchedtensor(tensor)
+    return mapped
+
+
 def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V, each (batch, head, time, channel), by torch's fused kernel; for a CPU's compiler
-    written out, which it fuses better (a tenth of nanoGPT's step).
+    """softmax(Q K^T / sqrt(d)) V, each (batch, head, time, channel), by torch's fused kernel; on a CPU written out for
+    the compiler, which fuses it better (a tenth of nanoGPT's step), and for vmap, which has no rule for the kernel.
     """
-    if not (torch.compiler.is_compiling() and query.device.type == "cpu"):
+    if query.device.type != "cpu" or not (torch.compiler.is_compiling() or is_mapped(query)):
         return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
     scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
     if causal:
         scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), float("-inf"))
     return scores.softmax(dim=-1) @ value
+
+
+def cross_entropy(
+    logits: Tensor, classes: Tensor, ignore_index: int = -1, label_smoothing: float | Tensor = 0.0
+) -> Tensor:
+    """F.cross_entropy, summed; logits (example, class), classes (example,). For vmap written out, which is slow with
+    torch's own; there, `label_smoothing` may be a tensor ().
+    """
+    if not is_mapped(logits):
+        return F.cross_entropy(
+            logits, classes, ignore_index=ignore_index, reduction="sum", label_smoothing=float(label_smoothing)
+        )
+    counts = classes != ignore_index
+    log_probabilities = logits.log_softmax(dim=1)
+    of_class = log_probabilities.gather(1, (classes * counts)[:, None])[:, 0]
+    if isinstance(label_smoothing, Tensor) or label_smoothing > 0:
+        share = label_smoothing.to(logits.dtype) if isinstance(label_smoothing, Tensor) else label_smoothing
+        of_class = (1 - share) * of_class + share * log_probabilities.mean(dim=1)
+    return -(of_class * counts).sum()
 
 
 def should_compile(wanted: bool | None, model: nn.Module, device: torch.device, multiply_adds: float) -> bool:

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.func import functional_call, vmap
+from torch import Tensor, nn
+from torch.func import vmap
 
 from dl_lab import devices, streams
 from dl_lab.build import Plan, TrainState
@@ -20,7 +20,7 @@ from dl_lab.data import Split
 from dl_lab.dropouts.masks import Dropout
 from dl_lab.feed import Feed
 from dl_lab.stacked_optimizers import StackedOptimizer
-from dl_lab.tasks import Totals, add_up
+from dl_lab.tasks import Task, Totals, add_up
 
 Tensors = dict[str, Tensor]
 LEAST_AT_ONCE = 50  # examples of each run in an evaluation
@@ -44,6 +44,8 @@ class StackedRuns:
         self.buffers = _stack([dict(state.model.named_buffers()) for state in states])
         self.leaves = self._views(self.flat, gradients=True)
         self.dropouts = [(name, layer) for name, layer in self.model.named_modules() if isinstance(layer, Dropout)]
+        self.originals = [*self.model.parameters(), *self.model.buffers()]
+        self.slots = [_places(self.model, tensor) for tensor in self.originals]
         self.numbers = self._numbers(states)
         self.optimizer = StackedOptimizer(
             plan.run.optimizer.entry.name,
@@ -93,41 +95,63 @@ class StackedRuns:
     def _precise(self, values: Any) -> Tensor:
         return torch.tensor(values, dtype=devices.widest_dtype(self.device), device=self.device)
 
-    def _run_one(
-        self, parameters: list[Tensor], buffers: Tensors, numbers: Tensors, inputs: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensors]:
-        """The objective () of one run and its totals that are tensors; the others are the same for all."""
-        plan, task, data = self.plans[0], self.plans[0].task, self.plans[0].data
-        centers = [numbers.get(f"center.{number}") for number in range(len(task.heads))]
-        loss = plan.run.loss
-        varied = {name: numbers[f"loss.{name}"] for name in asdict(loss.config) if f"loss.{name}" in numbers}
-        config = SimpleNamespace(**{**asdict(loss.config), **varied}) if varied else loss.config
-        task = task.with_tensors({head.task: loss.entry.build(config, head.task) for head in task.heads}, centers)
+    def _run_one(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The objective () of one run, then its totals that are tensors; the others are the same for all. Takes what
+        `_mapped` gives: parameters, buffers, numbers, inputs and targets, flat because vmap is slow with nests.
+        """
+        inputs, targets = tensors[-2:]
+        given = len(self.slots)
+        numbers = dict(zip(self.number_names, tensors[given:-2], strict=True))
+        task, data = self._task(numbers), self.plans[0].data
         if data.mean is not None:
             data = replace(data, mean=numbers["mean"], std=numbers["std"])
         prepared = data.prepare(inputs, numbers.get("augmentation"))
-        state = {**dict(zip(self.names, parameters, strict=True)), **buffers}
-        with self._dropping(numbers.get("drop")):
-            outputs = devices.apply(
-                lambda batch: functional_call(self.model, state, (batch,)),
-                prepared,
-                self.device,
-                plan.run.settings.precision,
-            )
+        with self._holding(tensors[:given], numbers.get("drop")):
+            outputs = devices.apply(self.model, prepared, self.device, self.plans[0].run.settings.precision)
         totals = task.totals(outputs, targets)
         self.counted = {name: value for name, value in totals.items() if not isinstance(value, Tensor)}
-        tensors = {name: value.detach() for name, value in totals.items() if isinstance(value, Tensor)}
-        return task.objective(totals, task.counts(targets)), tensors
+        of_run = {name: value.detach() for name, value in totals.items() if isinstance(value, Tensor)}
+        self.total_names = list(of_run)
+        return task.objective(totals, task.counts(targets)), *of_run.values()
+
+    def _mapped(
+        self, parameters: Sequence[Tensor], buffers: Tensors, numbers: Tensors, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Totals]:
+        """The objectives (R,) and totals (R, ...) of all runs on a batch."""
+        self.number_names = list(numbers)
+        tensors = (*parameters, *buffers.values(), *numbers.values())
+        axes = (0,) * len(tensors) + (self.feed.axis,) * 2
+        objectives, *totals = vmap(self._run_one, axes)(*tensors, inputs, targets)
+        return objectives, {**dict(zip(self.total_names, totals, strict=True)), **self.counted}
+
+    def _task(self, numbers: Tensors) -> Task:
+        """The task of one run, with what it has of its own."""
+        task, loss = self.plans[0].task, self.plans[0].run.loss
+        own = {name.removeprefix("loss."): value for name, value in numbers.items() if name.startswith("loss.")}
+        centers = [numbers.get(f"center.{number}") for number in range(len(task.heads))]
+        if not own and centers == [None] * len(centers):
+            return task
+        config = SimpleNamespace(**{**asdict(loss.config), **own}) if own else loss.config
+        return task.with_tensors({head.task: loss.entry.build(config, head.task) for head in task.heads}, centers)
 
     @contextmanager
-    def _dropping(self, drop: Tensor | None) -> Iterator[None]:
-        """Within it, every dropout layer has its probability of `drop` (layer,)."""
+    def _holding(self, tensors: Sequence[Tensor], drop: Tensor | None) -> Iterator[None]:
+        """Within it, the model has these parameters and buffers, and its dropouts the probabilities `drop` (layer,).
+        torch.func.functional_call does the same, but looks for every place anew at every call.
+        """
         own = [layer.p for _, layer in self.dropouts]
-        for number, (_, layer) in enumerate(self.dropouts if drop is not None else ()):
-            layer.p = drop[number]  # type: ignore[index]
+        for tensor, places in zip(tensors, self.slots, strict=True):
+            for tensors_of_module, name in places:
+                tensors_of_module[name] = tensor
+        if drop is not None:
+            for number, (_, layer) in enumerate(self.dropouts):
+                layer.p = drop[number]
         try:
             yield
         finally:
+            for original, places in zip(self.originals, self.slots, strict=True):
+                for tensors_of_module, name in places:
+                    tensors_of_module[name] = original
             for (_, layer), p in zip(self.dropouts, own, strict=True):
                 layer.p = p
 
@@ -139,8 +163,7 @@ class StackedRuns:
             key.copy_(streams.keys(seeds, "dropout", self.step_number))
         if self.plans[0].data.augmentation is not None:
             numbers["augmentation"] = streams.keys(seeds, "augmentation", self.step_number).to(self.device)
-        axes = (0, 0, 0, self.feed.axis, self.feed.axis)
-        objectives, totals = vmap(self._run_one, axes)(self.leaves, self.buffers, numbers, inputs, targets)
+        objectives, totals = self._mapped(self.leaves, self.buffers, numbers, inputs, targets)
         gradients = torch.autograd.grad(objectives.sum(), self.leaves)
         self.gradient = torch.cat([gradient.reshape(len(self.plans), -1) for gradient in gradients], dim=1)
         self.norms = None
@@ -149,7 +172,7 @@ class StackedRuns:
             self.gradient *= (numbers["max_norm"].to(self.norms.dtype) / (self.norms + 1e-6)).clamp(max=1)[:, None]
         factors = torch.tensor([plan.schedule(self.step_number) for plan in self.plans], dtype=torch.float64)
         self.optimizer.step(self.flat, self.gradient, factors)
-        self.window.append({**totals, **self.counted})
+        self.window.append(totals)
         self.step_number += 1
 
     def gradient_norms(self) -> list[float]:
@@ -178,11 +201,11 @@ class StackedRuns:
             buffers = {**buffers, **{name: torch.stack([own[name] for own in saved]).to(self.device) for name in kept}}
         splits: list[Split] = [getattr(data, split) for data in self.feed.data]
         at_once = max(LEAST_AT_ONCE, self.plans[0].eval_batch_size // len(self.plans))
-        axes, found = (0, 0, 0, self.feed.axis, self.feed.axis), []
         self.model.eval()
-        for inputs, targets in self.feed.everything(splits, at_once):
-            _, totals = vmap(self._run_one, axes)(leaves, buffers, self.numbers, inputs, targets)
-            found.append({**totals, **self.counted})
+        found = [
+            self._mapped(leaves, buffers, self.numbers, inputs, targets)[1]
+            for inputs, targets in self.feed.everything(splits, at_once)
+        ]
         self.model.train()
         pairs = zip(self.plans, _per_run(found, len(self.plans)), strict=True)
         return [plan.task.metrics(totals) for plan, totals in pairs]
@@ -215,6 +238,12 @@ class StackedRuns:
         ]
         self.optimizer.keep(rows)
         self.feed.keep(rows)
+
+
+def _places(model: nn.Module, tensor: Tensor) -> list[tuple[dict[str, Any], str]]:
+    """Where a model has a parameter or buffer: more than one place, if it is shared."""
+    tables = [table for module in model.modules() for table in (module._parameters, module._buffers)]
+    return [(table, name) for table in tables for name, own in table.items() if own is tensor]
 
 
 def _flat(state: TrainState) -> Tensor:

@@ -8,9 +8,9 @@ from functools import partial
 from math import exp, log
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from dl_lab import devices
 from dl_lab.data import PADDING
 from dl_lab.devices import widest
 from dl_lab.specs import DataSpec, Head
@@ -115,7 +115,10 @@ class LanguageModelling:
     def loss_is_nats(self) -> bool:
         """Whether the loss counts the nats that are wanted anyway."""
         loss = self.loss
-        return isinstance(loss, partial) and loss.func is F.cross_entropy and not loss.keywords.get("label_smoothing")
+        if not isinstance(loss, partial) or loss.func is not devices.cross_entropy:
+            return False
+        smoothing = loss.keywords["label_smoothing"]
+        return isinstance(smoothing, float) and smoothing == 0
 
     def count(self, targets: Tensor) -> Tensor:
         return (targets != PADDING).sum()
@@ -125,7 +128,7 @@ class LanguageModelling:
         detached, loss = logits.detach(), self.loss(logits, tokens)
         nats = loss.detach()
         if not self.loss_is_nats:
-            nats = F.cross_entropy(detached, tokens, ignore_index=PADDING, reduction="sum")
+            nats = devices.cross_entropy(detached, tokens, ignore_index=PADDING)
         return {
             "loss": loss,
             "count": self.count(targets),

@@ -13,14 +13,14 @@ PACKAGE = Path(dl_lab.__file__).parent
 
 FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
-    | {"sampling", "events", "eager", "files", "signals", "feed"},
+    | {"sampling", "events", "eager", "files", "signals", "feed", "schemas"},
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"}
     | {"stacked_optimizers"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
     {"build", "resuming"},
     {"milestones", "stacked"},
     {"loop", "many"},
-    {"command_line", "train", "evaluate", "compare", "sweeps", "ledger", "together"},
+    {"command_line", "train", "evaluate", "compare", "sweeps", "ledger", "composing", "together"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PEERS = (0, len(FLOORS) - 1)  # the ground is one room of small tools; the doors on top share command_line

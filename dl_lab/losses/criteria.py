@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dl_lab import devices
 from dl_lab.data import PADDING
 from dl_lab.errors import BELOW_ONE, POSITIVE, check
 from dl_lab.registry import LOSSES
@@ -47,19 +48,7 @@ class HuberConfig:
 @LOSSES.register("cross_entropy", CrossEntropyConfig, tasks={"classification", "language_modelling"})
 def cross_entropy(config: CrossEntropyConfig, task: str) -> Loss:
     """Minus the log-probability of the class, in nats; logits (example, class), classes (example,)."""
-    smoothing: object = config.label_smoothing
-    if isinstance(smoothing, Tensor):
-        return partial(_smoothed_cross_entropy, smoothing=smoothing)
-    return partial(F.cross_entropy, ignore_index=PADDING, reduction="sum", label_smoothing=config.label_smoothing)
-
-
-def _smoothed_cross_entropy(logits: Tensor, classes: Tensor, smoothing: Tensor) -> Tensor:
-    """F.cross_entropy with a tensor for its label_smoothing, which it takes as a number alone."""
-    log_probabilities = logits.log_softmax(dim=1)
-    of_class = F.nll_loss(log_probabilities, classes, ignore_index=PADDING, reduction="sum")
-    of_all = -(log_probabilities.mean(dim=1) * (classes != PADDING)).sum()
-    share = smoothing.to(logits.dtype)
-    return (1 - share) * of_class + share * of_all
+    return partial(devices.cross_entropy, ignore_index=PADDING, label_smoothing=config.label_smoothing)
 
 
 @LOSSES.register("mse", PlainConfig, tasks={"regression"})
