@@ -218,7 +218,8 @@ def nadam(stack: Stack) -> Step:
         product.mul_(mu.to(product.dtype))
         start = (1 - beta2**stack.count).sqrt_()
         rate = -stack.rate * start
-        of_gradient, of_mean = rate * (1 - mu) / (1 - product), rate * mu_next / (1 - product * mu_next)
+        past = product.double()
+        of_gradient, of_mean = rate * (1 - mu) / (1 - past), rate * mu_next / (1 - past * mu_next)
         of_gradient, of_mean, floor = stack.columns(of_gradient, of_mean, eps * start)
         if decoupled:
             stack.decay(weights)

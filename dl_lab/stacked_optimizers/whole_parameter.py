@@ -100,14 +100,21 @@ if hasattr(torch.optim, "Muon"):  # torch 2.9
 
 
 def orthogonal(matrices: Tensor, coefficients: list[float], steps: int, eps: Tensor) -> Tensor:
-    """Newton-Schulz steps on (run, row, column) in bfloat16, in torch's order, so that they round as in a run alone."""
+    """Newton-Schulz steps on (run, row, column), or on one matrix, in bfloat16 and in torch's order.
+
+    Of 10,000 products of stacked matrices a few round the other way than one matrix does alone. In float64, where runs
+    are compared to the last digits, the matrices go one after the other, which takes ten times as long.
+    """
+    if matrices.dtype == torch.float64 and matrices.ndim == 3:
+        return torch.stack([orthogonal(one, coefficients, steps, own) for one, own in zip(matrices, eps, strict=True)])
     first, second, third = coefficients
+    add_product = torch.addmm if matrices.ndim == 2 else torch.baddbmm
     tall = matrices.shape[-2] > matrices.shape[-1]
     wide = (matrices.mT if tall else matrices).bfloat16()
-    wide = wide / torch.maximum(torch.linalg.vector_norm(wide, dim=(1, 2), keepdim=True), eps.bfloat16())
+    wide = wide / torch.maximum(torch.linalg.vector_norm(wide, dim=(-2, -1), keepdim=True), eps.bfloat16())
     for _ in range(steps):
         gram = wide @ wide.mT
-        wide = torch.baddbmm(wide, torch.baddbmm(gram, gram, gram, beta=second, alpha=third), wide, beta=first)
+        wide = add_product(wide, add_product(gram, gram, gram, beta=second, alpha=third), wide, beta=first)
     return wide.mT if tall else wide
 
 
