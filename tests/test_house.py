@@ -18,7 +18,8 @@ FLOORS = [
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
     {"build", "resuming"},
     {"loop", "many"},
-    {"command_line", "train", "evaluate", "compare", "composing", "ledger", "sweeps"},
+    {"command_line", "train", "evaluate", "compare", "composing", "ledger", "sweeps"}
+    | {"sweeping", "sweep_settings", "search", "pruning", "processes"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PEERS = (0, len(FLOORS) - 1)  # the ground is one room of small tools; the doors on top share command_line
