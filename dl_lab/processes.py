@@ -38,7 +38,7 @@ def run(jobs: list[Job], report: Report, processes: int | None = None) -> None:
                     worker.finish(report)
     finally:
         for worker in workers:
-            worker.kill()
+            worker.end()
 
 
 def cores() -> int:
@@ -99,10 +99,13 @@ class Worker:
         report.trace(ended.traceback)
         report.ended(job, ended.status, ended.value, ended.reason)
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.join()
+    def end(self) -> None:
+        """Let the process end; one that runs a job saves it first."""
         self.answers.close()
+        if self.job is not None:
+            self.process.terminate()
+        self.process.join(PATIENCE)
+        self.process.kill()
 
 
 def death(code: int | None) -> str:
