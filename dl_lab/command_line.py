@@ -138,6 +138,17 @@ def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
             raise unknown_key(group, key, [str(name) for name in node if name not in (key, "experiment")])
 
 
+def is_of_sweep(override: str) -> bool:
+    """Whether an override says which jobs there are, as against what one is."""
+    return override.lstrip("+~").startswith(("sweep.", "sweep="))
+
+
+def refuse_sweep(overrides: Iterable[str]) -> None:
+    """Raise ConfigError for a key of the group sweep on a single run."""
+    for override in filter(is_of_sweep, overrides):
+        raise ConfigError(f"{override} says how a sweep goes, and this is one run; allowed: with -m")
+
+
 def cannot_write(error: OSError) -> str:
     """The line for a folder or file that the machine refuses."""
     return f"{error.filename} cannot be written ({error.strerror}); allowed: another folder, with hydra.run.dir=FOLDER"
@@ -160,6 +171,8 @@ def run(task: Callable[[DictConfig], Any]) -> None:
         job = HydraConfig.get()
         try:
             refuse_added_keys(config, job.overrides.task)
+            if job.mode is RunMode.RUN:
+                refuse_sweep(job.overrides.task)
             return task(config)
         except Exception as error:
             if job.mode is RunMode.MULTIRUN:

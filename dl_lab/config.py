@@ -155,6 +155,7 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
         ConfigError: for the first unknown name, wrong type, value out of range or pair that does not fit.
     """
     values = _resolved(config)
+    values.pop("sweep", None)  # which jobs there are, as against what one is
     settings_names = [field.name for field in fields(RunSettings)]
     known = [*REGISTRIES, "train", "claim", *settings_names]
     for key in values:

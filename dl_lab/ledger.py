@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -33,23 +33,29 @@ class Entry:
     reason: str | None = None
     seconds: float | None = None
 
+    @property
+    def why(self) -> str:
+        """Why a job failed, in one line."""
+        return self.reason or self.status if self.status == "failed" else f"{self.status}: {self.reason}"
 
-def signature(config: DictConfig | None, overrides: Sequence[str]) -> str:
-    """A digest of what a job computes; of its overrides, if it could not be composed."""
-    if config is None:
-        return digest({"overrides": list(overrides)})
-    computed = OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_COMPUTED])
-    computed._set_parent(config)  # so that ${...} finds all of it
-    values = OmegaConf.to_container(computed, resolve=True)
-    assert isinstance(values, dict)
-    if isinstance(path := values.get("dataset", {}).get("path"), str):
+
+def signature(config: DictConfig) -> str:
+    """A digest of what a job computes; raises OmegaConf's errors for what cannot be resolved."""
+    values: dict[str, Any] = {}
+    for key in map(str, config):
+        if key not in NOT_COMPUTED:
+            value = config[key]
+            values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    if isinstance(path := values["dataset"].get("path"), str):
         values["dataset"]["path"] = str(Path(path).expanduser().absolute())
     return digest(values)
 
 
 def digest(values: Mapping[Any, Any]) -> str:
     """sha256 of canonical JSON, in which 1.0 is 1."""
-    return sha256(json.dumps(_canonical(values), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sha256(
+        json.dumps(_canonical(values), sort_keys=True, separators=(",", ":"), default=str).encode()
+    ).hexdigest()
 
 
 def _canonical(value: Any) -> Any:
@@ -69,12 +75,14 @@ class Ledger:
         Raises:
             ConfigError: if what is there cannot be read.
         """
+        self.folder = folder
         self._path = folder / NAME
         self.jobs: list[Entry] = []
+        self._by_number: dict[int, Entry] = {}
         self.search: dict[str, Any] | None = None
         self.objective: str | None = None
         self._head = {"command": command, "started": datetime.now().isoformat(timespec="seconds")}
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
         self._due: threading.Timer | None = None
         if self._path.exists():
             self._read()
@@ -82,38 +90,43 @@ class Ledger:
     def _read(self) -> None:
         try:
             saved = json.loads(self._path.read_text(encoding="utf-8"))
-            self.jobs = [Entry(**entry) for entry in saved["jobs"]]
+            for values in saved["jobs"]:
+                self.add(Entry(**values))
             self._head = {key: saved[key] for key in self._head}
             self.objective, self.search = saved["objective"], saved["search"]
         except (ValueError, KeyError, TypeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"{self._path} cannot be read ({reason}); allowed: a sweep.json of ours") from error
         for entry in self.jobs:
-            if entry.status not in ENDED:
-                self.look_up(entry)
+            self.look_up(entry)
 
     def look_up(self, entry: Entry) -> None:
-        """Take how a job ended, and its metrics, from its run folder."""
-        path = self._path.parent / entry.folder / "summary.json"
-        if not path.exists():
+        """Take how a job ended, and its metrics, from its run folder, which is right where the two differ."""
+        path = self.folder / entry.folder / "summary.json"
+        if not path.exists():  # it has not ended, or its folder is gone
+            entry.status = "pending" if entry.status in ENDED else entry.status
             return
         summary = json.loads(path.read_text(encoding="utf-8"))
         entry.status, entry.reason = summary["status"], summary.get("reason")
         entry.seconds = summary.get("seconds")
         entry.metrics = {key: value for key, value in (summary.get("best") or {}).items() if key != "epoch"}
 
-    def find(self, signature: str, overrides: Sequence[str], taken: set[int]) -> Entry | None:
+    def __getitem__(self, number: int) -> Entry:
+        return self._by_number[number]
+
+    def find(self, signature: str, overrides: Sequence[str], taken: Container[int]) -> Entry | None:
         """The job with this signature that is not `taken`, by preference one that was asked for by these overrides."""
         same = [entry for entry in self.jobs if entry.signature == signature and entry.number not in taken]
-        same.sort(key=lambda entry: entry.overrides != list(overrides))
-        return same[0] if same else None
+        return min(same, key=lambda entry: entry.overrides != list(overrides), default=None)
 
     def add(self, entry: Entry) -> Entry:
+        """A new job."""
         self.jobs.append(entry)
+        self._by_number[entry.number] = entry
         return entry
 
     def next_number(self) -> int:
-        return max((entry.number for entry in self.jobs), default=-1) + 1
+        return max(self._by_number, default=-1) + 1
 
     def changed(self) -> None:
         """Have it written soon: hundreds of short jobs share a write."""
@@ -126,9 +139,11 @@ class Ledger:
     def write(self) -> None:
         """Write it now."""
         with self._writing:
-            self._due = None
-            jobs = [asdict(entry) for entry in list(self.jobs)]
+            if self._due is not None:
+                self._due.cancel()
+                self._due = None
             head = {"version": 1, **self._head, "objective": self.objective}
+            jobs = [asdict(entry) for entry in self.jobs]
             text = json.dumps({**head, "jobs": jobs, "search": self.search}, indent=1)
             with whole(self._path) as file:
                 file.write(text.encode())

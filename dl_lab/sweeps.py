@@ -1,14 +1,30 @@
-"""A sweep: its jobs, what is told of them, and what is kept. Launchers differ only in how they run the jobs."""
+"""The jobs of a sweep, what is told of them while they run, and how one is run in this process. Imports no torch."""
 
-import shlex
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
+from tqdm import tqdm
 
-from dl_lab.ledger import Entry, Ledger
+from dl_lab import pruning
+from dl_lab.command_line import JobsFailed, explain
+from dl_lab.errors import Diverged
+from dl_lab.ledger import ENDED, Entry, Ledger
+from dl_lab.progress import shown
+from dl_lab.sweep_settings import GridConfig
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from hydra.plugins.launcher import Launcher
+    from hydra.types import HydraContext
+
+FAILED = ("failed", "diverged")
 
 
 @dataclass
@@ -16,49 +32,194 @@ class Job:
     """One job of a sweep, composed; its number in the sweep stays its own when the sweep is resumed."""
 
     number: int
-    overrides: list[str]  # those for the run, as given
-    config: DictConfig | None  # with Hydra's node; None if it could not be composed
+    overrides: list[str]  # those of the run, as given
+    config: DictConfig | None  # with Hydra's node; None if it could not be composed, which no launcher sees
     folder: Path
     resumes: bool  # go on from the checkpoint that is in the folder, if there is one
 
 
-class Report:
-    """What a launcher tells while jobs run: it is kept in the ledger and shown."""
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended: the status of its summary.json, or failed; its best validation metric; why."""
 
-    def __init__(self, ledger: Ledger):
+    status: str
+    value: float | None = None
+    reason: str | None = None
+    traceback: str | None = None  # of an error that is ours, or unknown
+
+
+class Report:
+    """What a launcher tells while jobs run: it is kept in the ledger and shown, on a terminal as one bar."""
+
+    def __init__(self, ledger: Ledger, settings: GridConfig, total: int):
         self._ledger = ledger
-        self._entries: dict[int, Entry] = {entry.number: entry for entry in ledger.jobs}
+        self._settings = settings
+        self._losses: dict[int, dict[int, float]] = {}  # of validations, by job and step
+        self._running: set[int] = set()
+        self._failed: set[int] = set()
+        self._told: set[str] = set()  # tracebacks
+        self._bar = tqdm(total=total, unit="job", dynamic_ncols=True, disable=not sys.stderr.isatty())
 
     def started(self, job: Job) -> None:
         """A job runs now."""
-        self._entries[job.number].status = "running"
+        self._ledger[job.number].status = "running"
         self._ledger.changed()
-        self.note(f"#{job.number}  {' '.join(job.overrides)}")
+        self._running.add(job.number)
+        if self._bar.disable:
+            self.note(f"#{job.number}  {' '.join(job.overrides)}")
+        self._refresh()
 
     def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
-        """A job ended: with the status of its summary.json or failed, and its best validation metric."""
-        entry = self._entries[job.number]
+        """A job ended: with the status of its summary.json or failed, and its best validation metric.
+
+        Raises:
+            JobsFailed: if it failed and the sweep was asked to fail fast.
+        """
+        entry = self._ledger[job.number]
         self._ledger.look_up(entry)
-        entry.status, entry.reason = status, reason
+        if status == "failed":
+            record_failure(job.folder, str(reason))
+        entry.reason = entry.reason if status == entry.status == "diverged" else reason
+        entry.status = status
         self._ledger.changed()
+        self._running.discard(job.number)
+        self.passed(entry)
+        if status in FAILED:
+            self._error(f"error: #{job.number}  {entry.why}")
+        elif self._bar.disable:
+            self.note(f"  #{job.number}  {status}  {shown(entry.metrics)}")
+        if self._settings.fail_fast and status in FAILED:
+            raise JobsFailed("\n".join(["a job failed, and sweep.fail_fast=true:", *named([entry])]))
+
+    def recorded(self, job: Job) -> str | None:
+        """How a job ended by its own record; None if it did not."""
+        entry = self._ledger[job.number]
+        self._ledger.look_up(entry)
+        return entry.status if entry.status in ENDED else None
+
+    def passed(self, entry: Entry) -> None:
+        """Count a job that has ended, in this command or before."""
+        if entry.status in FAILED:
+            self._failed.add(entry.number)
+        self._bar.update()
+        self._refresh()
+
+    def validated(self, job: Job, step: int, metrics: Mapping[str, float]) -> None:
+        """A validation of a job; told of all that train side by side before any is asked about, none is favoured."""
+        from dl_lab.tasks import higher_is_better  # imports torch
+
+        metric = str(self._ledger.objective).removeprefix("val/")
+        sign = -1 if higher_is_better(metric) else 1
+        self._losses.setdefault(job.number, {})[step] = sign * metrics[metric]
 
     def hopeless(self, job: Job, step: int, metrics: Mapping[str, float]) -> bool:
         """Whether to prune a job after this validation; its status is then pruned."""
-        return False
+        self.validated(job, step, metrics)
+        return pruning.hopeless(self._settings, self._losses, job.number, step)
 
     def note(self, line: str) -> None:
         """Show a line, without breaking the bar."""
-        print(line, flush=True)
+        if self._bar.disable:
+            print(line, flush=True)
+        else:
+            tqdm.write(line, file=sys.stdout)
+
+    def _error(self, line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
+
+    def trace(self, text: str | None) -> None:
+        """Show a traceback, once for all jobs that end by the same."""
+        if text is not None and text not in self._told:
+            self._told.add(text)
+            self._error(text.rstrip())
+
+    def _refresh(self) -> None:
+        self._bar.set_postfix_str(f"{len(self._running)} running, {len(self._failed)} failed")
+
+    def close(self) -> None:
+        self._bar.close()
 
 
 Runner = Callable[[list[Job], Report], None]
 
 
-def command() -> str:
-    """The command that runs, as one would type it."""
-    return shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]])
-
-
-def said(jobs: Sequence[Entry]) -> list[str]:
+def named(entries: Iterable[Entry]) -> list[str]:
     """A line for each job that failed."""
-    return [f"  #{entry.number}  {' '.join(entry.overrides)}: {entry.reason}" for entry in jobs]
+    return [f"  #{entry.number}  {' '.join(entry.overrides)}: {entry.why}" for entry in entries]
+
+
+def record_failure(folder: Path, reason: str) -> None:
+    """Leave the reason in the folder of a job that failed before its own record began."""
+    if not (folder / "metrics.jsonl").exists() or not (folder / "summary.json").exists():
+        from dl_lab.logbook import write_summary
+
+        folder.mkdir(parents=True, exist_ok=True)
+        write_summary(folder, {"status": "failed", "reason": reason})
+
+
+def run_in_turn(jobs: list[Job], report: Report, task: Callable[[DictConfig], Any], context: "HydraContext") -> None:
+    """Run the jobs one after the other in this process."""
+    for job in jobs:
+        report.started(job)
+        try:
+            ended = run_one(job, task, context)
+        except BaseException:
+            report.ended(job, "stopped", None, "interrupted")
+            raise
+        report.trace(ended.traceback)
+        report.ended(job, ended.status, ended.value, ended.reason)
+
+
+def run_one(job: Job, task: Callable[[DictConfig], Any], context: "HydraContext") -> Ended:
+    """Run one job as Hydra does; what it would print is left out, as it would drown the sweep's own lines."""
+    from hydra.core.utils import run_job
+
+    assert job.config is not None
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        done = run_job(
+            task_function=task,
+            config=job.config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+            hydra_context=context,
+        )
+    return by_return(done)
+
+
+def ended_by(error: BaseException) -> Ended:
+    """How a job ended that raised `error`."""
+    reason = explain(error)
+    if isinstance(error, Diverged):
+        return Ended("diverged", reason=reason)
+    if reason is not None:
+        return Ended("failed", reason=reason)
+    text = "".join(traceback.format_exception(error))
+    return Ended("failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())}", traceback=text)
+
+
+def run_elsewhere(jobs: list[Job], report: Report, launcher: "Launcher") -> None:
+    """Run the jobs by a launcher of somebody else's, all at once; how each ended is told when all have."""
+    asked = []
+    for job in jobs:
+        report.started(job)
+        assert job.config is not None
+        where = [f"hydra.sweep.subdir='{job.config.hydra.sweep.subdir}'"]
+        asked.append([*job.overrides, *where, *([f"sweep.resume='{job.folder}'"] if job.resumes else [])])
+    try:
+        returns = launcher.launch(asked, initial_job_idx=0)
+        ends = [by_return(returned) for returned in returns]
+    except Exception as error:  # of the launcher: a process that died, a cluster that refused
+        reason = f"the launcher failed ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+        ends = [Ended(report.recorded(job) or "failed", reason=reason) for job in jobs]
+    for job, ended in zip(jobs, ends, strict=True):
+        report.trace(ended.traceback)
+        report.ended(job, ended.status, ended.value, ended.reason)
+
+
+def by_return(done: "JobReturn") -> Ended:
+    """How a job ended, from what Hydra returns of it."""
+    from hydra.core.utils import JobStatus
+
+    value = done._return_value
+    return ended_by(value) if done.status is JobStatus.FAILED else Ended("completed", value)

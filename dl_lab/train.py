@@ -46,7 +46,18 @@ def train(config: DictConfig) -> float:
     from dl_lab.config import parse  # imports torch, which takes longer than --help should
 
     job = HydraConfig.get()
-    return carry_out(parse(config), Path(job.runtime.output_dir), list(job.overrides.task))
+    folder = Path(job.runtime.output_dir)
+    given = [override for override in job.overrides.task if not command_line.is_of_sweep(override)]
+    saved = None if config.sweep.resume is None else left_off(folder)
+    return carry_out(parse(config), folder, given, saved)
+
+
+def left_off(folder: Path) -> dict[str, Any]:
+    """Where a job of a sweep was interrupted: at its last checkpoint, or before its first."""
+    from dl_lab import resuming
+
+    recorded = (folder / ".hydra" / "config.yaml").exists()
+    return (resuming.last_checkpoint(folder) if recorded else None) or {"step": 0}
 
 
 def resume(folder: Path, overrides: list[str]) -> float:

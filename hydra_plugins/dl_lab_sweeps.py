@@ -1,83 +1,128 @@
 """Hydra's door to sweeps: it loads launchers and sweepers from this namespace only, at every start. Free of torch."""
 
-import shlex
-import sys
-import traceback
+from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
-from omegaconf import open_dict
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, setup_globals
+from omegaconf import OmegaConf
 
-from dl_lab.command_line import JobsFailed, explain
+from dl_lab.command_line import is_of_sweep
+from dl_lab.errors import ConfigError
+from dl_lab.sweep_settings import GridConfig, SearchConfig, settings_of
+from dl_lab.sweeping import Sweep
+from dl_lab.sweeps import Job, Report, Runner, run_elsewhere, run_in_turn
 
 
-class ProductSweeper(BasicSweeper):
-    """Every combination of values, as Hydra's own, but a combination that cannot be composed fails alone."""
+class LabLauncher(BasicLauncher):
+    """What our launchers share: jobs that have ended before are left alone; one that fails leaves the others so."""
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Left to the launcher, which tells of each job by itself."""
+    prunes = False  # whether it asks the report which runs are hopeless
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._sweep: Sweep | None = None
 
-class InTurnLauncher(BasicLauncher):
-    """One job after the other in this process. Each that fails is named at the end, the others go on."""
+    @abstractmethod
+    def run(self, jobs: list[Job], report: Report) -> None:
+        """Run the jobs, and tell the report of each that it started and how it ended."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs.
-
-        Raises:
-            JobsFailed: after the last, if any failed, with a line for each.
-        """
+        """Run these jobs for a sweeper that is not ours; the ledger numbers them."""
         setup_globals()
         assert self.config is not None
-        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
-        self._folders: dict[int, Path] = {}
-        returns, failures = [], []
-        for number, overrides in enumerate(job_overrides, initial_job_idx):
-            given = " ".join(filter_overrides(overrides))
-            print(f"#{number}  {given}", flush=True)
-            try:
-                returns.append(self._run(number, overrides))
-            except Exception as error:
-                reason = explain(error)
-                if reason is None:
-                    traceback.print_exception(error)
-                    reason = f"{type(error).__name__}: {error}"
-                print(f"error: {reason}", file=sys.stderr, flush=True)
-                _record(self._folders.get(number, folder / str(number)), reason)
-                failures.append(f"  #{number}  {given}: {reason}")
-        print(f"sweep  {folder}\nlook   tensorboard --logdir {shlex.quote(str(folder))}", flush=True)
-        if failures:
-            raise JobsFailed("\n".join([f"{len(failures)} of {len(job_overrides)} jobs failed:", *failures]))
-        return returns
+        assert self.hydra_context is not None
+        if self._sweep is None:
+            loader = self.hydra_context.config_loader
+            self._sweep = Sweep(self.config, settings_of(self.config), loader, len(job_overrides))
+        return [self._sweep.returned(entry) for entry in self._sweep.launch(job_overrides, self.run)]
 
-    def _run(self, number: int, overrides: Sequence[str]) -> JobReturn:
-        """Compose and run one job, and raise what it raised."""
+
+class InTurnLauncher(LabLauncher):
+    """One job after the other in this process."""
+
+    def run(self, jobs: list[Job], report: Report) -> None:
+        assert self.task_function is not None
+        assert self.hydra_context is not None
+        run_in_turn(jobs, report, self.task_function, self.hydra_context)
+
+
+class ProcessesLauncher(LabLauncher):
+    """Several jobs at a time, each in a process with one thread."""
+
+    def __init__(self, processes: int | None) -> None:
+        super().__init__()
+        self.processes = processes
+
+    def run(self, jobs: list[Job], report: Report) -> None:
+        from dl_lab.processes import run
+
+        run(jobs, report, self.processes)
+
+
+class VectorizedLauncher(LabLauncher):
+    """Jobs that are alike as one stack, the others one after the other."""
+
+    prunes = True
+
+    def run(self, jobs: list[Job], report: Report) -> None:
+        from dl_lab.together import run
+
+        assert self.task_function is not None
+        assert self.hydra_context is not None
+        run(jobs, report, partial(run_in_turn, task=self.task_function, context=self.hydra_context))
+
+
+class LabSweeper(BasicSweeper):
+    """Every combination of values, or a search, as the group sweep says; kept in sweep.json."""
+
+    def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        """Run the sweep.
+
+        Raises:
+            JobsFailed: at the end, if jobs failed, with a line for each.
+        """
         assert self.config is not None
         assert self.hydra_context is not None
-        assert self.task_function is not None
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
-        self._folders[number] = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
-        job = run_job(
-            task_function=self.task_function,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-            hydra_context=self.hydra_context,
-        )
-        if job.status is JobStatus.FAILED:
-            raise job._return_value
-        return job
+        setup_globals()
+        settings = settings_of(self.config)
+        loader = self.hydra_context.config_loader
+        given = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
+        overrides = [override for override in given if not is_of_sweep(str(override.input_line))]
+        batches = [] if isinstance(settings, SearchConfig) else self._grid(overrides)
+        total = settings.trials if isinstance(settings, SearchConfig) else sum(map(len, batches))
+        runner = self._runner(settings)
+        with Sweep(self.config, settings, loader, total) as sweep:
+            own = sweep.folder / "multirun.yaml"
+            if not own.exists():
+                OmegaConf.save(self.config, own)
+            if isinstance(settings, SearchConfig):
+                from dl_lab.search import Study
 
+                study = Study(sweep, settings, overrides)
+                entries = study.run(runner)
+                sweep.finish(study.told())
+            else:
+                entries = [entry for batch in batches for entry in sweep.launch(batch, runner)]
+                sweep.finish()
+        return [sweep.returned(entry) for entry in entries]
 
-def _record(folder: Path, reason: str) -> None:
-    """Leave the reason in the folder of a job that failed before its own record began."""
-    from dl_lab.logbook import write_summary
+    def _grid(self, overrides: list[Override]) -> list[list[list[str]]]:
+        """Every combination of values, in the batches that are launched together."""
+        for override in overrides:
+            if override.is_interval_sweep():
+                raise ConfigError(f"{override.input_line} is no list of values; allowed: sweep=random or sweep=optuna")
+        return self.split_arguments(overrides, self.max_batch_size)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "summary.json").exists():
-        write_summary(folder, {"status": "failed", "reason": reason})
+    def _runner(self, settings: GridConfig) -> Runner:
+        """How the launcher that was chosen runs jobs."""
+        launcher = self.launcher
+        if settings.prune != "none" and not getattr(launcher, "prunes", False):
+            raise ConfigError(
+                f"sweep.prune={settings.prune} needs runs that train side by side; allowed: hydra/launcher=vectorized"
+            )
+        return launcher.run if isinstance(launcher, LabLauncher) else partial(run_elsewhere, launcher=launcher)

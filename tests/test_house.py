@@ -20,7 +20,8 @@ FLOORS = [
     {"build", "resuming"},
     {"milestones", "stacked"},
     {"loop", "many"},
-    {"command_line", "train", "evaluate", "compare", "sweeps", "ledger", "composing", "together"},
+    {"command_line", "train", "evaluate", "compare", "composing", "ledger", "sweeps"}
+    | {"sweeping", "sweep_settings", "search", "pruning", "processes", "together"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PEERS = (0, len(FLOORS) - 1)  # the ground is one room of small tools; the doors on top share command_line

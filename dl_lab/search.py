@@ -1,0 +1,209 @@
+"""Searches: spaces in Hydra's grammar, values drawn at random or proposed by Optuna, the study in the ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hydra.core.override_parser.types import IntervalSweep, Override
+
+from dl_lab.errors import ConfigError, require
+from dl_lab.ledger import Entry
+from dl_lab.sweep_settings import SearchConfig
+from dl_lab.sweeping import Sweep
+from dl_lab.sweeps import Runner
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+Parameters = dict[str, Any]
+Trial = dict[str, Any]  # number, job, parameters, value, status: as sweep.json has it
+EXAMPLE = "optimizer.lr=tag(log,interval(1e-4,1e-1)), 'train.batch_size=16,32', 'model.depth=range(1,9)'"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What one key is searched over: values, as one would type them, or the numbers from `low` to `high`."""
+
+    key: str
+    values: tuple[str, ...] = ()
+    ordered: bool = False  # values that are numbers, from small to large
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+def axis_of(override: Override) -> Axis:
+    """The axis that an override like key=interval(0,1), range(1,9) or a,b,c spans.
+
+    Raises:
+        ConfigError: for an interval that is empty, or not above 0 where it is logarithmic.
+    """
+    key, space = override.get_key_element(), override.value()
+    logarithmic = "log" in getattr(space, "tags", ())
+    if not isinstance(space, IntervalSweep):
+        if logarithmic:
+            raise ConfigError(f"{override.input_line} is not an interval; allowed: tag(log,interval(LOW,HIGH))")
+        return Axis(key, tuple(override.sweep_string_iterator()), override.is_range_sweep())
+    low, high = space.start, space.end
+    assert low is not None
+    assert high is not None
+    require(low < high, key, override.get_value_string(), "interval(LOW,HIGH) with LOW below HIGH")
+    require(low > 0 or not logarithmic, key, override.get_value_string(), "an interval above 0, where it is log")
+    return Axis(key, low=low, high=high, log=logarithmic)
+
+
+def drawn(axis: Axis, generator: np.random.Generator) -> Any:
+    """One value, uniform, or uniform in the logarithm; whole numbers from both ends."""
+    if axis.values:
+        return axis.values[generator.integers(len(axis.values))]
+    reach = 0.5 if axis.whole else 0.0  # so that whole numbers at the ends are as likely as the others
+    low, high = axis.low - reach, axis.high + reach
+    value = exp(generator.uniform(log(low), log(high))) if axis.log else generator.uniform(low, high)
+    return min(max(round(value) if axis.whole else float(value), axis.low), axis.high)
+
+
+def at_random(axes: Sequence[Axis], seed: int, number: int) -> Parameters:
+    """The parameters of trial `number`, the same whatever trials went before."""
+    generator = np.random.default_rng([seed, number])
+    return {axis.key: drawn(axis, generator) for axis in axes}
+
+
+def proposed(axes: Sequence[Axis], trials: Sequence[Trial], count: int, seed: int, maximize: bool) -> list[Parameters]:
+    """The parameters of the next `count` trials by TPE (Bergstra et al. 2011), a function of the trials so far."""
+    import warnings
+
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # constant_liar: those of a batch keep their distance from each other
+        sampler = optuna.samplers.TPESampler(seed=(seed + len(trials)) % 2**32, constant_liar=True)
+        study = optuna.create_study(sampler=sampler, direction="maximize" if maximize else "minimize")
+    spaces = {axis.key: distribution(axis) for axis in axes}
+    study.add_trials([told(axes, spaces, trial) for trial in trials])
+    asked = [study.ask(spaces).params for _ in range(count)]
+    return [{axis.key: typed_out(axis, parameters[axis.key]) for axis in axes} for parameters in asked]
+
+
+def distribution(axis: Axis) -> "BaseDistribution":
+    """Optuna's for an axis; of ordered values it is told the places."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if axis.values:
+        return IntDistribution(0, len(axis.values) - 1) if axis.ordered else CategoricalDistribution(axis.values)
+    if axis.whole:
+        return IntDistribution(int(axis.low), int(axis.high), log=axis.log)
+    return FloatDistribution(axis.low, axis.high, log=axis.log)
+
+
+def typed_out(axis: Axis, value: Any) -> Any:
+    return axis.values[value] if axis.ordered else value
+
+
+def told(axes: Sequence[Axis], spaces: "dict[str, BaseDistribution]", trial: Trial) -> "FrozenTrial":
+    """A trial as Optuna knows it; one that diverged or was pruned counts as worse than all that completed."""
+    from optuna.trial import TrialState, create_trial
+
+    known = {axis.key: trial["parameters"][axis.key] for axis in axes}
+    parameters = {axis.key: axis.values.index(known[axis.key]) if axis.ordered else known[axis.key] for axis in axes}
+    states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.PRUNED}
+    state = states.get(trial["status"], TrialState.FAIL)
+    value = trial["value"] if state is TrialState.COMPLETE else None
+    return create_trial(state=state, value=value, params=parameters, distributions=spaces)
+
+
+def spaces_of(overrides: Sequence[Override], settings: SearchConfig) -> tuple[list[Axis], list[str]]:
+    """What is searched over, and the overrides that all trials share.
+
+    Raises:
+        ConfigError: if there is nothing to search over.
+    """
+    latest = {override.get_key_element(): override for override in overrides}  # the last of a key holds
+    axes = [axis_of(override) for override in latest.values() if override.is_sweep_override()]
+    if not axes:
+        raise ConfigError(f"sweep={settings.name} has nothing to search over; allowed: as {EXAMPLE}")
+    fixed = [override for override in latest.values() if not override.is_sweep_override()]
+    return axes, [f"{override.get_key_element()}={override.get_value_element_as_str()}" for override in fixed]
+
+
+class Study:
+    """The trials of a search, in the ledger of its sweep."""
+
+    def __init__(self, sweep: Sweep, settings: SearchConfig, overrides: Sequence[Override]):
+        """Begin it, or go on with the one that the ledger holds.
+
+        Raises:
+            ConfigError: if that one searched something else.
+        """
+        self._sweep = sweep
+        self._settings = settings
+        self._axes, self._fixed = spaces_of(overrides, settings)
+        swept = [override for override in overrides if override.is_sweep_override()]
+        space = {override.get_key_element(): override.get_value_string() for override in swept}
+        begun = sweep.ledger.search or {"name": settings.name, "seed": settings.seed, "space": space, "trials": []}
+        for key, value in (("name", settings.name), ("seed", settings.seed), ("space", space)):
+            if begun[key] != value:
+                raise ConfigError(f"sweep.resume={settings.resume} searched with {key} {begun[key]}; allowed: the same")
+        self._trials: list[Trial] = begun["trials"]
+        self._search = sweep.ledger.search = begun
+
+    def run(self, runner: Runner) -> list[Entry]:
+        """Ask for trials and run them, a batch at a time; what is in the ledger is not asked for again."""
+        entries: list[Entry] = []
+        size = self._settings.batch or self._settings.trials
+        for first in range(0, self._settings.trials, size):
+            last = min(first + size, self._settings.trials)
+            self._ask(last - len(self._trials))
+            batch = self._trials[first:last]
+            ended = self._sweep.launch([self._overrides(trial) for trial in batch], runner)
+            for trial, entry in zip(batch, ended, strict=True):
+                trial |= {"job": entry.number, "value": self._sweep.value(entry), "status": entry.status}
+            entries += ended
+            self._find_best()
+        return entries
+
+    def _ask(self, count: int) -> None:
+        """Put so many more trials into the ledger."""
+        begun, axes, seed = len(self._trials), self._axes, self._settings.seed
+        if self._settings.name == "random":
+            more = [at_random(axes, seed, number) for number in range(begun, begun + count)]
+        elif count > 0:
+            more = proposed(axes, self._trials, count, seed, self._sweep.higher_is_better())
+        else:
+            more = []
+        for number, parameters in enumerate(more, begun):
+            trial = {"number": number, "job": None, "parameters": parameters, "value": None, "status": "pending"}
+            self._trials.append(trial)
+
+    def _overrides(self, trial: Trial) -> list[str]:
+        return [*self._fixed, *(f"{key}={value}" for key, value in trial["parameters"].items())]
+
+    def _find_best(self) -> None:
+        """Name the best trial that completed, with its folder and checkpoint."""
+        completed = [trial for trial in self._trials if trial["status"] == "completed"]
+        if completed:
+            sign = -1 if self._sweep.higher_is_better() else 1
+            best = min(completed, key=lambda trial: sign * trial["value"])
+            folder = self._sweep.ledger[best["job"]].folder
+            kept = {key: best[key] for key in ("number", "job", "value", "parameters")}
+            self._search["best"] = {**kept, "folder": folder, "checkpoint": f"{folder}/checkpoints/best.pt"}
+
+    def told(self) -> list[str]:
+        """The best trial, for the end of the sweep."""
+        best = self._search.get("best")
+        if best is None:
+            return ["best   none: no trial completed"]
+        parameters = " ".join(f"{key}={value}" for key, value in best["parameters"].items())
+        metric, folder = self._sweep.ledger.objective, self._sweep.folder
+        return [
+            f"best   {metric} {best['value']:.4g}  trial {best['number']}  {parameters}",
+            f"       {folder / best['checkpoint']}",
+        ]

@@ -1,0 +1,180 @@
+"""A sweep from its folder to its last line: which jobs there are, which are left, what came out. No torch."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, open_dict
+
+from dl_lab.command_line import INTERRUPTED, JobsFailed, explain, refuse_added_keys
+from dl_lab.composing import Composer
+from dl_lab.errors import ConfigError, Stopped
+from dl_lab.ledger import ENDED, NAME, Entry, Ledger, digest, signature
+from dl_lab.sweep_settings import GridConfig
+from dl_lab.sweeps import FAILED, Job, Report, Runner, named
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+    from hydra.core.utils import JobReturn
+
+
+class Sweep:
+    """The sweep in one folder, which no other process writes while the context is open."""
+
+    def __init__(self, config: DictConfig, settings: GridConfig, loader: "ConfigLoader", total: int):
+        """Begin the sweep that `config` describes, of `total` jobs, or go on with the one in `settings.resume`.
+
+        Raises:
+            ConfigError: if the folder has a sweep already, has none to go on with, or another process writes it.
+        """
+        self.folder = folder_of(config, settings)
+        self._lock = FileLock(self.folder / ".lock")
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise ConfigError(f"{self.folder} is being written by another sweep; allowed: another folder") from None
+        self.ledger = Ledger(self.folder, shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]]))
+        self.settings = settings
+        self._composer = Composer(loader, config)
+        self._wanted: dict[int, Entry] = {}  # the jobs of this command
+        self._report = Report(self.ledger, settings, total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ledger.write()
+        self._report.close()
+        self._lock.release()
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], run: Runner) -> list[Entry]:
+        """Run the jobs with these overrides, but for those that have ended before. Returns what became of each.
+
+        Raises:
+            Stopped: if a signal stopped it, after all is recorded.
+        """
+        planned = self._plan(job_overrides)
+        entries = [self.ledger[job.number] for job, _ in planned]
+        self._wanted |= {entry.number: entry for entry in entries}
+        self.ledger.write()  # before any runs, so that no run folder is without its entry
+        try:
+            if jobs := self._left(planned):
+                run(jobs, self._report)
+        except (KeyboardInterrupt, Stopped) as stopped:
+            status = stopped.status if isinstance(stopped, Stopped) else INTERRUPTED
+            again = f"go on with the same command and sweep.resume={shlex.quote(str(self.folder))}"
+            raise Stopped(f"stopped; {again}", status) from None
+        finally:
+            self.ledger.write()
+        return entries
+
+    def _left(self, planned: list[tuple[Job, str | None]]) -> list[Job]:
+        """The jobs that are to be run: they have not ended before and were not refused."""
+        left = []
+        for job, refused in planned:
+            if self.ledger[job.number].status in ENDED:
+                self._report.passed(self.ledger[job.number])
+            elif refused is not None:
+                self._report.started(job)
+                self._report.ended(job, "failed", None, refused)
+            else:
+                left.append(job)
+        return left
+
+    def _plan(self, job_overrides: Sequence[Sequence[str]]) -> list[tuple[Job, str | None]]:
+        """Each job, and why it was refused, if it was. One that the ledger has keeps its number and folder."""
+        planned, taken = [], set[int]()
+        for overrides in map(list, job_overrides):
+            config, computed, refused = self._compose(overrides)
+            entry = self.ledger.find(computed, overrides, taken) or self._new(computed, overrides, config)
+            taken.add(entry.number)
+            folder = self.folder / entry.folder
+            job = Job(entry.number, entry.overrides, config, folder, folder.exists())
+            if config is not None:
+                self._place(config, entry, job.resumes)
+            planned.append((job, refused))
+        return planned
+
+    def _compose(self, overrides: list[str]) -> tuple[DictConfig | None, str, str | None]:
+        """A job's configuration, its signature, and why it was refused, if it was."""
+        try:
+            config = self._composer.compose(overrides)
+            refuse_added_keys(config, overrides)
+            computed = signature(config)
+        except Exception as error:
+            if (reason := explain(error)) is None:
+                raise
+            return None, digest({"overrides": overrides}), reason
+        if self.ledger.objective is None:
+            self.ledger.objective = f"val/{config.train.best}"
+        return config, computed, None
+
+    def _new(self, computed: str, overrides: list[str], config: DictConfig | None) -> Entry:
+        number = self.ledger.next_number()
+        folder = str(number)
+        if config is not None:
+            config.hydra.job.num = number
+            folder = str(config.hydra.sweep.subdir)
+        return self.ledger.add(Entry(number=number, overrides=overrides, signature=computed, folder=folder))
+
+    def _place(self, config: DictConfig, entry: Entry, resumes: bool) -> None:
+        """Tell a job's configuration its number and folder, and whether it goes on with what is there."""
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = entry.number
+            config.hydra.sweep.dir, config.hydra.sweep.subdir = str(self.folder), entry.folder
+            config.sweep.resume = str(self.folder) if resumes else None
+
+    def returned(self, entry: Entry) -> "JobReturn":
+        """What Hydra's launchers return of a job."""
+        from hydra.core.utils import JobReturn, JobStatus
+
+        if entry.status in FAILED:
+            return JobReturn(entry.overrides, status=JobStatus.FAILED, _return_value=JobsFailed(*named([entry])))
+        return JobReturn(entry.overrides, status=JobStatus.COMPLETED, _return_value=self.value(entry))
+
+    def value(self, entry: Entry) -> float | None:
+        """The best validation of the metric that chooses checkpoints."""
+        return entry.metrics.get(str(self.ledger.objective).removeprefix("val/"))
+
+    def higher_is_better(self) -> bool:
+        """Whether more of the objective is better."""
+        from dl_lab.tasks import higher_is_better  # imports torch
+
+        return higher_is_better(str(self.ledger.objective))
+
+    def finish(self, told: Sequence[str] = ()) -> None:
+        """Say what came out and where it lies.
+
+        Raises:
+            JobsFailed: if jobs failed, with a line for each.
+        """
+        where = shlex.quote(str(self.folder))
+        self._report.close()
+        print("\n".join([*told, f"sweep  {self.folder}", f"look   tensorboard --logdir {where}"]), flush=True)
+        failed = [self._wanted[number] for number in sorted(self._wanted) if self._wanted[number].status in FAILED]
+        if failed:
+            raise JobsFailed("\n".join([f"{len(failed)} of {len(self._wanted)} jobs failed:", *named(failed)]))
+
+
+def folder_of(config: DictConfig, settings: GridConfig) -> Path:
+    """The folder of the sweep, which is there; that of `settings.resume` becomes the one of `config`.
+
+    Raises:
+        ConfigError: if a new sweep has one in it already, or one to go on with has none.
+    """
+    if settings.resume is None:
+        folder = Path(str(config.hydra.sweep.dir)).absolute()
+        if (folder / NAME).exists():
+            raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; allowed: sweep.resume={folder}")
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        folder = Path(settings.resume).expanduser().absolute()
+        if not (folder / NAME).exists():
+            raise ConfigError(f"sweep.resume={settings.resume} holds no {NAME}; allowed: the folder of a sweep")
+    with open_dict(config):
+        config.hydra.sweep.dir = str(folder)
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")  # for launchers that compose by themselves
+    return folder

@@ -1,0 +1,231 @@
+"""A sweep's ledger: every job is in sweep.json with how it ended, whatever happens to it."""
+
+import json
+import threading
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from test_command_line import TINY, Ended, train
+
+from dl_lab import command_line, ledger
+from dl_lab.command_line import reserve_run_folder
+from dl_lab.ledger import Entry, Ledger
+
+PLANTED = """
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dl_lab.errors import ConfigError
+from dl_lab.registry import MODELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlantedConfig:
+    width: int
+
+
+@MODELS.register("planted", PlantedConfig, kinds={"features"})
+class Planted(nn.Module):
+    def __init__(self, config, spec, make_dropout):
+        super().__init__()
+        self.layer = nn.Linear(spec.input_shape[0], spec.num_outputs)
+        self.factor = float("inf") if config.width == 39 else 1.0
+        if config.width == 36:
+            print(1 / 0)
+        if config.width == 37:
+            raise ConfigError("model.width=37 is not allowed; allowed: another")
+        if config.width == 38:
+            torch.empty(10**15)
+
+    def forward(self, inputs):
+        return self.layer(inputs) * self.factor
+"""
+KINDS = {
+    36: ("failed", "ZeroDivisionError: division by zero"),
+    37: ("failed", "model.width=37 is not allowed; allowed: another"),
+    38: ("failed", "there is not enough memory; allowed: smaller data, model"),
+    39: ("diverged", "the loss is nan at step 1; turn down optimizer.lr"),
+}
+
+
+def plant(folder: Path) -> None:
+    """A model of the user's own beside the command, which fails in four ways by its width."""
+    (folder / "own" / "model").mkdir(parents=True)
+    (folder / "own" / "model" / "planted.yaml").write_text("name: planted\nwidth: 1\n")
+    (folder / "planted_models.py").write_text(PLANTED)
+
+
+def jobs_of(ended: Ended) -> list[dict[str, object]]:
+    (path,) = {run.parent / "sweep.json" for run in ended.runs}
+    return json.loads(path.read_text())["jobs"]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """200 jobs, five of each of four kinds of failure among them."""
+    folder = tmp_path_factory.mktemp("planted")
+    plant(folder)
+    own = ("--config-dir", "own", "imports=[planted_models]", "model=planted")
+    short = ("dataset=iris", "train.steps=1", "train.batch_size=5")
+    return train(folder, "-m", *own, "model.width=range(40)", "seed=range(5)", *short)
+
+
+def test_of_200_jobs_the_20_that_fail_are_recorded_with_their_reasons_and_the_others_complete(planted):
+    assert planted.status == 1
+    jobs = jobs_of(planted)
+    assert [job["number"] for job in jobs] == list(range(200))
+    for job in jobs:
+        width = job["number"] // 5
+        status, reason = KINDS.get(width, ("completed", None))
+        assert (job["status"], job["folder"]) == (status, str(job["number"]))
+        assert job["reason"] is None if reason is None else job["reason"].startswith(reason)
+        assert "\n" not in str(job["reason"])
+
+
+def test_the_end_lists_each_that_failed_in_one_line(planted):
+    head, *lines = planted.err.splitlines()[-21:]
+    assert head == "20 of 200 jobs failed:"
+    assert [int(line.split()[0].removeprefix("#")) for line in lines] == list(range(180, 200))
+    assert all(KINDS[36 + place // 5][1] in line for place, line in enumerate(lines))
+
+
+def test_the_traceback_of_one_error_is_shown_once(planted):
+    assert planted.err.count("Traceback") == 1
+    assert planted.err.count("print(1 / 0)") == 1
+
+
+def test_the_ledger_says_what_the_run_folders_say(planted):
+    for job, run in zip(jobs_of(planted), sorted(planted.runs, key=lambda run: int(run.name)), strict=True):
+        summary = json.loads((run / "summary.json").read_text())
+        assert summary["status"] == job["status"]
+        assert summary.get("seconds") == job["seconds"]
+        best = summary.get("best") or {}
+        assert job["metrics"] == {name: value for name, value in best.items() if name != "epoch"}
+        assert job["status"] != "completed" or set(job["metrics"]) == {"loss", "accuracy", "step"}
+
+
+def test_the_ledger_says_what_was_asked_for(tmp_path):
+    ended = train(tmp_path, "-m", "optimizer.lr=0.1,0.2", "sweep.fail_fast=true", "train.best=accuracy", *TINY)
+    saved = json.loads((ended.runs[0].parent / "sweep.json").read_text())
+    assert saved["version"] == 1
+    assert saved["command"].startswith("python -m dl_lab.train -m optimizer.lr=0.1,0.2 sweep.fail_fast=true")
+    assert datetime.fromisoformat(saved["started"]) <= datetime.now()
+    assert saved["objective"] == "val/accuracy"
+    assert saved["search"] is None
+    assert [job["overrides"][:2] for job in saved["jobs"]] == [
+        [f"optimizer.lr={lr}", "train.best=accuracy"] for lr in (0.1, 0.2)
+    ]
+    # what says how the sweep goes is no part of a run
+    assert "sweep" not in (ended.runs[0] / ".hydra" / "config.yaml").read_text()
+    assert "sweep" not in (ended.runs[0] / ".hydra" / "overrides.yaml").read_text()
+
+
+def test_with_fail_fast_the_first_failure_ends_the_sweep(tmp_path):
+    ended = train(tmp_path, "-m", "optimizer.lr=0.1,-1,0.2", "sweep.fail_fast=true", *TINY)
+    assert ended.status == 1
+    assert [job["status"] for job in jobs_of(ended)] == ["completed", "failed", "pending"]
+    assert "sweep.fail_fast=true" in ended.err
+    assert ended.err.splitlines()[-1].startswith("  #1  optimizer.lr=-1")
+
+
+def test_jobs_that_differ_only_in_where_they_run_are_jobs_of_their_own(tmp_path):
+    jobs = jobs_of(train(tmp_path, "-m", "device=cpu,auto", "seed=1", *TINY))
+    assert [(job["number"], job["overrides"][0]) for job in jobs] == [(0, "device=cpu"), (1, "device=auto")]
+    assert jobs[0]["signature"] == jobs[1]["signature"]
+
+
+def test_two_sweeps_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr(command_line, "datetime", Clock)
+    first = train(tmp_path, "-m", "seed=1", *TINY)
+    both = train(tmp_path, "-m", "seed=1", *TINY)
+    assert first.status == both.status == 0
+    assert [run.parent.name for run in both.runs] == ["03-04-05", "03-04-05-1"]
+    made: list[str] = []
+    at_once = [threading.Thread(target=lambda: made.append(reserve_run_folder(str(tmp_path)))) for _ in range(16)]
+    for thread in at_once:
+        thread.start()
+    for thread in at_once:
+        thread.join()
+    assert len(set(made)) == 16
+
+
+def test_a_folder_that_holds_a_sweep_is_not_used_for_another(tmp_path):
+    once = train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=1", *TINY)
+    again = train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=2", *TINY)
+    assert (once.status, again.status) == (0, 2)
+    assert again.err == f"error: hydra.sweep.dir={tmp_path}/here already holds a sweep; " + (
+        f"allowed: sweep.resume={tmp_path}/here\n"
+    )
+
+
+def test_a_sweep_that_another_process_writes_is_refused(tmp_path):
+    train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=1", *TINY)
+    with FileLock(tmp_path / "here" / ".lock"):
+        ended = train(tmp_path, "-m", "sweep.resume=here", "seed=2", *TINY)
+    assert ended.status == 2
+    assert ended.err == f"error: {tmp_path}/here is being written by another sweep; allowed: another folder\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("sweep.trials=3",), "sweep.trials is not a key"),
+        (("sweep.resume=nowhere",), "sweep.resume=nowhere holds no sweep.json; allowed: the folder of a sweep"),
+        (("sweep.fail_fast=perhaps",), "sweep.fail_fast=perhaps has the wrong type; allowed: true or false"),
+        (("sweep.prune=hope",), "sweep.prune=hope is not allowed; allowed: none, median, asha"),
+        (("sweep.prune=median",), "sweep.prune=median needs runs that train side by side; allowed: hydra/launcher="),
+        (("sweep=randon",), "sweep=randon is not known (nearest: random)"),
+        (("optimizer.lr=interval(0,1)",), "optimizer.lr=interval(0,1) is no list of values; allowed: sweep=random or"),
+        (("sweep=random",), "sweep=random has nothing to search over; allowed: as"),
+        (("sweep=random", "sweep.trials=0"), "sweep.trials=0 is not allowed; allowed: a whole number, 1 or more"),
+        (
+            ("sweep=random", "optimizer.lr=interval(1,0)"),
+            "optimizer.lr=interval(1,0) is not allowed; allowed: interval",
+        ),
+        (("sweep=random", "optimizer.lr=tag(log,interval(0,1))"), "optimizer.lr=tag(log,interval(0,1)) is not allowed"),
+        (("sweep=random", "seed=tag(log,range(1,5))"), "seed=tag(log,range(1,5)) is not an interval; allowed: tag("),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_about_a_sweep_is_told_in_one_line_before_any_job_runs(tmp_path, arguments, told):
+    ended = train(tmp_path, "-m", *arguments)
+    assert ended.status == 2
+    assert ended.err.startswith(f"error: {told}")
+    assert ended.err.count("\n") == 1
+    assert ended.runs == []
+
+
+def test_a_single_run_takes_no_key_of_a_sweep(tmp_path):
+    ended = train(tmp_path, "sweep.fail_fast=true", *TINY)
+    assert ended.status == 2
+    assert ended.err == "error: sweep.fail_fast=true says how a sweep goes, and this is one run; allowed: with -m\n"
+
+
+def test_many_changes_are_one_write(tmp_path, monkeypatch):
+    writes: list[int] = []
+    write = Ledger.write
+    monkeypatch.setattr(ledger.Ledger, "write", lambda self: (writes.append(1), write(self)))
+    kept = Ledger(tmp_path, "command")
+    for number in range(500):
+        kept.add(Entry(number=number, overrides=[], signature="", folder=str(number)))
+        kept.changed()
+    kept.write()
+    assert len(json.loads((tmp_path / "sweep.json").read_text())["jobs"]) == 500
+    assert len(writes) < 10
+
+
+def test_a_ledger_that_cannot_be_read_is_told(tmp_path):
+    train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=1", *TINY)
+    (tmp_path / "here" / "sweep.json").write_text("{")
+    ended = train(tmp_path, "-m", "sweep.resume=here", "seed=1", *TINY)
+    assert ended.status == 2
+    assert ended.err.startswith(f"error: {tmp_path}/here/sweep.json cannot be read (JSONDecodeError: ")
