@@ -97,6 +97,12 @@ def explain(error: BaseException) -> str | None:
     return ours[0] if ours else _explain_hydra(chain[-1]) or _explain_hydra(error)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no memory left."""
+    says_so = re.search("allocate memory|out of memory|unable to alloc", str(error), re.I)
+    return isinstance(error, MemoryError | RuntimeError) and says_so is not None
+
+
 def _explain_hydra(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
@@ -118,9 +124,7 @@ def _explain_hydra(error: BaseException) -> str | None:
         if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
             return f"{ambiguous[1]} is several values; allowed: one, or -m to run each"
         return f"{' '.join(str(error).split())}; allowed: see --help"
-    if isinstance(error, MemoryError | RuntimeError) and re.search(
-        "allocate memory|out of memory|unable to alloc", str(error), re.I
-    ):
+    if is_out_of_memory(error):
         return "there is not enough memory; allowed: smaller data, model, train.batch_size or train.eval_batch_size"
     if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
         return f"{_first_line(str(error))}; allowed: dataset.num_workers=0, which shows what killed it"

@@ -13,6 +13,9 @@ from dl_lab.errors import ConfigError, unknown
 
 TORCHS_THREADS = torch.get_num_threads()
 SMALL = 2_000_000  # multiply-adds of a forward pass; measured on two cores
+MOST_RUNS = 256  # of a stack; more are no faster
+COPIES = 12  # of its parameters that a run of a stack keeps
+FREE_MEMORY = 4_000_000_000  # bytes, where the system does not say
 COMPILING_PAYS = 2e13  # multiply-adds: some seven minutes on two cores, of which a sixth is saved and one spent
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
@@ -71,6 +74,32 @@ def use_threads(wanted: int | None, multiply_adds: int) -> None:
     costs more than it saves, and on a busy machine many times as much), else as many as torch had at its start.
     """
     torch.set_num_threads(wanted or (1 if multiply_adds < SMALL else TORCHS_THREADS))
+
+
+def thread_counts(wanted: int | None) -> list[int]:
+    """How many threads of the CPU are worth trying: what is wanted, or else one and as many as torch had."""
+    return [wanted] if wanted else sorted({1, TORCHS_THREADS})
+
+
+def synchronize() -> None:
+    """Wait for what the device still computes."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    elif torch.backends.mps.is_available():
+        torch.mps.synchronize()
+
+
+def runs_that_fit(device: torch.device, parameters: int) -> int:
+    """How many runs of so many parameters are held at once in half the memory that is free, at most MOST_RUNS: each
+    has its weights, gradients, two moments, a model of its own with the same, and a best checkpoint.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        free = FREE_MEMORY
+    return max(1, min(MOST_RUNS, free // 2 // (COPIES * 4 * parameters)))
 
 
 def is_mapped(tensor: Tensor) -> bool:

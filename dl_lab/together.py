@@ -1,87 +1,70 @@
 """hydra/launcher=vectorized: the jobs of a sweep that are alike train as one stack, what does not stack runs alone."""
 
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import islice
 
+import torch
 from omegaconf import OmegaConf
 
-from dl_lab import build, devices, many, milestones, resuming
-from dl_lab.command_line import explain, is_out_of_memory
+from dl_lab import build, devices, loop, many, milestones, resuming
+from dl_lab.command_line import is_out_of_memory
 from dl_lab.config import RunConfig, parse
-from dl_lab.data import Data
+from dl_lab.data import Data, training_batches
 from dl_lab.errors import Stopped
 from dl_lab.logbook import Logbook
 from dl_lab.many import DoesNotStack, Member
 from dl_lab.milestones import Outcome
 from dl_lab.progress import Progress
 from dl_lab.signals import Signals
-from dl_lab.sweeps import Job, Report, in_turn
+from dl_lab.stacked import StackedRuns
+from dl_lab.sweeps import Job, Report, Runner, ended_by
+
+TRIED_STEPS = 3  # of which the fastest counts
 
 
-@dataclass
-class Candidate:
-    """A job whose configuration is sound; with its data, model and optimizer once it is `ready`."""
+@dataclass(frozen=True)
+class Ready:
+    """A job whose data, model and optimizer are there."""
 
     job: Job
     run: RunConfig
-    plan: build.Plan | None = None
-    state: build.TrainState | None = None
+    plan: build.Plan
+    state: build.TrainState
 
 
-def run(jobs: list[Job], report: Report) -> None:
-    """Run every job: stacks first, then those that train alone, with the reason."""
-    candidates, alone = sorted_out(jobs, report)
-    for group in candidates.values():
-        ready = prepared(group, report, alone)
-        for stack in ready.values():
-            size = devices.stack_size(*portion_of(stack[0]))
-            if size < 2 or len(stack) < 2:
-                reason = "no other run is like it" if len(stack) < 2 else "its layers are large enough by themselves"
-                alone.setdefault(reason, []).extend(each.job for each in stack)
-                continue
-            for start in range(0, len(stack), size):
-                train_stack(stack[start : start + size], report)
-    for reason, some in alone.items():
-        report.note(f"alone: {len(some)} of {len(jobs)} jobs, because {reason}")
-    in_turn([job for job in jobs if any(job in some for some in alone.values())], report)
-
-
-def sorted_out(jobs: list[Job], report: Report) -> tuple[dict[Hashable, list[Candidate]], dict[str, list[Job]]]:
-    """Jobs by what makes them alike, and those that do not stack by the reason. Mistakes are reported."""
-    groups: dict[Hashable, list[Candidate]] = {}
+def run(jobs: list[Job], report: Report, in_turn: Runner) -> None:
+    """Run every job: stacks first, then those that train alone, of which it says why."""
     alone: dict[str, list[Job]] = {}
+    for group in sorted_out(jobs, report, alone).values():
+        for alike in made_ready(group, report, alone).values():
+            try:
+                at_once = fastest(alike)
+            except DoesNotStack as reason:
+                alone.setdefault(str(reason), []).extend(each.job for each in alike)
+                continue
+            for start in range(0, len(alike), at_once):
+                train_stack(alike[start : start + at_once], report)
+    for why, some in alone.items():
+        report.note(f"alone: {len(some)} of {len(jobs)} jobs ({why})")
+    left = {job.number for some in alone.values() for job in some}
+    in_turn([job for job in jobs if job.number in left], report)
+
+
+def sorted_out(
+    jobs: list[Job], report: Report, alone: dict[str, list[Job]]
+) -> dict[Hashable, list[tuple[Job, RunConfig]]]:
+    """Jobs by what makes their configurations alike; those that do not stack go to `alone`, mistakes to the report."""
+    groups: dict[Hashable, list[tuple[Job, RunConfig]]] = {}
     for job in jobs:
         assert job.config is not None
-        own = OmegaConf.masked_copy(job.config, [str(key) for key in job.config if key != "hydra"])
         try:
-            candidate = Candidate(job, parse(own))
-            groups.setdefault(many.key(candidate.run), []).append(candidate)
-        except DoesNotStack as reason:
-            alone.setdefault(str(reason), []).append(job)
-        except Exception as error:
-            failed(job, report, error)
-    return groups, alone
-
-
-def prepared(group: list[Candidate], report: Report, alone: dict[str, list[Job]]) -> dict[Hashable, list[Candidate]]:
-    """The jobs of a group made ready to train, by what makes them alike in full; equal data are loaded once."""
-    loaded: dict[Hashable, Data] = {}
-    groups: dict[Hashable, list[Candidate]] = {}
-    for candidate in group:
-        run, job = candidate.run, candidate.job
-        try:
-            seed = run.settings.seed
-            if seed not in loaded:
-                loaded[seed] = build.on_device(run, build.build_data(run))
-            candidate.plan, candidate.state = build.prepare(run, loaded[seed])
-            saved = resuming.last_checkpoint(job.folder) if job.resumes else None
-            if saved is not None:
-                milestones.restore(candidate.state, saved, candidate.plan.device)
-            groups.setdefault(many.alike(candidate.plan, candidate.state), []).append(candidate)
+            own = OmegaConf.masked_copy(job.config, [str(key) for key in job.config if key != "hydra"])
+            configuration = parse(own)
+            groups.setdefault(many.key(configuration), []).append((job, configuration))
         except DoesNotStack as reason:
             alone.setdefault(str(reason), []).append(job)
         except Exception as error:
@@ -89,77 +72,150 @@ def prepared(group: list[Candidate], report: Report, alone: dict[str, list[Job]]
     return groups
 
 
-def portion_of(candidate: Candidate) -> tuple[Any, ...]:
-    """What the size of a stack depends on: device, parameters of a run, and its multiply-adds a step."""
-    assert candidate.plan is not None
-    assert candidate.state is not None
-    parameters = sum(parameter.numel() for parameter in candidate.state.model.parameters())
-    return candidate.plan.device, parameters, candidate.plan.multiply_adds
+def made_ready(
+    group: list[tuple[Job, RunConfig]], report: Report, alone: dict[str, list[Job]]
+) -> dict[Hashable, list[Ready]]:
+    """The jobs of a group by what makes them alike in full. Their datasets differ in the seed alone: each is loaded
+    once.
+    """
+    loaded: dict[int, Data] = {}
+    groups: dict[Hashable, list[Ready]] = {}
+    for job, configuration in group:
+        seed = configuration.settings.seed
+        try:
+            if seed not in loaded:
+                loaded[seed] = build.on_device(configuration, build.build_data(configuration))
+            plan, state = build.prepare(configuration, loaded[seed])
+            saved = resuming.last_checkpoint(job.folder) if job.resumes else None
+            if saved is not None:
+                milestones.restore(state, saved, plan.device)
+            groups.setdefault(many.alike(plan, state), []).append(Ready(job, configuration, plan, state))
+        except DoesNotStack as reason:
+            alone.setdefault(str(reason), []).append(job)
+        except Exception as error:
+            failed(job, report, error)
+    return groups
+
+
+def fastest(alike: list[Ready]) -> int:
+    """How many of these runs to train at once, and with how many threads: the fastest of what was tried for a few
+    steps, on copies. Sets the threads.
+
+    Raises:
+        DoesNotStack: if they are no slower one after the other, or torch cannot map over their computation.
+    """
+    plan, state = alike[0].plan, alike[0].state
+    if len(alike) < 2:
+        raise DoesNotStack("no other run is like it")
+    parameters = sum(parameter.numel() for parameter in state.model.parameters())
+    at_once = min(len(alike), devices.runs_that_fit(plan.device, parameters))
+    threads = torch.get_num_threads()
+    try:
+        in_turn = seconds_of(alone_steps(alike[0]))
+        as_one = dict.fromkeys(devices.thread_counts(plan.run.settings.threads) if at_once > 1 else (), 0.0)
+        for number in as_one:
+            torch.set_num_threads(number)
+            as_one[number] = seconds_of(stacked_steps(alike[:at_once])) / at_once
+    except Exception as error:
+        if is_out_of_memory(error):
+            return max(1, at_once // 2)
+        reason = " ".join(str(error).split())[:200]
+        raise DoesNotStack(f"its computation cannot be stacked: {type(error).__name__}: {reason}") from error
+    finally:
+        torch.set_num_threads(threads)
+    if not as_one or min(as_one.values()) > in_turn:
+        raise DoesNotStack("a step is no faster in a stack: its layers are large enough for this device")
+    torch.set_num_threads(min(as_one, key=as_one.__getitem__))
+    return at_once
+
+
+def alone_steps(ready: Ready) -> Callable[[], object]:
+    """Steps of a copy of one run."""
+    plan, state = ready.plan, deepcopy(ready.state)
+    state = replace(state, forward=state.model)
+    batches = training_batches(plan.data.train, plan.seed, plan.batch_size, plan.device, state.step)
+    return lambda: loop.train_step(state, plan, *next(batches))
+
+
+def stacked_steps(alike: list[Ready]) -> Callable[[], object]:
+    """Steps of a copy of several runs."""
+    stack = StackedRuns([each.plan for each in alike], [each.state for each in alike])
+    batches = stack.feed.training(alike[0].plan.batch_size, stack.step_number)
+    return lambda: stack.step(*next(batches))
+
+
+def seconds_of(step: Callable[[], object]) -> float:
+    """Of the fastest of a few steps, after one that does not count."""
+    seconds = []
+    for _ in range(TRIED_STEPS + 1):
+        started = time.perf_counter()
+        step()
+        devices.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(islice(seconds, 1, None))
 
 
 def failed(job: Job, report: Report, error: Exception) -> None:
-    """Report a job that failed before it trained, or while it did."""
+    """Report a job that failed before it trained."""
     report.started(job)
-    report.ended(job, "failed", None, explain(error) or f"{type(error).__name__}: {error}")
+    ended = ended_by(error)
+    report.trace(ended.traceback)
+    report.ended(job, ended.status, None, ended.reason)
 
 
-def train_stack(stack: list[Candidate], report: Report) -> None:
-    """Train these jobs as one, in halves if there is not memory enough for all.
+def train_stack(alike: list[Ready], report: Report) -> None:
+    """Train these jobs as one; in halves, if there is not memory enough for all.
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM, when every member is saved.
     """
-    for candidate in stack:
-        report.started(candidate.job)
-    report.note(f"together: {len(stack)} runs of {stack[0].run.model.entry.name} as one")
-    unfinished = {id(candidate.state): candidate for candidate in stack}
+    for each in alike:
+        report.started(each.job)
+    report.note(f"together: {len(alike)} runs as one stack, {torch.get_num_threads()} threads")
+    unfinished = {id(each.state): each for each in alike}
     try:
-        with ExitStack() as context, Signals() as signals:
-            for candidate, member, outcome, test, seconds in ended(stack, context, signals, report):
-                finish(candidate, member, outcome, test, seconds, len(stack), report)
-                del unfinished[id(member.state)]
-            if signals.received():
-                raise Stopped("stopped: every run of the stack is saved", signals.status)
+        fit_and_finish(alike, unfinished, report)
     except Exception as error:
         rest = list(unfinished.values())
-        if is_out_of_memory(error) and len(rest) > 1:
-            report.note(f"not memory enough for {len(rest)} at once; in halves")
-            for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]):
-                for candidate in half:
-                    candidate.job.resumes = True
-                for again in prepared(half, report, {}).values():
-                    train_stack(again, report)
-        else:
-            for candidate in rest:
-                report.ended(candidate.job, "failed", None, explain(error) or f"{type(error).__name__}: {error}")
+        if not (is_out_of_memory(error) and len(rest) > 1):
+            ended = ended_by(error)
+            report.trace(ended.traceback)
+            for each in rest:
+                report.ended(each.job, ended.status, None, ended.reason)
+            return
+        report.note(f"not enough memory for {len(rest)} runs at once: in halves")
+        for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]):
+            again = [(replace(each.job, resumes=True), each.run) for each in half]
+            for ready in made_ready(again, report, {}).values():
+                train_stack(ready, report)
 
 
-def ended(
-    stack: list[Candidate], context: ExitStack, signals: Signals, report: Report
-) -> Iterator[tuple[Candidate, Member, Outcome, dict[str, float] | None, float]]:
-    """Train, and give each job with what came of it when it ends."""
-    started, candidates, members = time.perf_counter(), {}, []
-    for candidate in stack:
-        job, run, plan, state = candidate.job, candidate.run, candidate.plan, candidate.state
-        assert plan is not None
-        assert state is not None
-        resumed_at = state.step if job.resumes else None
-        logbook = context.enter_context(Logbook(job.folder, run.as_dict, job.overrides, resumed_at))
-        progress = Progress(plan.total_steps, state.step, silent=True)
-        members.append(Member(plan, state, logbook, progress))
-        candidates[id(state)] = candidate
-    bar = Progress(members[0].plan.total_steps, members[0].state.step)
-    context.callback(bar.close)
+def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Report) -> None:
+    """Train, and close the record of each run as it ends; what has ended is no longer in `unfinished`."""
+    started = time.perf_counter()
+    jobs = {id(each.state): each.job for each in alike}
 
     def hopeless(member: Member, metrics: dict[str, float]) -> bool:
-        return report.hopeless(candidates[id(member.state)].job, member.state.step, metrics)
+        return report.hopeless(jobs[id(member.state)], member.state.step, metrics)
 
-    for member, outcome, test in many.fit_together(members, signals.received, hopeless, bar.advance):
-        yield candidates[id(member.state)], member, outcome, test, time.perf_counter() - started
+    with ExitStack() as context, Signals() as signals:
+        members = []
+        for each in alike:
+            resumed_at = each.state.step if each.job.resumes else None
+            logbook = context.enter_context(Logbook(each.job.folder, each.run.as_dict, each.job.overrides, resumed_at))
+            silent = Progress(each.plan.total_steps, each.state.step, silent=True)
+            members.append(Member(each.plan, each.state, logbook, silent))
+        bar = Progress(members[0].plan.total_steps, members[0].state.step)
+        context.callback(bar.close)
+        for member, outcome, test in many.fit_together(members, signals.received, hopeless, bar.advance):
+            share = (time.perf_counter() - started) / len(alike)
+            finish(unfinished.pop(id(member.state)), member, outcome, test, share, len(alike), report)
+        if signals.received():
+            raise Stopped("stopped; every run of the stack is saved", signals.status)
 
 
 def finish(
-    candidate: Candidate,
+    ready: Ready,
     member: Member,
     outcome: Outcome,
     test: dict[str, float] | None,
@@ -167,12 +223,9 @@ def finish(
     size: int,
     report: Report,
 ) -> None:
-    """Close a member's record and report it. Its seconds are its share of the stack's."""
-    summary = milestones.summarize(member.plan, member.state, outcome, test, seconds / size)
+    """Write how a run ended and report it. `seconds` is its share of what the stack took."""
+    summary = milestones.summarize(member.plan, member.state, outcome, test, seconds)
     member.logbook.finish({**summary, "together": size})
     best = member.state.best
-    value = None if best is None or outcome.status != "completed" else best[candidate.run.train.best]
-    report.ended(candidate.job, outcome.status, value, outcome.reason)
-
-
-__all__ = ["partial", "run"]
+    value = best[ready.run.train.best] if best is not None and outcome.status == "completed" else None
+    report.ended(ready.job, outcome.status, value, outcome.reason)
