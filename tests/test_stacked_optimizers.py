@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from dl_lab import eager
 from dl_lab.build import build_optimizer
-from dl_lab.config import Choice
+from dl_lab.config import Choice, RunConfig
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.stacked_optimizers import StackedOptimizer, must_be_equal
 from dl_lab.stacked_optimizers.stack import RULES
@@ -50,12 +51,18 @@ class Case:
 
     def configs(self) -> list[Any]:
         """A configuration for each run, no two with a number in common where it may differ."""
-        config = parsed(f"optimizer={self.name}").optimizer.config
+        config = run_of(self.name).optimizer.config
         values = {field: values_of(self.name, field, value) for field, value in asdict(config).items()}
         values |= {flag: [value] * RUNS for flag, value in self.flags}
         if self.name == "sgd" and values["nesterov"][0]:
             values |= NESTEROV
         return [replace(config, **{field: given[run] for field, given in values.items()}) for run in range(RUNS)]
+
+
+@cache
+def run_of(name: str, decay_biases: bool = True) -> RunConfig:
+    """A run with an optimizer as in its YAML."""
+    return parsed(f"optimizer={name}", f"train.decay_biases={decay_biases}")
 
 
 def values_of(name: str, field: str, value: Any) -> list[Any]:
@@ -73,14 +80,14 @@ def other(value: Any, run: int) -> Any:
 
 
 def stacks(name: str) -> bool:
-    return must_be_equal(name, parsed(f"optimizer={name}").optimizer.config) is not None
+    return must_be_equal(name, run_of(name).optimizer.config) is not None
 
 
 def cases() -> Iterator[Case]:
     """Every optimizer that stacks as in its YAML, and with each flag the other way."""
     for name in filter(stacks, OPTIMIZERS.names()):
         yield Case(name)
-        for field, value in asdict(parsed(f"optimizer={name}").optimizer.config).items():
+        for field, value in asdict(run_of(name).optimizer.config).items():
             options = [False, True] if isinstance(value, bool) else FLAGS.get(field, [])
             yield from (Case(name, ((field, option),)) for option in options if option != value)
 
@@ -100,7 +107,7 @@ class Solo:
         parts = weights.clone().split([prod(shape) for shape in SHAPES])
         for (parameter, shape), part in zip(NAMED, parts, strict=True):
             self.model.register_parameter(parameter, nn.Parameter(part.view(shape).clone()))
-        run = parsed(f"optimizer={name}", f"train.decay_biases={decay_biases}")
+        run = run_of(name, decay_biases)
         self.optimizer = build_optimizer(replace(run, optimizer=Choice(run.optimizer.entry, config)), self.model)
 
     def step(self, gradient: Tensor, factor: float) -> None:
