@@ -2,8 +2,12 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
+
+from dl_lab.errors import Stopped
 
 
 class Signals:
@@ -34,3 +38,20 @@ class Signals:
     def status(self) -> int:
         """What the process ends with: 128 and the signal's number."""
         return 128 + (self._number or 0)
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Within, SIGTERM raises Stopped where nothing else hears it, as Ctrl-C raises KeyboardInterrupt."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise Stopped("stopped", 128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

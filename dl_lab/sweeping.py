@@ -13,6 +13,7 @@ from dl_lab.command_line import INTERRUPTED, JobsFailed, explain, refuse_added_k
 from dl_lab.composing import Composer
 from dl_lab.errors import ConfigError, Stopped
 from dl_lab.ledger import ENDED, NAME, Entry, Ledger, digest, signature
+from dl_lab.signals import sigterm_raises
 from dl_lab.sweep_settings import GridConfig
 from dl_lab.sweeps import FAILED, Job, Report, Runner, named
 
@@ -61,8 +62,9 @@ class Sweep:
         self._wanted |= {entry.number: entry for entry in entries}
         self.ledger.write()  # before any runs, so that no run folder is without its entry
         try:
-            if jobs := self._left(planned):
-                run(jobs, self._report)
+            with sigterm_raises():
+                if jobs := self._left(planned):
+                    run(jobs, self._report)
         except (KeyboardInterrupt, Stopped) as stopped:
             status = stopped.status if isinstance(stopped, Stopped) else INTERRUPTED
             again = f"go on with the same command and sweep.resume={shlex.quote(str(self.folder))}"

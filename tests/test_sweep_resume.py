@@ -1,0 +1,151 @@
+"""A sweep goes on: after kills at any moment, after a signal, with failed jobs repeated and new ones added."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from test_command_line import TINY, Ended, train
+from test_sweep_ledger import plant
+
+SWEEP = ("-m", "optimizer=sgd,adam,lbfgs", "seed=range(2)", "dropout=none,dropout", *TINY)
+KILLS = 5
+
+
+def interrupted(folder: Path, arguments: tuple[str, ...], call: int, of: str, number: int, status: object) -> None:
+    """Run a sweep, and at the `call`-th call of functions of ours (of a name) send the signal to this very process."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        if event == "call" and "dl_lab" in frame.f_code.co_filename and of in frame.f_code.co_name:
+            calls += 1
+            if calls == call:
+                os.kill(os.getpid(), number)
+
+    sys.setprofile(count)
+    status.value = train(folder, *arguments).status
+
+
+def run_until(folder: Path, *arguments: str, call: int, of: str = "", number: int = signal.SIGKILL) -> int:
+    """The exit status of a sweep that is sent a signal, or minus the signal that ended it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["test_sweep_resume", "dl_lab.loop", "torch"])  # imports torch once
+    status = context.Value("i", 0)
+    process = context.Process(target=interrupted, args=(folder, arguments, call, of, number, status))
+    process.start()
+    process.join()
+    return process.exitcode or status.value
+
+
+def table(folder: Path) -> list[dict[str, object]]:
+    """The ledger's jobs, but for the seconds that they took."""
+    jobs = json.loads((folder / "sweep.json").read_text())["jobs"]
+    return [{key: value for key, value in job.items() if key != "seconds"} for job in jobs]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A sweep that was never interrupted."""
+    return train(tmp_path_factory.mktemp("whole"), *SWEEP, "hydra.sweep.dir=here")
+
+
+def test_a_sweep_killed_five_times_ends_as_one_that_never_was(whole, tmp_path):
+    assert whole.status == 0
+    random_call = random.Random(1)
+    for kill in range(KILLS):
+        where = "sweep.resume=here" if (tmp_path / "here" / "sweep.json").exists() else "hydra.sweep.dir=here"
+        assert run_until(tmp_path, *SWEEP, where, call=random_call.randrange(300, 6000)) == -signal.SIGKILL, kill
+    done = {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "here").glob("*/summary.json")}
+    assert 0 < len(done) < 12  # the kills fell among the jobs
+    ended = train(tmp_path, *SWEEP, "sweep.resume=here")
+    assert ended.status == 0
+    assert table(tmp_path / "here") == table(whole.runs[0].parent)
+    for run in whole.runs:
+        mine = tmp_path / "here" / run.name
+        assert (mine / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+        assert done.get(run.name) in (None, (mine / "summary.json").stat().st_mtime_ns)  # not run again
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "of"), [(signal.SIGINT, 130, "train_step"), (signal.SIGTERM, 143, "build_data")]
+)
+def test_a_signal_ends_a_sweep_after_all_is_recorded_and_it_goes_on(whole, tmp_path, number, status, of):
+    """Within a step, after which the run is saved; and before there is a run to save."""
+    at = {"train_step": 2 * 6 + 4, "build_data": 3}[of]
+    assert run_until(tmp_path, *SWEEP, "hydra.sweep.dir=here", call=at, of=of, number=number) == status
+    statuses = [job["status"] for job in table(tmp_path / "here")]
+    assert statuses == ["completed"] * 2 + ["stopped"] + ["pending"] * 9
+    ended = train(tmp_path, *SWEEP, "sweep.resume=here")
+    assert ended.status == 0
+    assert table(tmp_path / "here") == table(whole.runs[0].parent)
+    assert [line.split()[0] for line in ended.out.splitlines() if line.startswith("#")] == [
+        f"#{n}" for n in range(2, 12)
+    ]
+
+
+def test_more_seeds_and_values_get_new_numbers_and_what_is_done_is_left_alone(tmp_path):
+    first = train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=range(2)", "optimizer.lr=0.1", *TINY)
+    before = {run: (run / "summary.json").read_bytes() for run in first.runs}
+    ended = train(tmp_path, "-m", "sweep.resume=here", "seed=range(3)", "optimizer.lr=0.1,0.2", *TINY)
+    assert ended.status == 0
+    jobs = table(tmp_path / "here")
+    assert [job["overrides"][:2] for job in jobs] == [
+        ["seed=0", "optimizer.lr=0.1"],
+        ["seed=1", "optimizer.lr=0.1"],
+        ["seed=0", "optimizer.lr=0.2"],
+        ["seed=1", "optimizer.lr=0.2"],
+        ["seed=2", "optimizer.lr=0.1"],
+        ["seed=2", "optimizer.lr=0.2"],
+    ]
+    assert [job["number"] for job in jobs] == list(range(6))
+    assert {run: (run / "summary.json").read_bytes() for run in first.runs} == before
+
+
+def test_the_same_values_written_otherwise_are_the_same_jobs(tmp_path):
+    train(tmp_path, "-m", "hydra.sweep.dir=here", "optimizer.lr=1,0.50", "train.max_grad_norm=1", *TINY)
+    other = ("train.max_grad_norm=1.0", "model=mlp", "optimizer=adam", "optimizer.lr=5e-1,1.0")
+    ended = train(tmp_path, "-m", "sweep.resume=here", *TINY, *other)
+    assert ended.status == 0
+    assert len(table(tmp_path / "here")) == 2
+    assert "#" not in ended.out
+
+
+def test_a_job_that_failed_is_run_again_and_one_that_diverged_is_not(tmp_path):
+    plant(tmp_path)
+    own = ("--config-dir", "own", "imports=[planted_models]", "model=planted", "model.width=1,37,39,40", *TINY)
+    assert train(tmp_path, "-m", *own, "hydra.sweep.dir=here").status == 1
+    module = tmp_path / "planted_models.py"
+    module.write_text(module.read_text().replace("== 37", "== 370").replace("inf", "1"))
+    sys.modules.pop("planted_models")  # a new process would not have it
+    from dl_lab.registry import MODELS
+
+    MODELS._entries.pop("planted")
+    ended = train(tmp_path, "-m", *own, "sweep.resume=here")
+    assert [job["status"] for job in table(tmp_path / "here")] == ["completed", "completed", "diverged", "completed"]
+    assert [line.split()[0] for line in ended.out.splitlines() if line.startswith("#")] == ["#1"]
+    assert ended.status == 1  # one of them diverged, however often it is asked
+    assert "1 of 4 jobs failed:\n  #2  " in ended.err
+
+
+def test_a_job_whose_folder_is_gone_is_run_again(tmp_path):
+    first = train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=range(3)", *TINY)
+    before = table(tmp_path / "here")
+    shutil.rmtree(first.runs[1])
+    ended = train(tmp_path, "-m", "sweep.resume=here", "seed=range(3)", *TINY)
+    assert table(tmp_path / "here") == before
+    assert [line.split()[0] for line in ended.out.splitlines() if line.startswith("#")] == ["#1"]
+
+
+def test_a_job_that_could_not_be_composed_is_tried_again_under_its_number(tmp_path):
+    asked = ("-m", "model=mlp,mlpp", *TINY)
+    train(tmp_path, *asked, "hydra.sweep.dir=here")
+    ended = train(tmp_path, *asked, "sweep.resume=here")
+    assert ended.status == 1
+    assert [job["status"] for job in table(tmp_path / "here")] == ["completed", "failed"]
