@@ -113,11 +113,13 @@ class EventWriter:
         plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
         self._add([Summary.Value(tag=f"_hparams_/{tag}", metadata=SummaryMetadata(plugin_data=plugin))], 0)
 
-    def hparams_start(self, values: Mapping[str, float | str | bool]) -> None:
-        """The row of the HPARAMS tab. No experiment is described: TensorBoard then takes the columns from all runs that
-        it is shown, puts those that differ first, and offers every scalar as a metric.
+    def hparams_start(self, values: Mapping[str, float | str | bool], group: str) -> None:
+        """A session of the HPARAMS tab, which shows one row for all sessions of a `group`: their `values` are the same,
+        their metrics are averaged. No experiment is described: TensorBoard then takes the columns from all runs that it
+        is shown, puts those that differ first, and offers every scalar as a metric; a description of one sweep's would
+        take the place of all others' (_find_experiment_tag in its backend_context.py).
         """
-        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time(), group_name=group)
         for name, value in values.items():
             kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
             setattr(start.hparams[name], kind, value)
