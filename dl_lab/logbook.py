@@ -58,7 +58,7 @@ def configuration(values: Mapping[str, float | str | bool]) -> dict[str, float |
 
 
 def digest(values: Mapping[str, float | str | bool]) -> str:
-    """Eight hexadecimal digits that name a configuration, whichever way its keys are ordered and its numbers written."""
+    """Eight hexadecimal digits that name a configuration, however its keys are ordered and its numbers written."""
     plain = [[key, value if isinstance(value, bool | str) else float(value)] for key, value in sorted(values.items())]
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:8]
 

@@ -13,12 +13,12 @@ PACKAGE = Path(dl_lab.__file__).parent
 
 FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
-    | {"sampling", "events", "eager", "files", "signals"},
+    | {"sampling", "events", "eager", "files", "signals", "intervals", "sweep_figures"},
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
-    {"build", "resuming"},
+    {"build", "resuming", "run_folders"},
     {"milestones"},
-    {"loop", "many"},
+    {"loop", "many", "comparison"},
     {"command_line", "train", "evaluate", "compare"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
