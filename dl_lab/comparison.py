@@ -126,8 +126,8 @@ def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, st
     if not ranked:
         completed = [run for run in runs if run.status == "completed"]
         if not completed:
-            told = ", ".join(f"{number} {state}" for state, number in Counter(run.status for run in runs).items())
-            raise ConfigError(f"none of {len(runs)} runs has completed ({told}); allowed: one that has, or more")
+            ended = ", ".join(f"{number} {state}" for state, number in Counter(run.status for run in runs).items())
+            raise ConfigError(f"none of {len(runs)} runs has completed ({ended}); allowed: one that has, or more")
         known = {name for run in completed for name in run.metric_names()}
         raise unknown("metric", metric, known | {f"train/{name.partition('/')[2]}" for name in known - set(NUMBERS)})
     ordered = [*ranked, *(each for each in configurations if not each.scores)]

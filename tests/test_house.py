@@ -19,7 +19,7 @@ FLOORS = [
     {"build", "resuming", "run_folders"},
     {"milestones"},
     {"loop", "many", "comparison"},
-    {"command_line", "train", "evaluate", "compare"},
+    {"command_line", "train", "evaluate", "compare", "comparison_pictures"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PEERS = (0, len(FLOORS) - 1)  # the ground is one room of small tools; the doors on top share command_line
