@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from math import isnan
 from pathlib import Path
 
 from dl_lab import command_line
@@ -29,10 +30,10 @@ Runs that have not completed are counted and never averaged. Seeds of one config
 KEYS = ("metric", "out")
 MOST_ROWS = 20  # of the table, on the screen
 
-NOTE = f"""Intervals are of 95 %: of a mean by Student's t over seeds; of a difference, paired by seed, the wider of Student's
-t and the bootstrap, each by itself. A verdict counts all pairs that the leader was chosen among: 5 % of those that say
-"behind" are wrong at most (Benjamini & Hochberg 1995). So many `more seeds` might settle it, with a probability of
-80 %, if the difference is as it looks now; "-" is for what cannot be told, or more than {MOST_SEEDS}.
+NOTE = f"""Intervals are of 95 %: of a mean by Student's t over seeds; of a difference, paired by seed, the wider of
+Student's t and the bootstrap, each by itself. A verdict counts all pairs that the leader was chosen among: 5 % of those
+that say "behind" are wrong at most (Benjamini & Hochberg 1995). So many `more seeds` might settle it, with a
+probability of 80 %, if the difference is as it looks now; "-" is for what cannot be told, or more than {MOST_SEEDS}.
 """
 
 
@@ -208,10 +209,9 @@ def table(comparison: Comparison) -> list[str]:
             row += [shown(verdict.mean), _range(verdict.low, verdict.high), in_words(verdict), more]
         rows.append([*row, _counted(each.others)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    lines.insert(1, ["-" * width for width in widths])
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -231,8 +231,9 @@ def as_csv(comparison: Comparison) -> str:
         else:
             row += [verdict.mean, verdict.low, verdict.high, verdict.p, verdict.seeds, in_words(verdict)]
             row += ["" if verdict.more is None else verdict.more]
-        writer.writerow([*row, *(each.others.get(status, 0) for status in statuses)])
-    return text.getvalue().replace("nan", "")
+        row += [each.others.get(status, 0) for status in statuses]
+        writer.writerow(["" if isinstance(cell, float) and isnan(cell) else cell for cell in row])
+    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -81,9 +81,8 @@ def draw(comparison: Comparison) -> "dict[str, Figure]":
 
 
 def _importance(comparison: Comparison, found: Importance) -> "Figure":
-    title = (
-        f"What mattered for {comparison.metric}\n(a forest explains {max(found.fit, 0):.0%} of what it has not seen)"
-    )
+    explained = f"a forest explains {max(found.fit, 0):.0%} of the variance that it has not seen"
+    title = f"What mattered for {comparison.metric}\n({explained})"
     return sweep_figures.importances(found.keys, found.means, found.deviations, title)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-SPREAD = 20.0  # largest over smallest, from which on values are told apart on a logarithmic axis alone
+SPREAD = 10.0  # largest over smallest, from which on numbers are told apart on a logarithmic axis alone
 MOST_CELLS = 100  # of a heat map, up to which each has its number
 
 Values = Sequence[float | str | bool | None]
@@ -64,7 +64,7 @@ def by_value(values: Values, scores: Sequence[float], best: str, title: str, x: 
     if is_logarithmic(scores):
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return figure
 
 
