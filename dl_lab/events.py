@@ -18,6 +18,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -113,11 +114,13 @@ class EventWriter:
         plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
         self._add([Summary.Value(tag=f"_hparams_/{tag}", metadata=SummaryMetadata(plugin_data=plugin))], 0)
 
-    def hparams_start(self, values: Mapping[str, float | str | bool]) -> None:
-        """The row of the HPARAMS tab. No experiment is described: TensorBoard then takes the columns from all runs that
-        it is shown, puts those that differ first, and offers every scalar as a metric.
+    def hparams_start(self, values: Mapping[str, float | str | bool], group: str) -> None:
+        """A session of the HPARAMS tab, which shows one row for all sessions of a `group`: their `values` are the same,
+        their metrics are averaged. No experiment is described: TensorBoard then takes the columns from all runs that it
+        is shown, puts those that differ first, and offers every scalar as a metric; a description of one sweep's would
+        take the place of all others' (_find_experiment_tag in its backend_context.py).
         """
-        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time(), group_name=group)
         for name, value in values.items():
             kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
             setattr(start.hparams[name], kind, value)
@@ -128,6 +131,19 @@ class EventWriter:
         status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
         end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
         self._hparams("session_end_info", plugin_data_pb2.HParamsPluginData(version=0, session_end_info=end))
+
+    def margin_charts(self, category: str, tags: list[str]) -> None:
+        """The CUSTOM SCALARS tab: for each tag one chart, which draws TAG/mean within TAG/lower and TAG/upper of every
+        run that has them.
+        """
+        charts = []
+        for tag in tags:
+            of = layout_pb2.MarginChartContent.Series(value=f"{tag}/mean", lower=f"{tag}/lower", upper=f"{tag}/upper")
+            charts.append(layout_pb2.Chart(title=tag, margin=layout_pb2.MarginChartContent(series=[of])))
+        layout = layout_pb2.Layout(category=[layout_pb2.Category(title=category, chart=charts)])
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="custom_scalars"))
+        tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()], tensor_shape=TensorShapeProto())
+        self._add([Summary.Value(tag="custom_scalars__config__", metadata=metadata, tensor=tensor)], 0)
 
     def close(self) -> None:
         """Write what waits."""

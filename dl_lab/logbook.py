@@ -1,5 +1,6 @@
 """The only writer of a run folder: .hydra/, TensorBoard's events, metrics.jsonl, summary.json."""
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -49,6 +50,17 @@ def hyperparameters(values: Mapping[str, Any], prefix: str = "") -> dict[str, fl
             name = prefix.removesuffix(".") if prefix and key == "name" else prefix + key
             flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat
+
+
+def configuration(values: Mapping[str, float | str | bool]) -> dict[str, float | str | bool]:
+    """Hyper-parameters without the seed: what runs have in common that differ by chance alone."""
+    return {key: value for key, value in values.items() if key != "seed"}
+
+
+def digest(values: Mapping[str, float | str | bool]) -> str:
+    """Eight hexadecimal digits that name a configuration, however its keys are ordered and its numbers written."""
+    plain = [[key, value if isinstance(value, bool | str) else float(value)] for key, value in sorted(values.items())]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:8]
 
 
 def provenance() -> dict[str, Any]:
@@ -117,7 +129,8 @@ class Logbook:
         if resumed_at:
             return
         self._events.text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", 0)
-        self._events.hparams_start(hyperparameters(config))
+        values = configuration(hyperparameters(config))
+        self._events.hparams_start(values, digest(values))
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,8 @@ from dl_lab.build import Plan, TrainState
 from dl_lab.logbook import Logbook
 from dl_lab.progress import Progress
 from dl_lab.sampling import sample_text
-from dl_lab.tasks import add_up, higher_is_better, moved
+from dl_lab.specs import higher_is_better
+from dl_lab.tasks import add_up, moved
 
 
 @dataclass(frozen=True)

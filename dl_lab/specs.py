@@ -1,9 +1,10 @@
-"""What a model must know of its data."""
+"""What a model must know of its data, and which way a metric gets better; free of torch."""
 
 from dataclasses import dataclass
 
 KINDS = ("features", "image", "tokens")
 TASKS = ("regression", "classification", "language_modelling", "multi_output")
+HIGHER_IS_BETTER = ("accuracy", "r2")  # every other metric is an error: less is better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +53,8 @@ class DataSpec:
     @property
     def num_outputs(self) -> int:
         return sum(head.size for head in self.heads)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric is better; of a head's metric, its last part decides ("price/r2")."""
+    return metric.rsplit("/", 1)[-1] in HIGHER_IS_BETTER

@@ -20,13 +20,6 @@ Total = Tensor | int | list[float]  # on the device, a count known without it, o
 Totals = dict[str, Total]
 Numbers = Mapping[str, list[float]]
 
-HIGHER_IS_BETTER = ("accuracy", "r2")
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better; of a head's metric, its last part decides ("price/r2")."""
-    return metric.rsplit("/", 1)[-1] in HIGHER_IS_BETTER
-
 
 class Regression:
     """One or several real targets; outputs and targets (batch, target), standardised. Errors in the targets' units."""

@@ -13,14 +13,14 @@ PACKAGE = Path(dl_lab.__file__).parent
 
 FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
-    | {"sampling", "events", "eager", "files", "signals", "feed", "schemas"},
+    | {"sampling", "events", "eager", "files", "signals", "feed", "schemas", "intervals", "sweep_figures"},
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"}
     | {"stacked_optimizers"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
-    {"build", "resuming"},
+    {"build", "resuming", "run_folders"},
     {"milestones", "stacked"},
-    {"loop", "many"},
-    {"command_line", "train", "evaluate", "compare", "composing", "ledger", "sweeps"}
+    {"loop", "many", "comparison"},
+    {"command_line", "train", "evaluate", "compare", "comparison_pictures", "composing", "ledger", "sweeps"}
     | {"sweeping", "sweep_settings", "search", "pruning", "processes", "together"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -138,6 +138,7 @@ def test_tensorboard_shows_the_hyperparameters_and_how_the_run_ended(events):
     assert values["name"] == "first"
     for group, choice in (("model", "mlp"), ("dataset", "iris"), ("schedule", "constant")):
         assert values[group] == choice
+    assert "seed" not in values  # a row is a configuration, all its seeds together
 
 
 def test_the_summary_says_how_the_run_ended_and_what_it_was(ended):

@@ -11,8 +11,8 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from dl_lab.data import PADDING
-from dl_lab.specs import DataSpec, Head
-from dl_lab.tasks import Task, add_up, detached, higher_is_better
+from dl_lab.specs import DataSpec, Head, higher_is_better
+from dl_lab.tasks import Task, add_up, detached
 
 RANDOM = np.random.default_rng(0)
 CLOSE = {"rel": 1e-12}  # float64: sums of a few hundred terms, and r2 a difference of two of them

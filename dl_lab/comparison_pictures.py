@@ -1,0 +1,133 @@
+"""A comparison as figures, and in TensorBoard: figures, the table, and curves with bands in CUSTOM SCALARS."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dl_lab import sweep_figures
+from dl_lab.comparison import Comparison, Configuration, Importance, importance
+from dl_lab.events import EventWriter
+from dl_lab.run_folders import PARTS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_CURVES = 8  # configurations, the best, whose curves are told apart in one picture
+MOST_KEYS = 12  # pictures of a swept value
+UNITS = {"accuracy": "share of examples", "nats": "nats a token", "bits_per_character": "bits", "seconds": "s"}
+Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def with_unit(metric: str) -> str:
+    """A metric as an axis names it."""
+    unit = UNITS.get(metric.rpartition("/")[2])
+    return f"{metric} ({unit})" if unit else metric
+
+
+def curve_names(metric: str) -> list[str]:
+    """The curves that belong to a metric, the first of validation: that of a test metric is never followed."""
+    part, _, name = metric.partition("/")
+    names = [f"val/{name}" if part in PARTS else metric, "val/loss", "train/loss"]
+    return list(dict.fromkeys(each for each in names if "/" in each))
+
+
+def mean_curve(configuration: Configuration, name: str) -> Curve | None:
+    """Steps, and the mean, least and largest value over its seeds, at the steps that every seed has; None without."""
+    curves = [curve for run in configuration.completed.values() if (curve := run.curve(name))]
+    if not curves:
+        return None
+    steps = sorted(set.intersection(*map(set, curves)))
+    if not steps:
+        return None
+    values = np.array([[curve[step] for step in steps] for curve in curves])
+    return np.array(steps, dtype=np.float64), values.mean(0), values.min(0), values.max(0)
+
+
+def curves_of(comparison: Comparison, name: str) -> dict[str, Curve]:
+    """The best configurations' curves by label."""
+    found = {comparison.label(each): mean_curve(each, name) for each in comparison.ranked[:MOST_CURVES]}
+    return {label: curve for label, curve in found.items() if curve is not None}
+
+
+def draw(comparison: Comparison) -> "dict[str, Figure]":
+    """Every figure that this comparison has, by name."""
+    best, metric = "highest" if comparison.higher else "lowest", with_unit(comparison.metric)
+    rows = [(each, score) for each in comparison.ranked for score in each.scores.values()]
+    scores = [score for _, score in rows]
+    values = {key: [each.values.get(key) for each, _ in rows] for key in comparison.keys}
+    swept = [key for key in comparison.keys if len(set(values[key])) > 1]
+    figures = {
+        f"by {key}": sweep_figures.by_value(values[key], scores, best, f"{comparison.metric} by {key}", key, metric)
+        for key in swept[:MOST_KEYS]
+    }
+    mattered = importance(comparison)
+    if mattered is not None:
+        figures["importance"] = _importance(comparison, mattered)
+    pair = [key for key in (mattered.keys if mattered else swept) if key in swept][:2]
+    if len(pair) == 2:
+        title = f"Mean {comparison.metric}, over seeds and all else"
+        names = (pair[0], pair[1], metric)
+        figures["heat map"] = sweep_figures.heat_map(values[pair[0]], values[pair[1]], scores, best, title, names)
+    for name in curve_names(comparison.metric)[:1]:
+        if curves := curves_of(comparison, name):
+            number = f"the best {len(curves)} of {len(comparison.ranked)}" if len(comparison.ranked) > 1 else "all"
+            title = f"{name}: mean over seeds, from the least to the largest; {number}"
+            figures["curves"] = sweep_figures.bands(curves, title, "step", with_unit(name))
+    return figures
+
+
+def _importance(comparison: Comparison, found: Importance) -> "Figure":
+    explained = f"a forest explains {max(found.fit, 0):.0%} of the variance that it has not seen"
+    title = f"What mattered for {comparison.metric}\n({explained})"
+    return sweep_figures.importances(found.keys, found.means, found.deviations, title)
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file or folder on any system."""
+    return re.sub(r"[^\w.,=+ -]+", "_", text)[:120].strip()
+
+
+def write(comparison: Comparison, table: str, folder: Path, title: str) -> list[Path]:
+    """Every figure as PNG, and in TensorBoard with the table and the curves; in place of what an earlier comparison has
+    left there. Returns the PNG files.
+    """
+    forget(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    writer, paths = EventWriter(folder), []
+    for name, figure in draw(comparison).items():
+        paths.append(folder / f"{file_name(name)}.png".replace(" ", "_"))
+        figure.savefig(paths[-1], dpi=100)
+        writer.figure(f"compare/{name}", figure, 0)
+    writer.text("compare", table, 0)
+    names = [name for name in curve_names(comparison.metric) if _write_curves(comparison, name, folder)]
+    writer.margin_charts(f"{title}: mean over seeds, from the least to the largest", names)
+    writer.close()
+    return paths
+
+
+def _write_curves(comparison: Comparison, name: str, folder: Path) -> bool:
+    curves = curves_of(comparison, name)
+    ranks = {comparison.label(each): rank for rank, each in enumerate(comparison.ranked, 1)}
+    for label, (steps, *sides) in curves.items():
+        writer = EventWriter(folder / "curves" / file_name(f"{ranks[label]} {label}"))
+        for step, *values in zip(steps, *sides, strict=True):
+            tagged: Mapping[str, float] = dict(
+                zip((f"{name}/mean", f"{name}/lower", f"{name}/upper"), map(float, values), strict=True)
+            )
+            writer.scalars(tagged, int(step))
+        writer.close()
+    return bool(curves)
+
+
+def forget(folder: Path) -> None:
+    """Take away the pictures and events that a comparison has left in `folder`, and nothing else."""
+    for pattern in ("*.png", "events.out.tfevents.*", "curves/*/events.out.tfevents.*"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    for empty in folder.glob("curves/*"):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
