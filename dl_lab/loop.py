@@ -103,7 +103,9 @@ def fit(
     number, or until `stop` says so after a step.
     """
     train, split = plan.run.train, plan.data.train
-    since, examples, last = time.perf_counter(), 0, None
+    since, examples = time.perf_counter(), 0
+    if out_of_patience(state, plan):  # killed between its last validation and its end
+        return ended_early(state, plan)
     batches = training_batches(split, plan.seed, plan.batch_size, plan.device, state.step)
     state.model.train()
     for inputs, targets in islice(batches, plan.total_steps - state.step):
@@ -115,8 +117,7 @@ def fit(
         validating = state.step % plan.validate_every == 0 or state.step == plan.total_steps
         if not validating and state.step % train.log_every:
             if stop():
-                checkpoint.save(logbook.checkpoints / "last.pt", contents_of(state, plan))
-                return stopped(state, last)
+                return stopped(state, plan, logbook)
             continue
 
         summed = add_up(chain.from_iterable(state.window))
@@ -134,7 +135,7 @@ def fit(
         state.window = []
 
         if validating:
-            last = evaluate(state.model, plan, plan.data.validation)
+            state.last = last = evaluate(state.model, plan, plan.data.validation)
             if not isfinite(last["loss"]):
                 return not_finite(plan, "validation loss", last["loss"], state.step)
             logbook.record("val", state.step, epoch, last)
@@ -147,17 +148,28 @@ def fit(
             progress.validation(state.step, epoch, trained, last)
             if plan.data.is_text:
                 logbook.text("sample", sample_text(state.model, plan.data.spec, plan.seed, state.step), state.step)
-            if train.patience is not None and state.validations_since_best >= train.patience:
-                return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", last)
+            if out_of_patience(state, plan):
+                return ended_early(state, plan)
         if stop() and state.step < plan.total_steps:
-            checkpoint.save(logbook.checkpoints / "last.pt", contents_of(state, plan))
-            return stopped(state, last)
+            return stopped(state, plan, logbook)
         since, examples = time.perf_counter(), 0
-    return Outcome("completed", None, last)
+    return Outcome("completed", None, state.last)
+
+
+def out_of_patience(state: TrainState, plan: Plan) -> bool:
+    patience = plan.run.train.patience
+    return patience is not None and state.validations_since_best >= patience
+
+
+def ended_early(state: TrainState, plan: Plan) -> Outcome:
+    train = plan.run.train
+    return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", state.last)
 
 
 def keep(state: TrainState, plan: Plan, logbook: Logbook, metrics: dict[str, float]) -> None:
-    """Save the last checkpoint, and the best one if this validation is better than all before."""
+    """Save the last checkpoint, and the best one if this validation is better than all before. The best comes second:
+    it is made again from the last one if the run is killed between the two (`resuming.kept_best`).
+    """
     name = plan.run.train.best
     sign = 1 if higher_is_better(name) else -1
     better = state.best is None or sign * metrics[name] > sign * state.best[name]
@@ -165,9 +177,9 @@ def keep(state: TrainState, plan: Plan, logbook: Logbook, metrics: dict[str, flo
         state.best = {**metrics, "step": state.step, "epoch": state.step / plan.steps_per_epoch}
     state.validations_since_best = 0 if better else state.validations_since_best + 1
     contents = contents_of(state, plan)
-    if better:  # first, so that a run that goes on from the last one never has an older best
+    checkpoint.save_last(logbook.checkpoints, contents)
+    if better:
         checkpoint.save(logbook.checkpoints / "best.pt", contents)
-    checkpoint.save(logbook.checkpoints / "last.pt", contents)
 
 
 def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
@@ -177,6 +189,7 @@ def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
         "optimizer": state.optimizer.state_dict(),
         "step": state.step,
         "best": state.best,
+        "last": state.last,
         "validations_since_best": state.validations_since_best,
         "window": state.window,
         "since_validation": state.since_validation,
@@ -190,6 +203,7 @@ def restore(state: TrainState, saved: dict[str, Any], device: torch.device) -> N
     eager.restore(state.optimizer, saved["optimizer"])
     for name in ("step", "best", "validations_since_best", "since_validation"):
         setattr(state, name, saved[name])
+    state.last = saved.get("last")  # a checkpoint from before it was kept has none
     state.window = [[moved(totals, device) for totals in pieces] for pieces in saved["window"]]
 
 
@@ -208,8 +222,10 @@ def not_finite(plan: Plan, what: str, value: float, step: int) -> Outcome:
     return Outcome("diverged", f"the {what} is {value} at step {step}; {advice}")
 
 
-def stopped(state: TrainState, last: dict[str, float] | None) -> Outcome:
-    return Outcome("stopped", f"at step {state.step}, as it was asked to", last)
+def stopped(state: TrainState, plan: Plan, logbook: Logbook) -> Outcome:
+    """Save the run as it is. Returns its outcome."""
+    checkpoint.save_last(logbook.checkpoints, contents_of(state, plan))
+    return Outcome("stopped", f"at step {state.step}, as it was asked to", state.last)
 
 
 def diverged(state: TrainState, plan: Plan) -> Outcome:
