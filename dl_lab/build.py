@@ -53,8 +53,8 @@ class Plan:
 class TrainState:
     """What changes. `forward` is the model in training, compiled or not; `dropout_key` is None for a model without
     dropout, `norm_before_clipping` (of the last step's gradient) where nothing is clipped. `window`: the totals of each
-    step since the last point of the curves, on the device; `since_validation`: those of each point since a validation; `last`: the
-    metrics of the last validation.
+    step since the last point of the curves, on the device; `since_validation`: those of each point since a validation;
+    `last`: the metrics of the last one.
     """
 
     model: nn.Module

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from dl_lab.errors import ConfigError, Diverged, Stopped, unknown, unknown_key
+from dl_lab.errors import ConfigError, Diverged, Failed, Stopped, unknown, unknown_key
 
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
@@ -37,6 +37,8 @@ REFUSALS = {
     errno.EEXIST,
     errno.ENAMETOOLONG,
 }
+
+NOT_DETERMINISTIC = r"(\S+) does not have a deterministic implementation"
 
 _reserved: list[Path] = []  # run folders made by this process
 
@@ -93,7 +95,7 @@ def explain(error: BaseException) -> str | None:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
-    ours = [str(link) for link in chain if isinstance(link, ConfigError | Diverged)]
+    ours = [str(link) for link in chain if isinstance(link, ConfigError | Diverged | Failed)]
     return ours[0] if ours else _explain_hydra(chain[-1]) or _explain_hydra(error)
 
 
@@ -119,9 +121,14 @@ def _explain_hydra(error: BaseException) -> str | None:
             return f"{ambiguous[1]} is several values; allowed: one, or -m to run each"
         return f"{' '.join(str(error).split())}; allowed: see --help"
     if isinstance(error, MemoryError | RuntimeError) and re.search(
-        "allocate memory|out of memory|unable to alloc", str(error), re.I
+        "allocate memory|out of memory|unable to alloc|^$", str(error), re.I
     ):
-        return "there is not enough memory; allowed: smaller data, model, train.batch_size or train.eval_batch_size"
+        return (
+            "there is not enough memory; allowed: train.accumulate=2 or more (the same step in pieces), a smaller "
+            "train.batch_size, train.eval_batch_size, model or data"
+        )
+    if isinstance(error, RuntimeError) and (operation := re.match(NOT_DETERMINISTIC, str(error))):
+        return f"{operation[1]} has no deterministic form on this device; allowed: deterministic=false, or device=cpu"
     if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
         return f"{_first_line(str(error))}; allowed: dataset.num_workers=0, which shows what killed it"
     if isinstance(error, OSError) and error.errno in REFUSALS and error.filename:
@@ -140,6 +147,8 @@ def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
 
 def cannot_write(error: OSError) -> str:
     """The line for a folder or file that the machine refuses."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename} cannot be written ({error.strerror}); allowed: room for it, made on that disk"
     return f"{error.filename} cannot be written ({error.strerror}); allowed: another folder, with hydra.run.dir=FOLDER"
 
 
@@ -204,6 +213,6 @@ def exits(raised: Sequence[Exception] = ()) -> Iterator[None]:
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
-        sys.exit(FAILED if isinstance(error, Diverged) else MISTAKE)
+        sys.exit(FAILED if isinstance(error, Diverged | Failed) else MISTAKE)
     finally:
         remove_empty_folders()

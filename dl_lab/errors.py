@@ -76,6 +76,10 @@ class Diverged(Exception):
     """A run whose loss stopped being a finite number; its message says where, and which key to turn down."""
 
 
+class Failed(Exception):
+    """A run under way that the machine or its data brought to an end; its message says why, and how to go on."""
+
+
 class Stopped(BaseException):
     """A run that a signal asked to stop and that has saved itself; ends a sweep too. `status` is the process's."""
 

@@ -177,6 +177,7 @@ def keep(state: TrainState, plan: Plan, logbook: Logbook, metrics: dict[str, flo
         state.best = {**metrics, "step": state.step, "epoch": state.step / plan.steps_per_epoch}
     state.validations_since_best = 0 if better else state.validations_since_best + 1
     contents = contents_of(state, plan)
+    logbook.flush()
     checkpoint.save_last(logbook.checkpoints, contents)
     if better:
         checkpoint.save(logbook.checkpoints / "best.pt", contents)
@@ -224,6 +225,7 @@ def not_finite(plan: Plan, what: str, value: float, step: int) -> Outcome:
 
 def stopped(state: TrainState, plan: Plan, logbook: Logbook) -> Outcome:
     """Save the run as it is. Returns its outcome."""
+    logbook.flush()
     checkpoint.save_last(logbook.checkpoints, contents_of(state, plan))
     return Outcome("stopped", f"at step {state.step}, as it was asked to", state.last)
 

@@ -1,6 +1,7 @@
 """What a run folder says of how its run can go on."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,55 @@ WHERE = ("device", "data_dir", "imports")  # not what a run computes, but where
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The last checkpoint of a run; None if it was interrupted before its first.
+    """The last checkpoint of a run, or the newest other one if that is damaged, which is said; None if the run was
+    interrupted before its first.
 
     Raises:
-        ConfigError: if `folder` holds no run.
+        ConfigError: if `folder` holds no run, or nothing but damaged checkpoints.
     """
     if not (folder / ".hydra" / "config.yaml").exists():
         raise ConfigError(
             f"resume={folder} holds no run; allowed: a run folder, as outputs/2026-11-22/10-00-00, or auto"
         )
-    path = folder / "checkpoints" / "last.pt"
-    return checkpoint.load(path, torch.device("cpu")) if path.exists() else None
+    found, wrong = [], []
+    for name in ("last.pt", "previous.pt", "best.pt"):
+        path = folder / "checkpoints" / name
+        if path.exists():
+            try:
+                found.append((name, checkpoint.load(path, torch.device("cpu"))))
+            except ConfigError as error:
+                wrong.append(str(error).split("; allowed", 1)[0])
+        if name == "last.pt" and found:
+            return found[0][1]
+    if not found and not wrong:
+        return None
+    if not found:
+        raise ConfigError(f"{wrong[0]}, and there is no other to go on from; allowed: the same again, rerun={folder}")
+    name, newest = max(found, key=lambda pair: int(pair[1]["step"]))
+    reason = wrong[0] if wrong else f"{folder / 'checkpoints' / 'last.pt'} is not there"
+    print(f"{reason}; the run goes on from {name}, step {newest['step']}", file=sys.stderr)
+    return newest
+
+
+def kept_best(checkpoints: Path, saved: dict[str, Any]) -> dict[str, float] | None:
+    """The best metrics of a run that goes on from the checkpoint `saved`; best.pt then holds its weights: written from
+    `saved`, if that is the best and the run was killed before it wrote it twice. None, which is said, if best.pt is
+    damaged: another validation will be the best.
+    """
+    best: dict[str, float] | None = saved["best"]
+    if best is None:
+        return None
+    path, reason = checkpoints / "best.pt", "is of another step"
+    try:
+        if checkpoint.load(path, torch.device("cpu"))["step"] == best["step"]:
+            return best
+    except ConfigError as error:
+        reason = str(error).split("; allowed", 1)[0].removeprefix(f"{path} ")
+    if best["step"] == saved["step"]:
+        checkpoint.save(path, saved)
+        return best
+    print(f"{path} {reason}; the best validation from now on takes its place", file=sys.stderr)
+    return None
 
 
 def overrides_of(folder: Path) -> list[str]:

@@ -3,13 +3,14 @@
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from dl_lab import command_line
-from dl_lab.errors import Diverged, Stopped
+from dl_lab.errors import ConfigError, Diverged, Failed, Stopped
 from dl_lab.signals import Signals
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def resume(folder: Path, overrides: list[str]) -> float:
 
     saved = resuming.last_checkpoint(folder)
     config, given = resuming.continued(folder, overrides, 0 if saved is None else int(saved["step"]))
-    return carry_out(parse(config), folder, [*resuming.overrides_of(folder), *given], saved or {"step": 0})
+    had = resuming.overrides_of(folder)
+    new = [override for override in given if override not in had]
+    return carry_out(parse(config), folder, [*had, *new], saved or {"step": 0})
 
 
 def unfinished(overrides: list[str]) -> Path | None:
@@ -76,7 +79,7 @@ def unfinished(overrides: list[str]) -> Path | None:
 
 def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[str, Any] | None = None) -> float:
     """Train `run` in `folder`, from its start or from the checkpoint `saved`. Returns the best validation metric."""
-    from dl_lab import build, loop
+    from dl_lab import build, loop, resuming
     from dl_lab.logbook import Logbook
     from dl_lab.progress import Progress
 
@@ -88,23 +91,25 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
         Logbook(folder, run.as_dict, overrides, None if saved is None else state.step) as logbook,
         Signals() as signals,
     ):
+        if saved is not None and "model" in saved:
+            state.best = resuming.kept_best(logbook.checkpoints, saved)
         if state.forward is not state.model:
             print("compiling the model, which takes up to a minute and makes its steps shorter (not: compile=false)")
-        progress = Progress(plan.total_steps, state.step)
-        outcome, test = loop.Outcome("failed", "interrupted by an error"), None
+        progress, test = Progress(plan.total_steps, state.step), None
         try:
             outcome = loop.fit(state, plan, logbook, progress, signals.received)
             if outcome.status == "completed":
                 test = loop.evaluate_best(state, plan, logbook)
-        except KeyboardInterrupt:
-            outcome = loop.Outcome("stopped", f"interrupted at step {state.step}")
-            raise
-        except Exception as error:
-            outcome = loop.Outcome("failed", f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            outcome = broken_off(error, state.step)
+            with suppress(OSError):  # the disk is full, or gone: what was saved before is there
+                logbook.finish(summarize(plan, state, outcome, None, time.perf_counter() - started))
+            if isinstance(error, OSError | ConfigError) or "DataLoader worker" in str(error):
+                raise Failed(f"{outcome.reason}; then go on with resume={shlex.quote(str(folder))}") from error
             raise
         finally:
             progress.close()
-            logbook.finish(summarize(plan, state, outcome, test, time.perf_counter() - started))
+        logbook.finish(summarize(plan, state, outcome, test, time.perf_counter() - started))
     if outcome.status == "diverged":
         raise Diverged(f"diverged: {outcome.reason} (run {folder})")
     if outcome.status == "stopped":
@@ -112,6 +117,15 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
     assert state.best is not None
     report(plan, state.best, outcome, test, folder)
     return state.best[run.train.best]
+
+
+def broken_off(error: BaseException, step: int) -> "Outcome":
+    """The outcome of a run that `error` ended at `step`."""
+    from dl_lab.loop import Outcome
+
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome("stopped", f"interrupted at step {step}")
+    return Outcome("failed", command_line.explain(error) or f"{type(error).__name__}: {error}")
 
 
 def summarize(

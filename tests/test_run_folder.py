@@ -56,6 +56,7 @@ def test_a_run_folder_is_called_by_date_and_time_and_holds_the_files_of_the_cont
         ".hydra/overrides.yaml",
         "checkpoints/best.pt",
         "checkpoints/last.pt",
+        "checkpoints/previous.pt",
         "metrics.jsonl",
         "summary.json",
     }
