@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dl_lab.errors import ConfigError
+from dl_lab.errors import ConfigError, refuse_interpolations
 from dl_lab.files import whole
 
 END_OF_ZIP = b"PK\x05\x06"  # the last record of a zip file: 22 bytes, of which the last two count those of the comment
@@ -63,4 +63,5 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         ) from error
     if not isinstance(contents, dict) or not {"model", "step", "config"} <= contents.keys():
         raise ConfigError(f"{path} is no checkpoint of ours; allowed: what dl_lab.train has saved")
+    refuse_interpolations(contents["config"], f"{path}: config")
     return contents

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException, SearchPathException
 from hydra.types import RunMode
@@ -145,6 +146,38 @@ def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
             raise unknown_key(group, key, [str(name) for name in node if name not in (key, "experiment")])
 
 
+def refuse_code(config: DictConfig) -> None:
+    """Raise ConfigError where Hydra's own part of a configuration names code that Hydra would run by itself: callbacks,
+    the factories of logging, a launcher or sweeper that is no plugin.
+    """
+    hydra_node = OmegaConf.to_container(config.hydra, resolve=False)
+    assert isinstance(hydra_node, dict)
+    for key in ("callbacks", "job_logging", "hydra_logging"):
+        if "_target_" in (text := str(hydra_node.get(key))) or "'()'" in text or "'class'" in text or "://" in text:
+            raise ConfigError(f"hydra.{key} names code; allowed: none, and imports=[my_module] for code of yours")
+    for key in ("launcher", "sweeper"):
+        target = str((hydra_node.get(key) or {}).get("_target_"))
+        if not target.startswith(("hydra_plugins.", "hydra._internal.core_plugins.")):
+            raise ConfigError(f"hydra.{key}._target_={target} is no plugin of Hydra's; allowed: hydra/{key}=NAME")
+
+
+@contextmanager
+def only_plugins() -> Iterator[None]:
+    """While the context is open, whatever Hydra composes goes through `refuse_code` before Hydra acts on it."""
+    compose = ConfigLoaderImpl._load_configuration_impl
+
+    def checked(self: ConfigLoaderImpl, *given: Any, **named: Any) -> DictConfig:
+        config = compose(self, *given, **named)
+        refuse_code(config)
+        return config
+
+    ConfigLoaderImpl._load_configuration_impl = checked
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl._load_configuration_impl = compose
+
+
 def cannot_write(error: OSError) -> str:
     """The line for a folder or file that the machine refuses."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -180,7 +213,8 @@ def run(task: Callable[[DictConfig], Any]) -> None:
             raise ConfigError(
                 "--experimental-rerun loads a pickle, which can run code; allowed: the same overrides again"
             )
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
+        with only_plugins():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
         for error in raised:
             raise error
 

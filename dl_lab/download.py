@@ -5,11 +5,13 @@ import http.client
 import os
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from dl_lab.errors import ConfigError
+
+TIMEOUT = 30  # seconds without a byte
 
 
 @contextmanager
@@ -26,8 +28,25 @@ def missing_data(files: str, folder: Path) -> Iterator[None]:
         ) from error
 
 
-def download(url: str, sha256: str, path: Path) -> None:
+def download_archive(urls: Sequence[str], sha256: str, path: Path, data_dir: Path) -> None:
+    """Have an archive at `path` with this sha256: the one that is there, or the first that a mirror gives. Nobody opens
+    another.
+    """
+    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+        return
+    for number, url in enumerate(urls, 1):
+        try:
+            download(url, sha256, path, data_dir)
+        except ConfigError:
+            if number == len(urls):
+                raise
+        else:
+            return
+
+
+def download(url: str, sha256: str, path: Path, data_dir: Path | None = None) -> None:
     """Fetch `url` into `path`, with a progress bar on a terminal; nothing is left there unless its sha256 is right.
+    `data_dir` is the folder that the user is told of, if it is not the second above.
 
     Raises:
         ConfigError: if it cannot be fetched or is not what was published.
@@ -35,11 +54,12 @@ def download(url: str, sha256: str, path: Path) -> None:
     from tqdm import tqdm
 
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with missing_data(f"{path.relative_to(path.parents[1])} (from {url})", path.parents[1]):
-        path.parent.mkdir(exist_ok=True)
+    root = data_dir or path.parents[1]
+    with missing_data(f"{path.relative_to(root)} (from {url})", root):
+        path.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         try:
-            with urllib.request.urlopen(url, timeout=30) as response, partial.open("wb") as file:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
                 size = int(response.headers.get("Content-Length") or 0) or None
                 with tqdm(
                     total=size, unit="B", unit_scale=True, desc=path.name, disable=not sys.stderr.isatty()

@@ -20,16 +20,28 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Train one run, or with -m one for every combination; with resume=FOLDER go on with one."""
-    asked = [argument.partition("=")[2] for argument in sys.argv[1:] if argument.startswith("resume=")]
-    others = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
-    if not asked:
+    """Train one run, or with -m one for every combination; with resume=FOLDER go on with one, with rerun=FOLDER do one
+    again.
+    """
+    doors = {"resume": "", "rerun": ""}
+    others = []
+    for argument in sys.argv[1:]:
+        key, equals, value = argument.partition("=")
+        if equals and key in doors:
+            doors[key] = value or "."
+        else:
+            others.append(argument)
+    if not any(doors.values()):
         command_line.run(train)
         return
     with command_line.exits():
-        folder = unfinished(others) if asked[-1] == "auto" else Path(asked[-1])
+        if all(doors.values()):
+            raise ConfigError(f"resume={doors['resume']} and rerun={doors['rerun']}; allowed: one of them")
+        if doors["rerun"]:
+            sys.exit(0 if rerun(Path(doors["rerun"]), others) else command_line.FAILED)
+        folder = unfinished(others) if doors["resume"] == "auto" else Path(doors["resume"])
         if folder is not None:
-            resume(folder, [] if asked[-1] == "auto" else others)
+            resume(folder, [] if doors["resume"] == "auto" else others)
             return
     sys.argv[1:] = others
     command_line.run(train)
@@ -64,6 +76,35 @@ def resume(folder: Path, overrides: list[str]) -> float:
     had = resuming.overrides_of(folder)
     new = [override for override in given if override not in had]
     return carry_out(parse(config), folder, [*had, *new], saved or {"step": 0})
+
+
+def rerun(folder: Path, overrides: list[str]) -> bool:
+    """Do the run in `folder` again, in outputs/ or where hydra.run.dir says. Returns whether every metric is the same,
+    to the last bit; says which is the first that is not, and what else differs between the two.
+
+    Raises:
+        ConfigError: if there is no run, or an override would change it.
+    """
+    from dl_lab import resuming
+    from dl_lab.config import parse
+    from dl_lab.rerun import circumstances, first_difference, points
+
+    where = [override.partition("=")[2] for override in overrides if override.startswith("hydra.run.dir=")]
+    given = [override for override in overrides if not override.startswith("hydra.run.dir=")]
+    first, status = points(folder), resuming.status_of(folder)
+    _, config = resuming.own(folder, given, (*resuming.WHERE, "threads"))
+    run, overrides_of_both = parse(config), [*resuming.overrides_of(folder), *given]
+    again = Path(where[-1]) if where else Path(command_line.reserve_run_folder("outputs"))
+    try:
+        carry_out(run, again, overrides_of_both)
+    except Diverged as diverged:  # as the first may have, too
+        print(diverged)
+    difference = first_difference(first, points(again), ended=status in ("completed", "diverged"))
+    if difference is None:
+        print(f"same  every metric at all {len(first)} points is that of {folder}, to the last bit")
+    else:
+        print("\n  ".join([f"differs  {difference}", *circumstances(folder, again)]))
+    return difference is None
 
 
 def unfinished(overrides: list[str]) -> Path | None:

@@ -16,7 +16,7 @@ FLOORS = [
     | {"sampling", "events", "eager", "files", "signals"},
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
-    {"build", "resuming"},
+    {"build", "resuming", "rerun"},
     {"loop", "many"},
     {"command_line", "train", "evaluate", "compare"},
 ]
