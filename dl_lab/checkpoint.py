@@ -52,7 +52,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         seal = SEAL + hashlib.sha256(memoryview(content)[:-SEALED]).hexdigest().encode()
         if content[-SEALED:] != seal:
             raise ConfigError(f"{path} is damaged (its checksum does not fit it); allowed: an undamaged checkpoint")
-    elif content[-22:-18] != END_OF_ZIP:
+    elif content[-22:-18] != END_OF_ZIP or content[-2:] != b"\0\0":
         what = "is cut off, or no checkpoint of ours" if content else "is empty"
         raise ConfigError(f"{path} {what}; allowed: an undamaged checkpoint")
     try:

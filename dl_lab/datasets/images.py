@@ -82,9 +82,10 @@ def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Dat
         try:
             return dataset_class(data_dir, train=train)
         except RuntimeError:  # torchvision's word for files that are not there, or not whole
-            with missing_data(f"the folder {dataset_class.base_folder} (of {dataset_class.filename})", data_dir):
+            files = f"the folder {dataset_class.base_folder} (of {dataset_class.filename})"
+            with missing_data(files, data_dir):
                 path = data_dir / dataset_class.filename
-                download_archive([dataset_class.url], SHA256[name], path, data_dir)
+                download_archive([dataset_class.url], SHA256[name], path, data_dir, files)
                 return dataset_class(data_dir, train=train, download=True)  # opens what is there now
 
     train, test = load(True), load(False)

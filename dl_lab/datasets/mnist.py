@@ -63,13 +63,14 @@ def _published(name: str, labels: Sequence[str], config: ImageConfig, data_dir: 
     """The set as published: its test split is the test split, validation is taken from its training split."""
     folder = data_dir / name / "raw"
     if not all((folder / file).exists() for file in FILES):
-        with missing_data(", ".join(f"{name}/raw/{file}" for file in FILES), data_dir):
+        files = ", ".join(f"{name}/raw/{file}" for file in FILES)
+        with missing_data(files, data_dir):
             from torchvision import datasets
 
             published = getattr(datasets, name)
             for (archive, _), sha256 in zip(published.resources, SHA256[name], strict=True):
                 mirrors = [f"{mirror}{archive}" for mirror in published.mirrors]
-                download_archive(mirrors, sha256, folder / archive, data_dir)
+                download_archive(mirrors, sha256, folder / archive, data_dir, files)
             published(data_dir, download=True)  # opens what is there now
     train_images, train_labels, test_images, test_labels = (read_idx(folder / file) for file in FILES)
     data = image_data(config, seed, train_images.unsqueeze(1), train_labels.long(), labels)
