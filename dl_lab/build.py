@@ -53,7 +53,8 @@ class Plan:
 class TrainState:
     """What changes. `forward` is the model in training, compiled or not; `dropout_key` is None for a model without
     dropout, `norm_before_clipping` (of the last step's gradient) where nothing is clipped. `window`: the totals of each
-    step since the last point of the curves, on the device; `since_validation`: those of each point since a validation.
+    step since the last point of the curves, on the device; `since_validation`: those of each point since a validation;
+    `last`: the metrics of the last one.
     """
 
     model: nn.Module
@@ -62,6 +63,7 @@ class TrainState:
     dropout_key: Tensor | None
     step: int = 0
     best: dict[str, float] | None = None
+    last: dict[str, float] | None = None
     validations_since_best: int = 0
     window: list[list[Totals]] = field(default_factory=list)
     since_validation: list[dict[str, list[float]]] = field(default_factory=list)

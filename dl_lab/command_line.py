@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException, SearchPathException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from dl_lab.errors import ConfigError, Diverged, Stopped, unknown, unknown_key
+from dl_lab.errors import ConfigError, Diverged, Failed, Stopped, unknown, unknown_key
 
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
@@ -37,6 +38,8 @@ REFUSALS = {
     errno.EEXIST,
     errno.ENAMETOOLONG,
 }
+
+NOT_DETERMINISTIC = r"(\S+) does not have a deterministic implementation"
 
 _reserved: list[Path] = []  # run folders made by this process
 
@@ -93,13 +96,13 @@ def explain(error: BaseException) -> str | None:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
-    ours = [str(link) for link in chain if isinstance(link, ConfigError | Diverged)]
+    ours = [str(link) for link in chain if isinstance(link, ConfigError | Diverged | Failed)]
     return ours[0] if ours else _explain_hydra(chain[-1]) or _explain_hydra(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the machine had no memory left."""
-    says_so = re.search("allocate memory|out of memory|unable to alloc", str(error), re.I)
+    says_so = re.search("allocate memory|out of memory|unable to alloc|^$", str(error), re.I)
     return isinstance(error, MemoryError | RuntimeError) and says_so is not None
 
 
@@ -125,7 +128,12 @@ def _explain_hydra(error: BaseException) -> str | None:
             return f"{ambiguous[1]} is several values; allowed: one, or -m to run each"
         return f"{' '.join(str(error).split())}; allowed: see --help"
     if is_out_of_memory(error):
-        return "there is not enough memory; allowed: smaller data, model, train.batch_size or train.eval_batch_size"
+        return (
+            "there is not enough memory; allowed: train.accumulate=2 or more (the same step in pieces), a smaller "
+            "train.batch_size, train.eval_batch_size, model or data"
+        )
+    if isinstance(error, RuntimeError) and (operation := re.match(NOT_DETERMINISTIC, str(error))):
+        return f"{operation[1]} has no deterministic form on this device; allowed: deterministic=false, or device=cpu"
     if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
         return f"{_first_line(str(error))}; allowed: dataset.num_workers=0, which shows what killed it"
     if isinstance(error, OSError) and error.errno in REFUSALS and error.filename:
@@ -153,8 +161,42 @@ def refuse_sweep(overrides: Iterable[str]) -> None:
         raise ConfigError(f"{override} says how a sweep goes, and this is one run; allowed: with -m")
 
 
+def refuse_code(config: DictConfig) -> None:
+    """Raise ConfigError where Hydra's own part of a configuration names code that Hydra would run by itself: callbacks,
+    the factories of logging, a launcher or sweeper that is no plugin.
+    """
+    hydra_node = OmegaConf.to_container(config.hydra, resolve=False)
+    assert isinstance(hydra_node, dict)
+    for key in ("callbacks", "job_logging", "hydra_logging"):
+        if "_target_" in (text := str(hydra_node.get(key))) or "'()'" in text or "'class'" in text or "://" in text:
+            raise ConfigError(f"hydra.{key} names code; allowed: none, and imports=[my_module] for code of yours")
+    for key in ("launcher", "sweeper"):
+        target = str((hydra_node.get(key) or {}).get("_target_"))
+        if not target.startswith(("hydra_plugins.", "hydra._internal.core_plugins.")):
+            raise ConfigError(f"hydra.{key}._target_={target} is no plugin of Hydra's; allowed: hydra/{key}=NAME")
+
+
+@contextmanager
+def only_plugins() -> Iterator[None]:
+    """While the context is open, whatever Hydra composes goes through `refuse_code` before Hydra acts on it."""
+    compose = ConfigLoaderImpl._load_configuration_impl
+
+    def checked(self: ConfigLoaderImpl, *given: Any, **named: Any) -> DictConfig:
+        config = compose(self, *given, **named)
+        refuse_code(config)
+        return config
+
+    ConfigLoaderImpl._load_configuration_impl = checked
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl._load_configuration_impl = compose
+
+
 def cannot_write(error: OSError) -> str:
     """The line for a folder or file that the machine refuses."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename} cannot be written ({error.strerror}); allowed: room for it, made on that disk"
     return f"{error.filename} cannot be written ({error.strerror}); allowed: another folder, with hydra.run.dir=FOLDER"
 
 
@@ -188,7 +230,8 @@ def run(task: Callable[[DictConfig], Any]) -> None:
             raise ConfigError(
                 "--experimental-rerun loads a pickle, which can run code; allowed: the same overrides again"
             )
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
+        with only_plugins():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
         for error in raised:
             raise error
 
@@ -221,6 +264,6 @@ def exits(raised: Sequence[Exception] = ()) -> Iterator[None]:
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
-        sys.exit(FAILED if isinstance(error, Diverged) else MISTAKE)
+        sys.exit(FAILED if isinstance(error, Diverged | Failed) else MISTAKE)
     finally:
         remove_empty_folders()

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from dl_lab import devices
-from dl_lab.errors import COUNT, POSITIVE, ConfigError, check, require, unknown, unknown_key
+from dl_lab.errors import COUNT, POSITIVE, ConfigError, check, refuse_interpolations, require, unknown, unknown_key
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
 from dl_lab.schemas import typed as typed
 from dl_lab.tasks import HEAD_TASKS
@@ -200,15 +200,15 @@ def import_user_modules(modules: list[str]) -> None:
 
 
 def _resolved(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(config, DictConfig):
-        config = OmegaConf.create(dict(config))
     try:
-        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        composed = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key} is missing; allowed: give it, as {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}; allowed: see --help") from error
     assert isinstance(values, dict)
+    refuse_interpolations(values)
     return {str(key): value for key, value in values.items()}
 
 

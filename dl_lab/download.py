@@ -5,11 +5,13 @@ import http.client
 import os
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from dl_lab.errors import ConfigError
+
+TIMEOUT = 30  # seconds without a byte
 
 
 @contextmanager
@@ -26,30 +28,51 @@ def missing_data(files: str, folder: Path) -> Iterator[None]:
         ) from error
 
 
+def download_archive(urls: Sequence[str], sha256: str, path: Path, data_dir: Path, files: str) -> None:
+    """Have an archive at `path` with this sha256: the one that is there, or the first that a mirror gives. Nobody opens
+    another. `files` are those of `data_dir` that it is fetched for.
+    """
+    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+        return
+    for number, url in enumerate(urls, 1):
+        try:
+            with missing_data(f"{files} (from {url})", data_dir):
+                fetch(url, sha256, path)
+        except ConfigError:
+            if number == len(urls):
+                raise
+        else:
+            return
+
+
 def download(url: str, sha256: str, path: Path) -> None:
     """Fetch `url` into `path`, with a progress bar on a terminal; nothing is left there unless its sha256 is right.
 
     Raises:
         ConfigError: if it cannot be fetched or is not what was published.
     """
+    with missing_data(f"{path.relative_to(path.parents[1])} (from {url})", path.parents[1]):
+        fetch(url, sha256, path)
+
+
+def fetch(url: str, sha256: str, path: Path) -> None:
+    """The same. Raises: OSError or HTTPException."""
     from tqdm import tqdm
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with missing_data(f"{path.relative_to(path.parents[1])} (from {url})", path.parents[1]):
-        path.parent.mkdir(exist_ok=True)
-        digest = hashlib.sha256()
-        try:
-            with urllib.request.urlopen(url, timeout=30) as response, partial.open("wb") as file:
-                size = int(response.headers.get("Content-Length") or 0) or None
-                with tqdm(
-                    total=size, unit="B", unit_scale=True, desc=path.name, disable=not sys.stderr.isatty()
-                ) as bar:
-                    while chunk := response.read(1 << 16):
-                        file.write(chunk)
-                        digest.update(chunk)
-                        bar.update(len(chunk))
-            if digest.hexdigest() != sha256:
-                raise OSError(f"its sha256 is {digest.hexdigest()[:12]}..., published is {sha256[:12]}...")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
+            told = response.headers.get("Content-Length") or ""
+            size = int(told) if told.isdecimal() else None
+            with tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=not sys.stderr.isatty()) as bar:
+                while chunk := response.read(1 << 16):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    bar.update(len(chunk))
+        if digest.hexdigest() != sha256:
+            raise OSError(f"its sha256 is {digest.hexdigest()[:12]}..., published is {sha256[:12]}...")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -72,8 +72,23 @@ def check(group: str, config: object, rules: Mapping[str, Rule]) -> None:
             require(holds(value), f"{group}.{name}" if group else name, value, allowed)
 
 
+def refuse_interpolations(values: Any, key: str = "") -> None:
+    """Raises: ConfigError if any text within, a key or a value, asks to be looked up elsewhere, as ${oc.env:HOME}."""
+    if isinstance(values, str) and "${" in values:
+        raise ConfigError(f"{key}={values} would be looked up elsewhere; allowed: a plain value")
+    inner = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
+    for name, value in inner:
+        here = f"{key}.{name}" if key else str(name)
+        refuse_interpolations(str(name), here)
+        refuse_interpolations(value, here)
+
+
 class Diverged(Exception):
     """A run whose loss stopped being a finite number; its message says where, and which key to turn down."""
+
+
+class Failed(Exception):
+    """A run under way that the machine or its data brought to an end; its message says why, and how to go on."""
 
 
 class Stopped(BaseException):

@@ -71,11 +71,11 @@ def evaluate(arguments: list[str]) -> dict[str, float]:
     path = Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt"
     saved = checkpoint.load(path, torch.device("cpu"))
     import_user_modules(options.imports)
-    train = {**saved["config"]["train"], "one_batch": False}
+    train = {**saved["config"].get("train", {}), "one_batch": False}
     try:
         run = parse({**saved["config"], "train": train, "device": options.device, "imports": [], "compile": False})
     except ConfigError as error:
-        imported = saved["config"]["imports"]
+        imported = saved["config"].get("imports")
         if imported and not options.imports:
             raise ConfigError(f"{error} (the run imported {imported}: give imports=[{','.join(imported)}])") from error
         raise

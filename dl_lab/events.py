@@ -22,7 +22,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from dl_lab.files import whole
+from dl_lab.files import naming, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,10 +31,11 @@ AT_THE_END = ("best/", "test/", "_hparams_/session_end_info")
 DT_DOUBLE, DT_STRING = 2, 7  # of tensorboard.compat.proto.types_pb2
 
 
-def cut(folder: Path, step: int) -> None:
+def cut(folder: Path, step: int) -> float:
     """Leave out of the events files what lies behind `step`, what only a finished run has, and a record that was not
-    written whole, so that a run that goes on from there has one unbroken curve.
+    written whole, so that a run that goes on from there has one unbroken curve. Returns the time of the last event.
     """
+    latest = 0.0
     for path in folder.glob("events.out.tfevents.*"):
         with whole(path) as file:
             writer = RecordWriter(file)
@@ -42,11 +43,17 @@ def cut(folder: Path, step: int) -> None:
                 event = Event.FromString(record)
                 if event.step <= step and not any(value.tag.startswith(AT_THE_END) for value in event.summary.value):
                     writer.write(record)
+                    latest = max(latest, event.wall_time)
+    return latest
 
 
 def new_events_file(folder: Path) -> Path:
-    """A name that no events file in `folder` has, of the form by which TensorBoard knows and orders them."""
-    stem = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+    """A name that no events file in `folder` has, of the form by which TensorBoard knows and orders them: behind all
+    that are there, even if the clock was put back.
+    """
+    others = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    moment = max([int(time.time()), *(int(other) + 1 for other in others if other.isdigit())])
+    stem = f"events.out.tfevents.{moment:010d}.{socket.gethostname()}.{os.getpid()}"
     return next(path for number in count() if not (path := folder / f"{stem}.{number}").exists())
 
 
@@ -57,24 +64,37 @@ class EventWriter:
 
     FLUSH_SECONDS = 10
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, latest: float = 0.0):
+        """No event gets a time before `latest`, nor before that of another, even if the clock is put back."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = new_events_file(folder)
+        self.path = new_events_file(folder)
         self._waiting = BytesIO()
         self._records = RecordWriter(self._waiting)
-        self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        self._written, self._latest = 0, latest
+        self._write(Event(file_version="brain.Event:2"))
         self.flush()
 
-    def _add(self, values: list[Summary.Value], step: int) -> None:
-        event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+    def _write(self, event: Event) -> None:
+        self._latest = event.wall_time = max(time.time(), self._latest)
         self._records.write(event.SerializeToString())
+
+    def _add(self, values: list[Summary.Value], step: int) -> None:
+        self._write(Event(step=step, summary=Summary(value=values)))
         if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Append what waits to the file."""
-        with self._path.open("ab") as file:
-            file.write(self._waiting.getbuffer())
+        """Append what waits to the file; of a record that the disk has no room for, nothing stays behind."""
+        waiting = self._waiting.getvalue()
+        with naming(self.path):
+            try:
+                with self.path.open("ab") as file:
+                    file.write(waiting)
+            except OSError:
+                if self.path.exists():
+                    os.truncate(self.path, self._written)
+                raise
+        self._written += len(waiting)
         self._waiting.seek(0)
         self._waiting.truncate()
         self._flushed = time.monotonic()

@@ -8,14 +8,29 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`; after the block it is flushed to the disk and given its name, or removed."""
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of the block that names no file, as that of a write to a full disk, names this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def whole(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write beside `path`; after the block it is flushed to the disk and given its name, or removed. What had
+    the name before is kept as `previous`, if that is given.
+    """
     beside = path.with_name(f"{path.name}.partial")
     try:
-        with beside.open("wb") as file:
+        with naming(path), beside.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -4,9 +4,12 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import shlex
+import shutil
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +20,7 @@ from filelock import FileLock, Timeout
 from dl_lab import events
 from dl_lab.errors import ConfigError
 from dl_lab.events import EventWriter
-from dl_lab.files import whole
+from dl_lab.files import naming, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("dl_lab", "torch", "numpy", "hydra-core")
 NO_HYPERPARAMETERS = ("data_dir", "imports", "claim")
-OURS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra")
+COMMAND = ("python", "-m", "dl_lab.train")
+OURS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra/config.yaml")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -63,26 +67,33 @@ def digest(values: Mapping[str, float | str | bool]) -> str:
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:8]
 
 
+@cache
 def provenance() -> dict[str, Any]:
-    """Versions, and the git commit of the code that runs; null where there is none to be had."""
-    here, commit = Path(__file__).parents[1], None
+    """Versions, the git commit of the code that runs, and whether the checkout was clean; null where there is none to
+    be had. As of the process's first run: what it has imported by then is what it goes on with.
+    """
+    here, commit, clean = Path(__file__).parents[1], None, None
     if (here / ".git").exists():
         with suppress(OSError):  # no git here
-            git = subprocess.run(
-                ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-            )
-            commit = git.stdout.strip() or None
+            asked = ["git", "-C", str(here), "status", "--porcelain=v2", "--branch"]
+            told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
+            commit = next((line.split()[2] for line in told if line.startswith("# branch.oid ")), None)
+            clean = all(line.startswith("#") for line in told) if commit else None
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
             versions[name] = None
-    return {"versions": versions, "git_commit": commit}
+    return {"versions": versions, "git_commit": commit, "git_clean": clean}
 
 
-def forget_after(folder: Path, step: int) -> None:
-    """Take out of a run's record what lies behind `step`, and how it ended."""
+def forget_after(folder: Path, step: int) -> float:
+    """Take out of a run's record what lies behind `step`, and how it ended. Returns the time of the last event of
+    TensorBoard's that stays.
+    """
+    for beside in folder.rglob("*.partial"):  # of a process that was killed while it wrote
+        beside.unlink()
     kept = []
     path = folder / "metrics.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
@@ -91,8 +102,47 @@ def forget_after(folder: Path, step: int) -> None:
             if point["step"] <= step and point["split"] != "test":
                 kept.append(line + "\n")
     write_text(path, "".join(kept))
-    events.cut(folder, step or -1)  # from the start: nothing is left
+    latest = events.cut(folder, step or -1)  # from the start: nothing is left
     (folder / "summary.json").unlink(missing_ok=True)
+    return latest
+
+
+def note_resumption(folder: Path, step: int, overrides: list[str]) -> None:
+    """Add to .hydra/resumed.yaml from where a run goes on, and with which overrides that it did not have."""
+    path, given = folder / ".hydra" / "resumed.yaml", folder / ".hydra" / "overrides.yaml"
+    before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
+    had = yaml.safe_load(given.read_text(encoding="utf-8"))
+    added = [override for override in overrides if override not in had]
+    write_text(path, yaml.safe_dump([*before, {"step": step, "overrides": added}]))
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system lets go of if this process is killed.
+
+    Raises:
+        ConfigError: if another process holds it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(f"{folder} is being written by another run; allowed: another folder") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the folder has become read-only: the file stays, unlocked
+            (folder / ".lock").unlink(missing_ok=True)
+        lock.release()
+
+
+def discard(folder: Path) -> None:
+    """Take away a record that could not be begun, as far as the disk lets us."""
+    for name in (*OURS[:-1], ".hydra"):
+        path = folder / name
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 class Logbook:
@@ -104,42 +154,52 @@ class Logbook:
         Raises:
             ConfigError: if the folder already holds a run, or another process writes it.
         """
-        taken = [name for name in OURS if (folder / name).exists()]
-        if taken and resumed_at is None:
-            raise ConfigError(
-                f"hydra.run.dir={folder} already holds a run ({taken[0]}); allowed: a new folder, or resume={folder}"
-            )
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / ".lock")
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            raise ConfigError(f"{folder} is being written by another run; allowed: another folder") from None
-        self.folder = folder
-        self._provenance = provenance()  # of now: the code may have changed when the run ends
-        self.checkpoints = folder / "checkpoints"
-        self.checkpoints.mkdir(exist_ok=True)
-        (folder / ".hydra").mkdir(exist_ok=True)
+        self.folder, self.checkpoints = folder, folder / "checkpoints"
+        self._about = {**provenance(), "command": shlex.join([*COMMAND, *overrides])}
+        with ExitStack() as opened:
+            opened.enter_context(sole_writer(folder))
+            taken = [name for name in OURS if (folder / name).exists()]  # not before: another may have ended just now
+            if taken and resumed_at is None:
+                raise ConfigError(
+                    f"hydra.run.dir={folder} already holds a run ({taken[0]}); "
+                    f"allowed: a new folder, or resume={folder}"
+                )
+            try:
+                self._open(opened, config, overrides, resumed_at)
+            except OSError:
+                if resumed_at is None:
+                    discard(folder)
+                raise
+            self._opened = opened.pop_all()
+
+    def _open(self, opened: ExitStack, config: Mapping[str, Any], overrides: list[str], resumed_at: int | None) -> None:
+        (self.folder / ".hydra").mkdir(exist_ok=True)
+        latest = 0.0
         if resumed_at is not None:
-            forget_after(folder, resumed_at)
-        write_text(folder / ".hydra" / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-        write_text(folder / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
-        self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._events = EventWriter(folder)
-        if resumed_at:
-            return
-        self._events.text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", 0)
-        values = configuration(hyperparameters(config))
-        self._events.hparams_start(values, digest(values))
+            latest = forget_after(self.folder, resumed_at)
+            note_resumption(self.folder, resumed_at, overrides)
+        as_yaml = yaml.safe_dump(dict(config), sort_keys=False)
+        write_text(self.folder / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
+        write_text(self.folder / ".hydra" / "config.yaml", as_yaml)  # with it the folder holds a run
+        self.checkpoints.mkdir(exist_ok=True)
+        self._metrics = opened.enter_context((self.folder / "metrics.jsonl").open("a", encoding="utf-8"))
+        self._events = opened.enter_context(closing(EventWriter(self.folder, latest)))
+        if not resumed_at:
+            self._events.text("config", f"```yaml\n{as_yaml}```", 0)
+            values = configuration(hyperparameters(config))
+            self._events.hparams_start(values, digest(values))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._metrics.close()
-        self._events.close()
-        (self.folder / ".lock").unlink(missing_ok=True)
-        self._lock.release()
+        with naming(self.folder / "metrics.jsonl"):
+            self._opened.close()
+
+    def flush(self) -> None:
+        """Give what was recorded to the system: no checkpoint is ahead of its record if this process is killed."""
+        self._events.flush()
 
     def record(self, split: str, step: int, epoch: float, metrics: Mapping[str, float], **only_shown: float) -> None:
         """One line of metrics.jsonl, and the same scalars for TensorBoard under `split`/; `only_shown` (speeds, which
@@ -147,8 +207,9 @@ class Logbook:
         """
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         line = {"step": step, "epoch": epoch, "split": split, **finite}
-        self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
-        self._metrics.flush()
+        with naming(self.folder / "metrics.jsonl"):
+            self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
+            self._metrics.flush()
         tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
         self._events.scalars({**tagged, "epoch": epoch}, step)
 
@@ -167,9 +228,9 @@ class Logbook:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, and the best metrics and the status for the HPARAMS tab."""
+        write_summary(self.folder, {**summary, **self._about})
         best = summary.get("best") or {}
         scalars = {f"best/{name}": value for name, value in best.items() if name not in ("step", "epoch")}
         if scalars:
             self._events.scalars(scalars, int(best["step"]))
         self._events.hparams_end(summary["status"] == "completed")
-        write_summary(self.folder, {**summary, **self._provenance})

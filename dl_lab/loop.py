@@ -11,7 +11,7 @@ from dl_lab import checkpoint, devices, eager, milestones, streams
 from dl_lab.build import Plan, TrainState
 from dl_lab.data import Batch, Split, training_batches
 from dl_lab.logbook import Logbook
-from dl_lab.milestones import Outcome, contents_of
+from dl_lab.milestones import Outcome
 from dl_lab.progress import Progress
 from dl_lab.tasks import Totals, add_up, detached
 
@@ -87,7 +87,9 @@ def fit(
     """Train on from the state's step until the last one, until patience ends, until the loss is no longer a finite
     number, or until `stop` says so after a step.
     """
-    since, examples, last = time.perf_counter(), 0, None
+    since, examples = time.perf_counter(), 0
+    if (ended := milestones.out_of_patience(state, plan)) is not None:  # killed between its last validation and its end
+        return ended
     batches = training_batches(plan.data.train, plan.seed, plan.batch_size, plan.device, state.step)
     state.model.train()
     for inputs, targets in islice(batches, plan.total_steps - state.step):
@@ -103,20 +105,20 @@ def fit(
             speed = examples / (time.perf_counter() - since)
             ended = milestones.point(state, plan, logbook, progress, summed, shown, speed)
         if validating and ended is None:
-            last = evaluate(state.model, plan, plan.data.validation)
-            ended = milestones.validated(state, plan, logbook, progress, last)
+            metrics = evaluate(state.model, plan, plan.data.validation)
+            ended = milestones.validated(state, plan, logbook, progress, metrics)
         if validating and ended is None:
             milestones.keep(state, plan, logbook)
             milestones.show(state, plan, logbook)
-            ended = milestones.out_of_patience(state, plan, last)
+            ended = milestones.out_of_patience(state, plan)
         if ended is not None:
             return ended
         if stop() and state.step < plan.total_steps:
-            checkpoint.save(logbook.checkpoints / "last.pt", contents_of(state, plan))
-            return milestones.stopped(state, last)
+            milestones.keep_last(state, plan, logbook)
+            return milestones.stopped(state)
         if not state.window:
             since, examples = time.perf_counter(), 0
-    return Outcome("completed", None, last)
+    return Outcome("completed", None, state.last)
 
 
 def gradient_norm(state: TrainState) -> float:

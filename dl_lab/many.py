@@ -1,7 +1,7 @@
 """Many runs trained as one: what `loop.fit` does for one run, for a stack of them. Read `fit_together` beside it."""
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from itertools import islice
 from math import isfinite
@@ -37,7 +37,9 @@ class Member:
     progress: Progress
     best: dict[str, Any] | None = None
     best_is_saved: bool = True
-    last: dict[str, float] | None = None
+
+
+Ended = tuple[Member, Outcome, dict[str, float] | None]  # with its test metrics
 
 
 def key(run: RunConfig) -> Hashable:
@@ -82,15 +84,16 @@ def fit_together(
     stop: Callable[[], bool] = lambda: False,
     hopeless: Callable[[Member, dict[str, float]], bool] = lambda member, metrics: False,
     advance: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[Member, Outcome, dict[str, float] | None]]:
+) -> Iterator[Ended]:
     """Train on from the members' step, and give each with its outcome and its test metrics when it ends: at the last
     step, out of patience, diverged, `hopeless` after a validation, or when `stop` says so after a step.
     """
     plan, alive = members[0].plan, list(members)
     stack = StackedRuns([member.plan for member in alive], [member.state for member in alive])
     since, examples, saved_at = time.perf_counter(), 0, time.perf_counter()
+    alive = yield from without_ended(stack, alive, already_ended(alive))
     batches = stack.feed.training(plan.batch_size, stack.step_number)
-    for inputs, targets in islice(batches, plan.total_steps - stack.step_number):
+    for inputs, targets in islice(batches, plan.total_steps - stack.step_number if alive else 0):
         stack.step(inputs, targets)
         for member in alive:
             member.state.step = stack.step_number
@@ -104,20 +107,28 @@ def fit_together(
         if validating:
             ended = validations(stack, alive, ended, hopeless)
         if stop() and stack.step_number < plan.total_steps:
-            ended = {n: milestones.stopped(member.state, member.last) for n, member in enumerate(alive)} | ended
+            ended = {n: milestones.stopped(member.state) for n, member in enumerate(alive)} | ended
         if stack.step_number == plan.total_steps:
-            ended = {n: Outcome("completed", None, member.last) for n, member in enumerate(alive)} | ended
-        if ended:
-            yield from leave(stack, alive, ended)
-            remaining = [number for number in range(len(alive)) if number not in ended]
-            alive = [alive[number] for number in remaining]
-            if not alive:
-                return
-            stack.keep(remaining)
-        elif validating and time.perf_counter() - saved_at > SAVE_SECONDS:
+            ended = {n: Outcome("completed", None, member.state.last) for n, member in enumerate(alive)} | ended
+        alive = yield from without_ended(stack, alive, ended)
+        if not alive:
+            return
+        if validating and time.perf_counter() - saved_at > SAVE_SECONDS:
             for number, member in enumerate(alive):
                 save(stack, number, member)
             saved_at = time.perf_counter()
+
+
+def already_ended(members: list[Member]) -> dict[int, Outcome]:
+    """Those that were killed between their last validation and their end."""
+    ended = {}
+    for number, member in enumerate(members):
+        outcome = milestones.out_of_patience(member.state, member.plan)
+        if outcome is None and member.state.step == member.plan.total_steps:
+            outcome = Outcome("completed", None, member.state.last)
+        if outcome is not None:
+            ended[number] = outcome
+    return ended
 
 
 def points(stack: StackedRuns, alive: list[Member], examples_per_second: float) -> dict[int, Outcome]:
@@ -150,7 +161,6 @@ def validations(
             continue
         member = alive[number]
         state, plan, logbook = member.state, member.plan, member.logbook
-        member.last = metrics
         outcome = milestones.validated(state, plan, logbook, member.progress, metrics)
         if outcome is None:
             if state.validations_since_best == 0:
@@ -159,7 +169,7 @@ def validations(
             if plan.run.train.pictures or plan.data.is_text:
                 stack.settle(number, state)
                 milestones.show(state, plan, logbook)
-            outcome = milestones.out_of_patience(state, plan, metrics)
+            outcome = milestones.out_of_patience(state, plan)
         if outcome is None and state.step < plan.total_steps and hopeless(member, metrics):
             outcome = Outcome("pruned", f"hopeless beside the others at step {state.step}", metrics)
         if outcome is not None:
@@ -180,13 +190,15 @@ def save(stack: StackedRuns, number: int, member: Member) -> None:
         checkpoint.save(member.logbook.checkpoints / "best.pt", member.best)
         member.best_is_saved = True
     stack.settle(number, member.state)
-    checkpoint.save(member.logbook.checkpoints / "last.pt", contents_of(member.state, member.plan))
+    milestones.keep_last(member.state, member.plan, member.logbook)
 
 
-def leave(
+def without_ended(
     stack: StackedRuns, alive: list[Member], ended: Mapping[int, Outcome]
-) -> Iterator[tuple[Member, Outcome, dict[str, float] | None]]:
-    """Save the members that have ended, but for diverged ones, and test those that completed."""
+) -> Generator[Ended, None, list[Member]]:
+    """Save the members that have ended, but for diverged ones, test those that completed, give each, and go on with
+    the others, which are returned.
+    """
     for number, outcome in ended.items():
         if outcome.status != "diverged":
             save(stack, number, alive[number])
@@ -194,6 +206,10 @@ def leave(
     tests = tested(stack, alive, completed) if completed and stack.plans[0].data.test is not None else {}
     for number, outcome in ended.items():
         yield alive[number], outcome, tests.get(number)
+    remaining = [number for number in range(len(alive)) if number not in ended]
+    if ended and remaining:
+        stack.keep(remaining)
+    return [alive[number] for number in remaining]
 
 
 def tested(stack: StackedRuns, alive: list[Member], completed: list[int]) -> dict[int, dict[str, float]]:

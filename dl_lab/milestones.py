@@ -32,6 +32,7 @@ def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
         "optimizer": state.optimizer.state_dict(),
         "step": state.step,
         "best": state.best,
+        "last": state.last,
         "validations_since_best": state.validations_since_best,
         "window": state.window,
         "since_validation": state.since_validation,
@@ -45,6 +46,7 @@ def restore(state: TrainState, saved: dict[str, Any], device: torch.device) -> N
     eager.restore(state.optimizer, saved["optimizer"])
     for name in ("step", "best", "validations_since_best", "since_validation"):
         setattr(state, name, saved[name])
+    state.last = saved.get("last")  # a checkpoint from before it was kept has none
     state.window = [[moved(totals, device) for totals in pieces] for pieces in saved["window"]]
 
 
@@ -80,6 +82,7 @@ def validated(
     """Record a validation and whether it is the best so far. Returns how the run ended, if it diverged."""
     if not isfinite(metrics["loss"]):
         return not_finite(plan, "validation loss", metrics["loss"], state.step)
+    state.last = metrics
     epoch = state.step / plan.steps_per_epoch
     logbook.record("val", state.step, epoch, metrics)
     trained = plan.task.metrics(add_up(state.since_validation))
@@ -111,19 +114,28 @@ def show(state: TrainState, plan: Plan, logbook: Logbook) -> None:
 
 
 def keep(state: TrainState, plan: Plan, logbook: Logbook) -> None:
-    """Save the last checkpoint, and as the best one too what the last validation found to be that."""
-    contents = contents_of(state, plan)
-    if state.validations_since_best == 0:  # first, so that a run that goes on from the last one never has an older best
+    """Save the last checkpoint, and as the best one too what the last validation found to be that. The best comes
+    second: it is made again from the last one if the run is killed between the two (`resuming.kept_best`).
+    """
+    contents = keep_last(state, plan, logbook)
+    if state.validations_since_best == 0:
         checkpoint.save(logbook.checkpoints / "best.pt", contents)
-    checkpoint.save(logbook.checkpoints / "last.pt", contents)
 
 
-def out_of_patience(state: TrainState, plan: Plan, last: dict[str, float] | None) -> Outcome | None:
+def keep_last(state: TrainState, plan: Plan, logbook: Logbook) -> dict[str, Any]:
+    """Save the state as it is; what was recorded of it goes before. Returns what was saved."""
+    contents = contents_of(state, plan)
+    logbook.flush()
+    checkpoint.save_last(logbook.checkpoints, contents)
+    return contents
+
+
+def out_of_patience(state: TrainState, plan: Plan) -> Outcome | None:
     """The outcome of a run that has waited long enough for a better validation."""
     train = plan.run.train
     if train.patience is None or state.validations_since_best < train.patience:
         return None
-    return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", last)
+    return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", state.last)
 
 
 def not_finite(plan: Plan, what: str, value: float, step: int) -> Outcome:
@@ -143,9 +155,9 @@ def diverged(state: TrainState, plan: Plan) -> Outcome:
     return not_finite(plan, "sum of the metrics", float("nan"), state.step)
 
 
-def stopped(state: TrainState, last: dict[str, float] | None) -> Outcome:
-    """The outcome of a run that a signal ended."""
-    return Outcome("stopped", f"at step {state.step}, as it was asked to", last)
+def stopped(state: TrainState) -> Outcome:
+    """The outcome of a run that a signal ended, when it is saved."""
+    return Outcome("stopped", f"at step {state.step}, as it was asked to", state.last)
 
 
 def summarize(

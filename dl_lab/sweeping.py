@@ -143,7 +143,7 @@ class Sweep:
 
     def higher_is_better(self) -> bool:
         """Whether more of the objective is better."""
-        from dl_lab.tasks import higher_is_better  # imports torch
+        from dl_lab.specs import higher_is_better
 
         return higher_is_better(str(self.ledger.objective))
 

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Hashable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -22,18 +23,20 @@ from dl_lab.progress import Progress
 from dl_lab.signals import Signals
 from dl_lab.stacked import StackedRuns
 from dl_lab.sweeps import Job, Report, Runner, ended_by
+from dl_lab.train import broken_off
 
 TRIED_STEPS = 3  # of which the fastest counts
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A job whose data, model and optimizer are there."""
+    """A job whose data, model and optimizer are there; `saved`: the checkpoint that it goes on from."""
 
     job: Job
     run: RunConfig
     plan: build.Plan
     state: build.TrainState
+    saved: dict[str, Any] | None
 
 
 def run(jobs: list[Job], report: Report, in_turn: Runner) -> None:
@@ -89,7 +92,7 @@ def made_ready(
             saved = resuming.last_checkpoint(job.folder) if job.resumes else None
             if saved is not None:
                 milestones.restore(state, saved, plan.device)
-            groups.setdefault(many.alike(plan, state), []).append(Ready(job, configuration, plan, state))
+            groups.setdefault(many.alike(plan, state), []).append(Ready(job, configuration, plan, state, saved))
         except DoesNotStack as reason:
             alone.setdefault(str(reason), []).append(job)
         except Exception as error:
@@ -199,19 +202,33 @@ def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Rep
         return report.hopeless(jobs[id(member.state)], member.state.step, metrics)
 
     with ExitStack() as context, Signals() as signals:
-        members = []
-        for each in alike:
-            resumed_at = each.state.step if each.job.resumes else None
-            logbook = context.enter_context(Logbook(each.job.folder, each.run.as_dict, each.job.overrides, resumed_at))
-            silent = Progress(each.plan.total_steps, each.state.step, silent=True)
-            members.append(Member(each.plan, each.state, logbook, silent))
+        members = [member_of(each, context) for each in alike]
         bar = Progress(members[0].plan.total_steps, members[0].state.step)
         context.callback(bar.close)
-        for member, outcome, test in many.fit_together(members, signals.received, hopeless, bar.advance):
-            share = (time.perf_counter() - started) / len(alike)
-            finish(unfinished.pop(id(member.state)), member, outcome, test, share, len(alike), report)
+        try:
+            for member, outcome, test in many.fit_together(members, signals.received, hopeless, bar.advance):
+                share = (time.perf_counter() - started) / len(alike)
+                finish(unfinished.pop(id(member.state)), member, outcome, test, share, len(alike), report)
+        except BaseException as error:
+            for member in members:
+                if id(member.state) in unfinished:
+                    outcome = broken_off(error, member.state.step)
+                    with suppress(OSError):  # the disk is full, or gone: what was saved before is there
+                        member.logbook.finish(milestones.summarize(member.plan, member.state, outcome, None, 0.0))
+            raise
         if signals.received():
             raise Stopped("stopped; every run of the stack is saved", signals.status)
+
+
+def member_of(ready: Ready, context: ExitStack) -> Member:
+    """The member of a stack that a job is, its record open until the context ends."""
+    job, plan, state = ready.job, ready.plan, ready.state
+    logbook = context.enter_context(
+        Logbook(job.folder, ready.run.as_dict, job.overrides, state.step if job.resumes else None)
+    )
+    if ready.saved is not None:
+        state.best = resuming.kept_best(logbook.checkpoints, ready.saved)
+    return Member(plan, state, logbook, Progress(plan.total_steps, state.step, silent=True))
 
 
 def finish(

@@ -3,13 +3,14 @@
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from dl_lab import command_line
-from dl_lab.errors import Diverged, Stopped
+from dl_lab.errors import ConfigError, Diverged, Failed, Stopped
 from dl_lab.signals import Signals
 
 if TYPE_CHECKING:
@@ -19,16 +20,28 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Train one run, or with -m one for every combination; with resume=FOLDER go on with one."""
-    asked = [argument.partition("=")[2] for argument in sys.argv[1:] if argument.startswith("resume=")]
-    others = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
-    if not asked:
+    """Train one run, or with -m one for every combination; with resume=FOLDER go on with one, with rerun=FOLDER do one
+    again.
+    """
+    doors = {"resume": "", "rerun": ""}
+    others = []
+    for argument in sys.argv[1:]:
+        key, equals, value = argument.partition("=")
+        if equals and key in doors:
+            doors[key] = value or "."
+        else:
+            others.append(argument)
+    if not any(doors.values()):
         command_line.run(train)
         return
     with command_line.exits():
-        folder = unfinished(others) if asked[-1] == "auto" else Path(asked[-1])
+        if all(doors.values()):
+            raise ConfigError(f"resume={doors['resume']} and rerun={doors['rerun']}; allowed: one of them")
+        if doors["rerun"]:
+            sys.exit(0 if rerun(Path(doors["rerun"]), others) else command_line.FAILED)
+        folder = unfinished(others) if doors["resume"] == "auto" else Path(doors["resume"])
         if folder is not None:
-            resume(folder, [] if asked[-1] == "auto" else others)
+            resume(folder, [] if doors["resume"] == "auto" else others)
             return
     sys.argv[1:] = others
     command_line.run(train)
@@ -71,7 +84,38 @@ def resume(folder: Path, overrides: list[str]) -> float:
 
     saved = resuming.last_checkpoint(folder)
     config, given = resuming.continued(folder, overrides, 0 if saved is None else int(saved["step"]))
-    return carry_out(parse(config), folder, [*resuming.overrides_of(folder), *given], saved or {"step": 0})
+    had = resuming.overrides_of(folder)
+    new = [override for override in given if override not in had]
+    return carry_out(parse(config), folder, [*had, *new], saved or {"step": 0})
+
+
+def rerun(folder: Path, overrides: list[str]) -> bool:
+    """Do the run in `folder` again, in outputs/ or where hydra.run.dir says. Returns whether every metric is the same,
+    to the last bit; says which is the first that is not, and what else differs between the two.
+
+    Raises:
+        ConfigError: if there is no run, or an override would change it.
+    """
+    from dl_lab import resuming
+    from dl_lab.config import parse
+    from dl_lab.rerun import circumstances, first_difference, points
+
+    where = [override.partition("=")[2] for override in overrides if override.startswith("hydra.run.dir=")]
+    given = [override for override in overrides if not override.startswith("hydra.run.dir=")]
+    first, status = points(folder), resuming.status_of(folder)
+    _, config = resuming.own(folder, given, (*resuming.WHERE, "threads"))
+    run, overrides_of_both = parse(config), [*resuming.overrides_of(folder), *given]
+    again = Path(where[-1]) if where else Path(command_line.reserve_run_folder("outputs"))
+    try:
+        carry_out(run, again, overrides_of_both)
+    except Diverged as diverged:  # as the first may have, too
+        print(diverged)
+    difference = first_difference(first, points(again), ended=status in ("completed", "diverged"))
+    if difference is None:
+        print(f"same  every metric at all {len(first)} points is that of {folder}, to the last bit")
+    else:
+        print("\n  ".join([f"differs  {difference}", *circumstances(folder, again)]))
+    return difference is None
 
 
 def unfinished(overrides: list[str]) -> Path | None:
@@ -87,7 +131,7 @@ def unfinished(overrides: list[str]) -> Path | None:
 
 def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[str, Any] | None = None) -> float:
     """Train `run` in `folder`, from its start or from the checkpoint `saved`. Returns the best validation metric."""
-    from dl_lab import build, loop, milestones
+    from dl_lab import build, loop, milestones, resuming
     from dl_lab.logbook import Logbook
     from dl_lab.progress import Progress
 
@@ -99,23 +143,25 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
         Logbook(folder, run.as_dict, overrides, None if saved is None else state.step) as logbook,
         Signals() as signals,
     ):
+        if saved is not None and "model" in saved:
+            state.best = resuming.kept_best(logbook.checkpoints, saved)
         if state.forward is not state.model:
             print("compiling the model, which takes up to a minute and makes its steps shorter (not: compile=false)")
-        progress = Progress(plan.total_steps, state.step)
-        outcome, test = milestones.Outcome("failed", "interrupted by an error"), None
+        progress, test = Progress(plan.total_steps, state.step), None
         try:
             outcome = loop.fit(state, plan, logbook, progress, signals.received)
             if outcome.status == "completed":
                 test = loop.evaluate_best(state, plan, logbook)
-        except KeyboardInterrupt:
-            outcome = milestones.Outcome("stopped", f"interrupted at step {state.step}")
-            raise
-        except Exception as error:
-            outcome = milestones.Outcome("failed", f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            outcome = broken_off(error, state.step)
+            with suppress(OSError):  # the disk is full, or gone: what was saved before is there
+                logbook.finish(milestones.summarize(plan, state, outcome, None, time.perf_counter() - started))
+            if isinstance(error, OSError | ConfigError) or "DataLoader worker" in str(error):
+                raise Failed(f"{outcome.reason}; then go on with resume={shlex.quote(str(folder))}") from error
             raise
         finally:
             progress.close()
-            logbook.finish(milestones.summarize(plan, state, outcome, test, time.perf_counter() - started))
+        logbook.finish(milestones.summarize(plan, state, outcome, test, time.perf_counter() - started))
     if outcome.status == "diverged":
         raise Diverged(f"diverged: {outcome.reason} (run {folder})")
     if outcome.status == "stopped":
@@ -123,6 +169,15 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
     assert state.best is not None
     report(plan, state.best, outcome, test, folder)
     return state.best[run.train.best]
+
+
+def broken_off(error: BaseException, step: int) -> "Outcome":
+    """The outcome of a run that `error` ended at `step`."""
+    from dl_lab.milestones import Outcome
+
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome("stopped", f"interrupted at step {step}")
+    return Outcome("failed", command_line.explain(error) or f"{type(error).__name__}: {error}")
 
 
 def report(

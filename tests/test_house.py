@@ -17,7 +17,7 @@ FLOORS = [
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"}
     | {"stacked_optimizers"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
-    {"build", "resuming", "run_folders"},
+    {"build", "resuming", "run_folders", "rerun"},
     {"milestones", "stacked"},
     {"loop", "many", "comparison"},
     {"command_line", "train", "evaluate", "compare", "comparison_pictures", "composing", "ledger", "sweeps"}

@@ -193,7 +193,7 @@ def test_outputs_that_is_no_folder_is_told(tmp_path):
 def test_a_folder_that_holds_a_run_is_left_as_it_is(tmp_path):
     train(tmp_path, *TINY, "hydra.run.dir=run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    assert len(before) == 7
+    assert len(before) == 8
     assert_told(train(tmp_path, *TINY, "seed=1", "hydra.run.dir=run"), "hydra.run.dir=", "already holds a run")
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 

@@ -20,6 +20,7 @@ from torchvision import datasets
 
 from dl_lab.build import build_data
 from dl_lab.data import Data
+from dl_lab.datasets import images, mnist
 from dl_lab.errors import ConfigError
 
 IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -110,6 +111,8 @@ def archives(name: str, contents: dict[str, bytes], url: str, monkeypatch: pytes
         served = {f"{Path(path).name}.gz": gzip.compress(content) for path, content in contents.items()}
         monkeypatch.setattr(dataset_class, "mirrors", [f"{url}/"])
         monkeypatch.setattr(dataset_class, "resources", [(file, md5(content)) for file, content in served.items()])
+        sums = tuple(hashlib.sha256(content).hexdigest() for content in served.values())
+        monkeypatch.setitem(mnist.SHA256, IDX[name], sums)
         return served
     dataset_class = getattr(datasets, CIFAR[name])
     buffer = io.BytesIO()
@@ -121,6 +124,7 @@ def archives(name: str, contents: dict[str, bytes], url: str, monkeypatch: pytes
     accept(name, contents, monkeypatch)
     monkeypatch.setattr(dataset_class, "url", f"{url}/{dataset_class.filename}")
     monkeypatch.setattr(dataset_class, "tgz_md5", md5(buffer.getvalue()))
+    monkeypatch.setitem(images.SHA256, CIFAR[name], hashlib.sha256(buffer.getvalue()).hexdigest())
     return {dataset_class.filename: buffer.getvalue()}
 
 

@@ -11,10 +11,15 @@ from torch import Tensor
 
 from dl_lab import streams
 from dl_lab.data import Augmentation, Data, InMemory, byte_statistics, divide
-from dl_lab.download import missing_data
+from dl_lab.download import download_archive, missing_data
 from dl_lab.errors import COUNT, FRACTION_OR_COUNT, NOT_NEGATIVE, check, require
 from dl_lab.registry import DATASETS
 from dl_lab.specs import DataSpec, Head
+
+SHA256 = {  # of the archives
+    "CIFAR10": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    "CIFAR100": "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +82,11 @@ def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Dat
         try:
             return dataset_class(data_dir, train=train)
         except RuntimeError:  # torchvision's word for files that are not there, or not whole
-            with missing_data(f"the folder {dataset_class.base_folder} (of {dataset_class.filename})", data_dir):
-                return dataset_class(data_dir, train=train, download=True)
+            files = f"the folder {dataset_class.base_folder} (of {dataset_class.filename})"
+            with missing_data(files, data_dir):
+                path = data_dir / dataset_class.filename
+                download_archive([dataset_class.url], SHA256[name], path, data_dir, files)
+                return dataset_class(data_dir, train=train, download=True)  # opens what is there now
 
     train, test = load(True), load(False)
     data = image_data(config, seed, *_tensors(train), [str(label) for label in train.classes])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dl_lab.data import Data, InMemory
 from dl_lab.datasets.images import ImageConfig, image_data
-from dl_lab.download import missing_data
+from dl_lab.download import download_archive, missing_data
 from dl_lab.errors import ConfigError
 from dl_lab.registry import DATASETS
 
@@ -21,6 +21,27 @@ DIGITS = tuple("0123456789")
 CLOTHING = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 FILES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+
+SHA256 = {  # of the archives, in torchvision's order
+    "MNIST": (
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+    "FashionMNIST": (
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    ),
+    "KMNIST": (
+        "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    ),
+}
 
 
 def read_idx(path: Path) -> Tensor:
@@ -42,10 +63,15 @@ def _published(name: str, labels: Sequence[str], config: ImageConfig, data_dir: 
     """The set as published: its test split is the test split, validation is taken from its training split."""
     folder = data_dir / name / "raw"
     if not all((folder / file).exists() for file in FILES):
-        with missing_data(", ".join(f"{name}/raw/{file}" for file in FILES), data_dir):
+        files = ", ".join(f"{name}/raw/{file}" for file in FILES)
+        with missing_data(files, data_dir):
             from torchvision import datasets
 
-            getattr(datasets, name)(data_dir, download=True)
+            published = getattr(datasets, name)
+            for (archive, _), sha256 in zip(published.resources, SHA256[name], strict=True):
+                mirrors = [f"{mirror}{archive}" for mirror in published.mirrors]
+                download_archive(mirrors, sha256, folder / archive, data_dir, files)
+            published(data_dir, download=True)  # opens what is there now
     train_images, train_labels, test_images, test_labels = (read_idx(folder / file) for file in FILES)
     data = image_data(config, seed, train_images.unsqueeze(1), train_labels.long(), labels)
     return replace(data, test=InMemory(test_images.unsqueeze(1), test_labels.long()))
