@@ -63,7 +63,9 @@ def normal(name: str) -> str:
 
 
 def test_everything_imported_is_a_dependency():
-    named = {normal(re.split(r"[^\w-]", line)[0]) for line in PROJECT["project"]["dependencies"]}
+    project = PROJECT["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"].get("search", [])]
+    named = {normal(re.split(r"[^\w-]", line)[0]) for line in lines}
     packages = importlib.metadata.packages_distributions()
     imported = {name.split(".")[0] for path in FILES for name in imports(path)} - {"dl_lab", *sys.stdlib_module_names}
     used = {normal(packages[name][0]) for name in imported}

@@ -6,12 +6,12 @@ from datetime import datetime
 import pytest
 from test_command_line import TINY, Ended, train
 
-FILES = {"metrics.jsonl", "summary.json", "checkpoints/best.pt", "checkpoints/last.pt"}
+FILES = {"metrics.jsonl", "summary.json", *(f"checkpoints/{name}.pt" for name in ("best", "last", "previous"))}
 
 
 def is_complete(ended: Ended, number: int) -> bool:
     names = {str(path.relative_to(ended.runs[number])) for path in ended.runs[number].rglob("*") if path.is_file()}
-    return names >= {*FILES, ".hydra/config.yaml", ".hydra/overrides.yaml"} and len(names) == 7
+    return names >= {*FILES, ".hydra/config.yaml", ".hydra/overrides.yaml"} and len(names) == 8
 
 
 def summaries(ended: Ended) -> list[dict[str, object]]:
