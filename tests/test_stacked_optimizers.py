@@ -169,17 +169,16 @@ def advance(optimizer: StackedOptimizer, flat: Tensor, solos: list[Solo], proble
 def assert_same(ours: Any, theirs: Any, dtype: torch.dtype, case: Case) -> None:
     """Tensors, or those in an optimizer's state_dict, relative to the largest number in each.
 
-    In float32 within 1e-6: its last bit is 1.2e-7, and is rounded a hundred times in another order. In float64 within
-    1e-12, which leaves 1 - 0.999 ** step the three digits that it loses. Centered rmsprop subtracts two means that may
-    be nearly equal, and loses a digit more. In muon's bfloat16 a bit is 0.8 %, and in float32 stacked matrices may
-    differ from those alone by one bit.
+    In float32 within 1e-6 for weights, 1e-5 for state: a last bit is 1.2e-7, and sums that cancel lose digits. In
+    float64 within 1e-12, which leaves the three digits that 1 - 0.999 ** step loses. Centered rmsprop subtracts two
+    means that may be nearly equal. In muon's bfloat16 a bit is 0.8 %, and in float32 stacked matrices may differ by one.
     """
     if isinstance(theirs, dict):
         assert ours.keys() == theirs.keys()
         for key in theirs:
             assert_same(ours[key], theirs[key], dtype, case)
     elif isinstance(theirs, Tensor):
-        tolerance = 1e-6 if dtype == torch.float32 else 1e-12
+        tolerance = (1e-6 if ours.ndim == 2 and ours.shape[1] == SIZE else 1e-5) if dtype == torch.float32 else 1e-12
         if ("centered", True) in case.flags:
             tolerance *= 10
         if case.name == "muon" and dtype == torch.float32:
