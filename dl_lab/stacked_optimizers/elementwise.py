@@ -95,14 +95,14 @@ def adadelta(stack: Stack) -> Step:
     """Steps in the unit of the parameter: the running size of past steps over that of gradients."""
     rho = stack.number("rho")
     squares, deltas = stack.zeros("square_avg"), stack.zeros("acc_delta")
-    new, eps = stack.columns(1 - rho, stack.number("eps"))
+    kept, new, eps = stack.columns(rho, 1 - rho, stack.number("eps"))
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         (rate,) = stack.columns(-stack.rate)
         gradient = stack.decayed(weights, gradient)
-        squares.lerp_(gradient * gradient, new)
+        squares.mul_(kept).addcmul_(gradient * new, gradient)
         delta = root(deltas + eps).mul_((squares + eps).rsqrt_()).mul_(gradient)
-        deltas.lerp_(delta * delta, new)
+        deltas.mul_(kept).addcmul_(delta * new, delta)
         weights.addcmul_(delta, rate)
 
     return step
@@ -185,7 +185,7 @@ def adam_step(stack: Stack, decoupled: bool) -> Step:
     eps = stack.number("eps")
     mean, squares = stack.zeros("exp_avg"), stack.zeros("exp_avg_sq")
     largest = stack.zeros("max_exp_avg_sq") if stack.shared("amsgrad") else None
-    new1, new2 = stack.columns(1 - beta1, 1 - beta2)
+    new1, new2, kept2 = stack.columns(1 - beta1, 1 - beta2, beta2)
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         start1, start2 = 1 - betas**stack.count
@@ -196,7 +196,7 @@ def adam_step(stack: Stack, decoupled: bool) -> Step:
         else:
             gradient = stack.decayed(weights, gradient)
         mean.lerp_(gradient, new1)
-        squares.lerp_(gradient * gradient, new2)
+        squares.mul_(kept2).addcmul_(gradient * new2, gradient)
         if largest is not None:
             torch.maximum(largest, squares, out=largest)
         weights.addcdiv_(mean * rate, root(squares if largest is None else largest).add_(floor))
@@ -210,7 +210,7 @@ def nadam(stack: Stack) -> Step:
     (beta1, beta2), eps = stack.number("betas"), stack.number("eps")
     slowness, decoupled = stack.number("momentum_decay"), stack.shared("decoupled_weight_decay")
     mean, squares, product = stack.zeros("exp_avg"), stack.zeros("exp_avg_sq"), stack.one_for_each("mu_product")
-    new1, new2 = stack.columns(1 - beta1, 1 - beta2)
+    new1, new2, kept2 = stack.columns(1 - beta1, 1 - beta2, beta2)
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         mu = beta1 * (1 - 0.5 * 0.96 ** (stack.count * slowness))
@@ -226,8 +226,9 @@ def nadam(stack: Stack) -> Step:
         else:
             gradient = stack.decayed(weights, gradient)
         mean.lerp_(gradient, new1)
-        squares.lerp_(gradient * gradient, new2)
-        weights.addcdiv_((gradient * of_gradient).addcmul_(mean, of_mean), root(squares).add_(floor))
+        squares.mul_(kept2).addcmul_(gradient * new2, gradient)
+        scale = root(squares).add_(floor)
+        weights.addcdiv_(gradient * of_gradient, scale).addcdiv_(mean * of_mean, scale)  # rounded twice, as in torch
 
     return step
 
@@ -238,7 +239,7 @@ def radam(stack: Stack) -> Step:
     (beta1, beta2), eps = stack.number("betas"), stack.number("eps")
     decoupled = stack.shared("decoupled_weight_decay")
     mean, squares = stack.zeros("exp_avg"), stack.zeros("exp_avg_sq")
-    new1, new2, floor = stack.columns(1 - beta1, 1 - beta2, eps)
+    new1, new2, kept2, floor = stack.columns(1 - beta1, 1 - beta2, beta2, eps)
     most = 2 / (1 - beta2) - 1
 
     def step(weights: Tensor, gradient: Tensor) -> None:
@@ -252,7 +253,7 @@ def radam(stack: Stack) -> Step:
         else:
             gradient = stack.decayed(weights, gradient)
         mean.lerp_(gradient, new1)
-        squares.lerp_(gradient * gradient, new2)
+        squares.mul_(kept2).addcmul_(gradient * new2, gradient)
         weights.addcmul_(mean, torch.div(adaptive, root(squares).add_(floor)).add_(plain))
 
     return step
