@@ -58,7 +58,7 @@ def run_program(name: str) -> list[Finding]:
 
 
 def run_trained(experiment: claims.Experiment, launcher: str = LAUNCHER) -> list[Finding]:
-    """Train an experiment with every seed, its jobs by the launcher, and check its claims and what experiments/checks/NAME.py adds."""
+    """Train an experiment with every seed, and check its claims and what experiments/checks/NAME.py adds."""
     folder = Path(reserve_run_folder(f"outputs/experiments/{experiment.name}")).absolute()
     line = [sys.executable, "-m", "dl_lab.train", "-m", f"experiment={experiment.name}", f"hydra.sweep.dir={folder}"]
     line.append(f"hydra/launcher={launcher}")
