@@ -12,14 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
-from dl_lab.command_line import CONF
-from dl_lab.config import typed
 from dl_lab.figures import surface_paths
 from dl_lab.registry import OPTIMIZERS
-from experiments import update_rules
+from experiments import parts, update_rules
 from experiments.proofs import Proof
 
 TAKES = 5  # seconds on two cores
@@ -34,13 +31,6 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 # torch runs Newton-Schulz in bfloat16, whose steps are 2^-8 apart: each of the updates, about lr long, is off by that.
 WITHIN = {"muon": STEPS * 1.2 * 0.5 * 2**-8}
-
-
-def settings(name: str, changes: dict[str, Any]) -> Any:
-    """The optimizer's configuration: its YAML's values, but for the changes."""
-    values = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text())
-    del values["name"]
-    return typed(OPTIMIZERS[name].schema, values | changes, "optimizer")
 
 
 def path(name: str, config: Any) -> Tensor:
@@ -80,10 +70,10 @@ def main() -> Proof:
         ("gradient descent, lr 0.4", {"lr": 0.4}, (-0.943467, -0.000073)),
         ("momentum 0.5, lr 0.6", {"lr": 0.6, "momentum": 0.5}, (0.007188, 0.002553)),
     ):
-        paths[claim] = path("sgd", settings("sgd", changes))
+        paths[claim] = path("sgd", parts.optimizer_settings("sgd", changes))
         proof.equal(claim, paths[claim][-1], end, 1e-6, str(end))
     for name in OPTIMIZERS.names():
-        config = settings(name, CHANGES.get(name, {}))
+        config = parts.optimizer_settings(name, CHANGES.get(name, {}))
         rule = getattr(update_rules, name)(np.array(START), lambda x: CURVATURE * x, config)
         expected = np.stack([np.array(START), *islice(rule, STEPS)])
         paths[name] = path(name, config)

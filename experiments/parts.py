@@ -1,14 +1,17 @@
 """Parts of dl_lab, made from settings as on the command line, for programs that look at them one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from dl_lab.build import build_model
-from dl_lab.command_line import compose
-from dl_lab.config import parse
+from dl_lab.command_line import CONF, compose
+from dl_lab.config import parse, typed
 from dl_lab.losses.criteria import Loss
+from dl_lab.registry import OPTIMIZERS
 from dl_lab.specs import DataSpec, Head
 
 
@@ -19,6 +22,13 @@ def loss(settings: str, task: str = "classification") -> Loss:
     )
     chosen: Loss = run.loss.entry.build(run.loss.config, task)
     return chosen
+
+
+def optimizer_settings(name: str, changes: Mapping[str, Any]) -> Any:
+    """The optimizer's configuration: its YAML's values, but for the changes."""
+    values = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text())
+    del values["name"]
+    return typed(OPTIMIZERS[name].schema, values | changes, "optimizer")
 
 
 def plain_layers(settings: str, depth: int, width: int, labels: Sequence[str]) -> nn.Module:
