@@ -104,7 +104,13 @@ def _boundary(model: nn.Module, data: Data) -> "dict[str, Figure]":
     grid = torch.stack([columns.flatten(), rows.flatten()], dim=1).to(points.dtype)
     classes = model(grid).argmax(1).view(GRID, GRID)
     figure = decision_boundary(
-        columns, rows, classes, points, labels, "Decision boundary", ("x1 (as the model takes it)", "x2")
+        columns,
+        rows,
+        classes,
+        points,
+        labels,
+        "Decision boundary",
+        ("x1 (as the model takes it)", "x2 (as the model takes it)"),
     )
     return {"boundary": figure}
 
