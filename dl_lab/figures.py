@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from math import ceil
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,15 @@ def array(numbers: Numbers) -> NDArray[Any]:
     return numbers.detach().cpu().numpy() if isinstance(numbers, Tensor) else np.asarray(numbers)
 
 
+def _wrapped(title: str, width: float) -> str:
+    """In lines that a figure of so many inches holds: a character is about a tenth wide."""
+    return fill(title, int(10 * width))
+
+
 def _panel(title: str, x: str, y: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Figure, Any]:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title)
+    axes.set_title(_wrapped(title, size[0]))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     return figure, axes
@@ -169,8 +175,9 @@ def image_grid(
     pixels = array(images)
     columns = min(columns, len(pixels))
     rows = ceil(len(pixels) / columns)
-    figure = Figure(figsize=(1.25 * columns + 0.4, (1.25 + 0.4 * bool(names)) * rows + 0.6), layout="constrained")
-    figure.suptitle(title)
+    width = max(1.25 * columns + 0.4, 2.6)
+    figure = Figure(figsize=(width, (1.25 + 0.4 * bool(names)) * rows + 0.6), layout="constrained")
+    figure.suptitle(_wrapped(title, width))
     bound = float(np.abs(pixels).max()) or 1.0
     limits = {"vmin": -bound, "vmax": bound} if shared else {}
     for number, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
