@@ -1,7 +1,9 @@
 """Tensors and numbers to matplotlib Figures; pure, and never pyplot, which keeps every figure alive."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from math import ceil
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,15 @@ def array(numbers: Numbers) -> NDArray[Any]:
     return numbers.detach().cpu().numpy() if isinstance(numbers, Tensor) else np.asarray(numbers)
 
 
+def _wrapped(title: str, width: float) -> str:
+    """In lines that a figure of so many inches holds: a character is about a tenth wide."""
+    return fill(title, int(10 * width))
+
+
 def _panel(title: str, x: str, y: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Figure, Any]:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title)
+    axes.set_title(_wrapped(title, size[0]))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     return figure, axes
@@ -41,13 +48,16 @@ def curves(
     figure, axes = _panel(title, x, y)
     if points is not None:
         axes.scatter(array(points[0]), array(points[1]), s=14, color="grey", alpha=0.6)
-    for name, (across, up) in lines.items():
-        (line,) = axes.plot(array(across), array(up), label=name, linewidth=1.6)
+    styles = cycle(["-", "--", "-.", ":"] if len(lines) <= 4 else ["-"])  # so that lines on each other are both seen
+    for (name, (across, up)), style in zip(lines.items(), styles, strict=False):
+        (line,) = axes.plot(array(across), array(up), style, label=name, linewidth=1.6)
         if bands is not None and name in bands:
             low, high = bands[name]
             axes.fill_between(array(across), array(low), array(high), color=line.get_color(), alpha=0.2)
     axes.set_xscale("log" if log_x else "linear")
     axes.set_yscale("log" if log_y else "linear")
+    if not log_x and all(np.array_equal(array(across), np.round(array(across))) for across, _ in lines.values()):
+        axes.xaxis.get_major_locator().set_params(integer=True)  # there is no layer 2.5
     axes.grid(alpha=0.3)
     if len(lines) > 8:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
@@ -105,7 +115,13 @@ def surface_paths(
     surface = array(heights) - array(heights).min()
     top = float(surface.max()) or 1.0
     axes.contour(
-        array(grid_x), array(grid_y), surface, levels=np.geomspace(top * 1e-4, top, 16), cmap="Greys", alpha=0.7
+        array(grid_x),
+        array(grid_y),
+        surface,
+        levels=np.geomspace(top * 1e-4, top, 16),
+        colors="grey",
+        linewidths=0.7,
+        alpha=0.6,
     )
     for name, path in paths.items():
         across, up = array(path)[:, 0], array(path)[:, 1]
@@ -159,8 +175,9 @@ def image_grid(
     pixels = array(images)
     columns = min(columns, len(pixels))
     rows = ceil(len(pixels) / columns)
-    figure = Figure(figsize=(1.25 * columns + 0.4, (1.25 + 0.4 * bool(names)) * rows + 0.6), layout="constrained")
-    figure.suptitle(title)
+    width = max(1.25 * columns + 0.4, 2.6)
+    figure = Figure(figsize=(width, (1.25 + 0.4 * bool(names)) * rows + 0.6), layout="constrained")
+    figure.suptitle(_wrapped(title, width))
     bound = float(np.abs(pixels).max()) or 1.0
     limits = {"vmin": -bound, "vmax": bound} if shared else {}
     for number, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):

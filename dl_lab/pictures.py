@@ -104,7 +104,13 @@ def _boundary(model: nn.Module, data: Data) -> "dict[str, Figure]":
     grid = torch.stack([columns.flatten(), rows.flatten()], dim=1).to(points.dtype)
     classes = model(grid).argmax(1).view(GRID, GRID)
     figure = decision_boundary(
-        columns, rows, classes, points, labels, "Decision boundary", ("x1 (as the model takes it)", "x2")
+        columns,
+        rows,
+        classes,
+        points,
+        labels,
+        "Decision boundary",
+        ("x1 (as the model takes it)", "x2 (as the model takes it)"),
     )
     return {"boundary": figure}
 
@@ -152,8 +158,12 @@ def _filters(model: nn.Module, data: Data) -> "dict[str, Figure]":
         model(image)
     weight = model.get_submodule(first).get_parameter("weight").mean(1)
     return {
-        "filters": image_grid(weight[:64], "Filters of the first convolution", colours="coolwarm", shared=True),
-        "feature_maps": image_grid(outputs[first][0, :64], "What they make of one image", colours="viridis"),
+        "filters": image_grid(
+            weight[:64], "Filters of the first convolution (blue -, red +)", colours="coolwarm", shared=True
+        ),
+        "feature_maps": image_grid(
+            outputs[first][0, :64], "Feature maps: what the first convolution makes of one image", colours="viridis"
+        ),
     }
 
 

@@ -11,12 +11,12 @@ are written by hand, and what autograd does is drawn.
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from dl_lab.build import build_data, build_model, build_task
+from dl_lab.build import build_data, build_model
 from dl_lab.command_line import compose
 from dl_lab.config import parse
 from dl_lab.figures import graph, image_grid
+from experiments.autograd_graph import walk
 from experiments.proofs import Proof
 
 TAKES = 4  # seconds on two cores
@@ -48,73 +48,46 @@ def backward(x: Array, y: Array, h: Array, p: Array, w: dict[str, Array]) -> dic
     }
 
 
-def walk(loss: Tensor, model: nn.Module) -> tuple[dict[str, tuple[float, float]], list[tuple[str, str]]]:
-    """The graph that autograd goes through: a place for each function, below all that hand their gradient to it."""
-    parameters = {id(parameter): name for name, parameter in model.named_parameters()}
-    depths, edges, names = {loss.grad_fn: 0}, set(), {}
-    waiting = [loss.grad_fn]
-    while waiting:
-        function = waiting.pop(0)
-        parameter = getattr(function, "variable", None)  # of a leaf, where the gradient is left
-        kind = (
-            parameters.get(id(parameter), "images")
-            if parameter is not None
-            else function.name().removesuffix("Backward0")
-        )
-        names.setdefault(function, kind if parameter is not None else f"{kind} {len(names) + 1}")
-        for below, _ in function.next_functions:
-            if below is not None:
-                edges.add((function, below))
-                if depths.get(below, -1) <= depths[function]:
-                    depths[below] = depths[function] + 1
-                    waiting.append(below)
-    rows = {depth: [function for function in depths if depths[function] == depth] for depth in depths.values()}
-    places = {
-        names[function]: (place - (len(row) - 1) / 2, -float(depth))
-        for depth, row in rows.items()
-        for place, function in enumerate(row)
-    }
-    return places, [(names[start], names[end]) for start, end in edges]
+def slopes_along(gradients: dict[str, Array], x: Array, y: Array, w: dict[str, Array]) -> list[tuple[float, float]]:
+    """For each weight matrix and bias, the length of its gradient, and the slope of the loss along it by central
+    difference: one number that hangs on every entry.
+    """
+    found, step = [], 1e-5
+    for name, weights in w.items():
+        length = float(np.linalg.norm(gradients[name]))
+        moved = [w | {name: weights + side * step * gradients[name] / length} for side in (1, -1)]
+        up, down = (-np.log((forward(x, each)[1] * y).sum(1)).mean() for each in moved)
+        found.append((length, (up - down) / (2 * step)))
+    return found
 
 
 def main() -> Proof:
     proof = Proof("back_propagation", SOURCE)
-    by_hand, by_autograd, differences, slopes = [], [], [], []
+    by_hand, by_autograd, slopes = [], [], []
     for seed in range(SEEDS):
         run = parse(compose(*SETTINGS, f"seed={seed}"))
-        data = build_data(run)
-        model, task = build_model(run, data.spec), build_task(run, data.spec)
-        images, classes = next(iter(data.to(torch.device("cpu"), torch.float64).train.everything(BATCH)))
+        data = build_data(run).to(torch.device("cpu"), torch.float64)
+        model = build_model(run, data.spec)
+        images, classes = next(iter(data.train.everything(BATCH)))
         images = data.prepare(images).flatten(1).requires_grad_()
-        loss = task.objective(task.totals(model(images), classes), task.counts(classes))
+        leaves = {**dict(model.named_parameters()), "images": images}
+        loss = torch.nn.functional.cross_entropy(model(images), classes)
         loss.backward()
 
         x, y = images.detach().numpy(), np.eye(10)[classes]
-        w = {name: parameter.detach().numpy().copy() for name, parameter in model.named_parameters()}
-        h, p = forward(x, w)
-        gradients = backward(x, y, h, p, w)
-        autograd = {name: parameter.grad for name, parameter in [*model.named_parameters(), ("images", images)]}
-        by_hand += [gradients[name].ravel() for name in sorted(gradients)]
-        by_autograd += [autograd[name].numpy().ravel() for name in sorted(gradients)]
-        for name, weights in w.items():  # along the gradient itself: one number that hangs on all of them
-            losses, length, kept = [], np.linalg.norm(gradients[name]), weights.copy()
-            for side in (1, -1):
-                weights[:] = kept + side * 1e-5 * gradients[name] / length
-                losses.append(-np.log((forward(x, w)[1] * y).sum(1)).mean())
-            weights[:] = kept
-            differences.append((losses[0] - losses[1]) / 2e-5)
-            slopes.append(length)
-    numbers = sum(map(len, by_hand)) // SEEDS
-    claim = f"all {numbers} gradients, of weights, biases and images, {SEEDS} seeds"
+        w = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
+        gradients = backward(x, y, *forward(x, w), w)
+        by_hand += [gradients[name].ravel() for name in leaves]
+        by_autograd += [leaf.grad.numpy().ravel() for leaf in leaves.values()]
+        slopes += slopes_along(gradients, x, y, w)
+    claim = f"all {sum(map(len, by_hand)) // SEEDS} gradients, of weights, biases and images, {SEEDS} seeds"
     proof.equal(claim, np.concatenate(by_hand), np.concatenate(by_autograd), 1e-12, "autograd")
-    proof.equal("the slope along each gradient is its length", slopes, differences, 1e-8, "central difference")
-    places, edges = walk(loss, model)
-    leaves = places.keys() - {start for start, _ in edges}
-    expected = {*w, "images"}
-    claim = "the graph ends in every parameter and the images, and nowhere else"
-    proof.holds(
-        claim, leaves == expected, f"{len(leaves)} leaves of {len(places)} functions", f"{len(expected)} leaves"
-    )
+    lengths, differences = zip(*slopes, strict=True)
+    proof.equal("the slope along each gradient is its length", lengths, differences, 1e-8, "central difference")
+    places, edges = walk(loss, leaves)
+    ends = places.keys() - {start for start, _ in edges}
+    claim, measured = "the graph ends in every parameter and the images, and nowhere else", f"{len(ends)} leaves"
+    proof.holds(claim, ends == leaves.keys(), f"{measured} of {len(places)} functions", f"{len(leaves)} leaves")
     proof.figure("graph", graph(places, edges, "What autograd goes through, from the loss down"))
     units = gradients["layers.0.weight"].reshape(-1, 8, 8)
     title = "Gradient of the weights of each hidden unit, as an image (blue -, red +)"

@@ -12,14 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
-from dl_lab.command_line import CONF
-from dl_lab.config import typed
 from dl_lab.figures import surface_paths
 from dl_lab.registry import OPTIMIZERS
-from experiments import update_rules
+from experiments import parts, update_rules
 from experiments.proofs import Proof
 
 TAKES = 5  # seconds on two cores
@@ -34,13 +31,6 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 # torch runs Newton-Schulz in bfloat16, whose steps are 2^-8 apart: each of the updates, about lr long, is off by that.
 WITHIN = {"muon": STEPS * 1.2 * 0.5 * 2**-8}
-
-
-def settings(name: str, changes: dict[str, Any]) -> Any:
-    """The optimizer's configuration: its YAML's values, but for the changes."""
-    values = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text())
-    del values["name"]
-    return typed(OPTIMIZERS[name].schema, values | changes, "optimizer")
 
 
 def path(name: str, config: Any) -> Tensor:
@@ -62,33 +52,35 @@ def path(name: str, config: Any) -> Tensor:
     return torch.stack(passed)
 
 
-def main() -> Proof:
-    proof = Proof("optimizers", SOURCE)
-    published = {
-        "gradient descent, lr 0.4": ("sgd", {"lr": 0.4}, (-0.943467, -0.000073)),
-        "momentum 0.5, lr 0.6": ("sgd", {"lr": 0.6, "momentum": 0.5}, (0.007188, 0.002553)),
-    }
-    paths = {name: path(name, settings(name, CHANGES.get(name, {}))) for name in OPTIMIZERS.names()}
-    for claim, (name, changes, end) in published.items():
-        passed = path(name, settings(name, changes))
-        proof.equal(claim, passed[-1], end, 1e-6, str(end))
-        paths[claim.split(",")[0]] = passed
-    paths["gradient descent"] = paths.pop("sgd")
-    for name in OPTIMIZERS.names():
-        config = settings(name, CHANGES.get(name, {}))
-        rule = getattr(update_rules, name)(np.array(START), lambda x: CURVATURE * x, config)
-        expected = np.stack([np.array(START), *islice(rule, STEPS)])
-        ours = path(name, config)
-        proof.equal(f"{name}, all {STEPS} steps", ours, expected, WITHIN.get(name, 1e-6), "the published rule in NumPy")
-
+def draw(paths: dict[str, Tensor], proof: Proof) -> None:
+    """The paths on the surface, a few a picture."""
     columns, rows = np.meshgrid(np.linspace(-5.6, 3, 120), np.linspace(-3, 3.2, 120))
-    heights = 0.1 * columns**2 + 2 * rows**2
-    names = list(paths)
+    names = sorted(paths)
     for number, group in enumerate((names[:5], names[5:10], names[10:])):
         title = f"Twenty steps on 0.1 x1² + 2 x2² ({number + 1} of 3)"
         some = {name: paths[name] for name in group}
-        figure = surface_paths(columns, rows, heights, some, title, ("x1", "x2"), minimum=(0, 0))
-        proof.figure("paths", figure, number)
+        heights = 0.1 * columns**2 + 2 * rows**2
+        proof.figure("paths", surface_paths(columns, rows, heights, some, title, ("x1", "x2"), minimum=(0, 0)), number)
+
+
+def main() -> Proof:
+    proof = Proof("optimizers", SOURCE)
+    paths = {}
+    for claim, changes, end in (
+        ("gradient descent, lr 0.4", {"lr": 0.4}, (-0.943467, -0.000073)),
+        ("momentum 0.5, lr 0.6", {"lr": 0.6, "momentum": 0.5}, (0.007188, 0.002553)),
+    ):
+        paths[claim] = path("sgd", parts.optimizer_settings("sgd", changes))
+        proof.equal(claim, paths[claim][-1], end, 1e-6, str(end))
+    for name in OPTIMIZERS.names():
+        config = parts.optimizer_settings(name, CHANGES.get(name, {}))
+        rule = getattr(update_rules, name)(np.array(START), lambda x: CURVATURE * x, config)
+        expected = np.stack([np.array(START), *islice(rule, STEPS)])
+        paths[name] = path(name, config)
+        claim = f"{name}, all {STEPS} steps"
+        proof.equal(claim, paths[name], expected, WITHIN.get(name, 1e-6), "the published rule in NumPy")
+    del paths["sgd"]  # the first of the two above
+    draw(paths, proof)
     return proof
 
 

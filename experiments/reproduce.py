@@ -1,15 +1,17 @@
 """Does every concept show what is claimed of it?
 
-    python -m experiments.reproduce [NAME ...] [--quick | --long]
+    python -m experiments.reproduce [NAME ...] [--quick | --long] [--launcher NAME]
 
 Runs concept programs (experiments/NAME.py) and trained experiments (conf/experiment/NAME.yaml, each of its seeds), and
 writes a row for each claim to experiments/RESULTS.md. Without names: all that take under two minutes each, --quick
-those under ten seconds, --long all. A claim that does not hold is printed as such and makes the exit status 1.
+those under ten seconds, --long all. Seconds are given as they passed, and of the CPU; a launcher of Hydra's runs the
+jobs of an experiment. A claim that does not hold is printed as such and makes the exit status 1.
 """
 
 import argparse
 import importlib
 import importlib.util
+import os
 import pkgutil
 import subprocess
 import sys
@@ -28,6 +30,7 @@ from experiments.proofs import Finding, Proof
 from experiments.results import write_rows
 
 QUICK, NORMAL = 10, 120  # seconds
+LAUNCHER = "in_turn"
 HEADER = ("concept", "claim", "source", "published", "measured", "verdict", "seconds", "command")
 
 
@@ -54,10 +57,11 @@ def run_program(name: str) -> list[Finding]:
     return proof.findings
 
 
-def run_trained(experiment: claims.Experiment) -> list[Finding]:
+def run_trained(experiment: claims.Experiment, launcher: str = LAUNCHER) -> list[Finding]:
     """Train an experiment with every seed, and check its claims and what experiments/checks/NAME.py adds."""
     folder = Path(reserve_run_folder(f"outputs/experiments/{experiment.name}")).absolute()
     line = [sys.executable, "-m", "dl_lab.train", "-m", f"experiment={experiment.name}", f"hydra.sweep.dir={folder}"]
+    line.append(f"hydra/launcher={launcher}")
     if experiment.seeds is not None:
         line.append(f"seed=range({experiment.seeds})")
     with (folder / "log.txt").open("w") as log:
@@ -79,6 +83,11 @@ def run_trained(experiment: claims.Experiment) -> list[Finding]:
     return findings
 
 
+def cpu_seconds() -> float:
+    """Of all cores, by this process and those that it waited for."""
+    return sum(os.times()[:4])
+
+
 @dataclass(frozen=True)
 class Job:
     """One thing to run for a concept; `takes` is in seconds, about."""
@@ -90,25 +99,30 @@ class Job:
 
     def run(self) -> tuple[list[Finding], list[str]]:
         """The findings, and a row of the table for each."""
-        started = time.perf_counter()
+        started, before = time.perf_counter(), cpu_seconds()
         findings = self.work()
-        seconds = time.perf_counter() - started
+        taken = f"{time.perf_counter() - started:.0f} ({cpu_seconds() - before:.0f} CPU)"
         for finding in findings:
             verdict = "holds" if finding.holds else "DOES NOT HOLD"
             print(f"{verdict:<14}{self.concept:<24}{finding.claim}: {finding.measured}")
-        print(f"{'':<14}{self.concept:<24}{seconds:.0f} s", flush=True)
-        tail = [f"{seconds:.0f}", f"`{self.command}`"]
+        print(f"{'':<14}{self.concept:<24}{taken} s", flush=True)
+        tail = [taken, f"`{self.command}`"]
         return findings, [f"| {' | '.join([self.concept, *finding.cells(), *tail])} |" for finding in findings]
 
 
-def jobs() -> list[Job]:
+def jobs(launcher: str) -> list[Job]:
     """Every program and every trained experiment, sorted by name."""
     found = [
         Job(name, takes, partial(run_program, name), f"python -m experiments.{name}")
         for name, takes in programs().items()
     ]
     found += [
-        Job(name, experiment.takes, partial(run_trained, experiment), f"python -m experiments.reproduce {name}")
+        Job(
+            name,
+            experiment.takes,
+            partial(run_trained, experiment, launcher),
+            f"python -m experiments.reproduce {name}",
+        )
         for name, experiment in trained().items()
     ]
     return sorted(found, key=lambda job: job.concept)
@@ -120,8 +134,9 @@ def main() -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", action="store_true", help="those under ten seconds")
     length.add_argument("--long", action="store_true", help="also those over two minutes")
+    parser.add_argument("--launcher", default=LAUNCHER, help=f"what runs an experiment's jobs, {LAUNCHER} by default")
     options = parser.parse_args()
-    everything = jobs()
+    everything = jobs(options.launcher)
     known = {job.concept for job in everything}
     if unknown := sorted(set(options.names) - known):
         parser.error(f"{', '.join(unknown)} is not known; allowed: {', '.join(sorted(known))}")

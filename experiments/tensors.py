@@ -1,51 +1,42 @@
 """Tensors: a block of memory, and how it is read: a shape, a stride for every dimension, an offset.
 
 Claim: the number at index (i, j, ...) lies at offset + i * stride_0 + j * stride_1 + ..., so a transpose, a slice or a
-window is the same memory read by other strides, and nothing is copied; shapes that differ are broadcast, where sizes,
-counted from the last, are equal or 1; einsum says any product of tensors by the indices that it sums over (Harris et
-al. 2020, Array programming with NumPy: https://doi.org/10.1038/s41586-020-2649-2). NumPy is the reference, in float64.
+row that repeats is the same memory read by other strides, and nothing is copied; shapes that differ are broadcast,
+where sizes, counted from the last, are equal or 1; einsum says any product of tensors by the indices that it sums over
+(Harris et al. 2020, Array programming with NumPy: https://doi.org/10.1038/s41586-020-2649-2).
 
     python -m experiments.tensors
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dl_lab.figures import matrix
+from experiments import parts
 from experiments.proofs import Proof
 
-TAKES = 7  # seconds on two cores
+TAKES = 3  # seconds on two cores
 SOURCE = "https://doi.org/10.1038/s41586-020-2649-2"
 
-# The same in torch and in NumPy, of a matrix of 4 x 6; the first six are views, the others have to copy.
-READINGS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Any], Any]]] = {
-    "as it is": (lambda x: x, lambda x: x),
-    "transpose": (lambda x: x.T, lambda x: x.T),
-    "slice [1:, ::2]": (lambda x: x[1:, ::2], lambda x: x[1:, ::2]),
-    "reshape to 3 x 8": (lambda x: x.reshape(3, 8), lambda x: x.reshape(3, 8)),
-    "windows of 3 of row 0": (lambda x: x[0].unfold(0, 3, 1), lambda x: sliding_window_view(x[0], 3)),
-    "row 0 expanded to 5 x 6": (lambda x: x[0].expand(5, 6), lambda x: np.broadcast_to(x[0], (5, 6))),
-    "transpose reshaped": (lambda x: x.T.reshape(4, 6), lambda x: x.T.reshape(4, 6)),
-    "rows picked [[0, 2]]": (lambda x: x[[0, 2]], lambda x: x[[0, 2]]),
+# Of a matrix of 4 x 6, the same in torch and in NumPy, which is `m`. The last two cannot but copy.
+READINGS: dict[str, Callable[[Any, Any], Any]] = {
+    "as it is": lambda x, m: x,
+    "transpose": lambda x, m: x.T,
+    "slice [1:, ::2]": lambda x, m: x[1:, ::2],
+    "reshape to 3 x 8": lambda x, m: x.reshape(3, 8),
+    "every fifth of 2 x 12": lambda x, m: x.reshape(2, 12)[:, ::5],
+    "row 0 broadcast to 5 x 6": lambda x, m: m.broadcast_to(x[0], (5, 6)),
+    "transpose reshaped": lambda x, m: x.T.reshape(4, 6),
+    "rows picked [[0, 2]]": lambda x, m: x[[0, 2]],
 }
-EINSUMS = {  # and the shapes they are tried on
-    "ij->ji": [(3, 4)],
-    "ii->": [(4, 4)],
-    "ii->i": [(4, 4)],
-    "ij->i": [(3, 4)],
-    "i,j->ij": [(3,), (4,)],
-    "ij,jk->ik": [(3, 4), (4, 5)],
-    "bij,bjk->bik": [(2, 3, 4), (2, 4, 5)],
-    "bi,oij,bj->bo": [(6, 3), (2, 3, 4), (6, 4)],
-    "bqhd,bkhd->bhqk": [(2, 5, 3, 4), (2, 6, 3, 4)],  # the scores of attention
-}
+EINSUMS = "ij->ji ii-> ii->i ij->i i,j->ij ij,jk->ik bij,bjk->bik bi,oij,bj->bo bqhd,bkhd->bhqk"
+SIZES = dict(zip("bdhijkoq", (2, 3, 4, 4, 5, 6, 3, 7), strict=True))  # of each index
 
 
 def addresses(view: Tensor) -> Tensor:
@@ -55,25 +46,23 @@ def addresses(view: Tensor) -> Tensor:
 
 
 def check_views(proof: Proof) -> None:
-    base = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found, references, as_numpy = [], [], []
-    for name, (ours, theirs) in READINGS.items():
-        view, reference = ours(base), theirs(base.numpy())
+    base, found, references, alike = parts.normal(4, 6), [], [], 0
+    for name, reading in READINGS.items():
+        view, reference = reading(base, torch), reading(base.numpy(), np)
         memory = torch.as_strided(view, (view.untyped_storage().nbytes() // 8,), (1,), 0)
         found.append(memory[addresses(view)].ravel())
         references.append(reference.ravel())
-        shares = view.untyped_storage().data_ptr() == base.untyped_storage().data_ptr()
         written = base.clone()
-        ours(written)[0, 0] = 7.0
+        reading(written, torch)[0, 0] = 7.0
+        shares = bool((written == 7.0).any())
         same_strides = tuple(8 * stride for stride in view.stride()) == reference.strides
-        same_memory = shares == np.shares_memory(base.numpy(), reference) == bool((written == 7.0).any())
-        as_numpy.append(same_strides and same_memory)
+        alike += same_strides and shares == np.shares_memory(base.numpy(), reference)
         if shares:
             title = f"Memory addresses of: {name}, strides {view.stride()}"
             proof.figure(f"memory/{name}", matrix(addresses(view), title, "column", "row", form="{:d}"))
     proof.equal("offset and strides find every number", torch.cat(found), np.concatenate(references), 0.0, "NumPy")
     claim = "strides, and what shares memory so that a write to it is seen in the base, are NumPy's"
-    proof.holds(claim, all(as_numpy), f"{sum(as_numpy)} of {len(READINGS)} ways to read a matrix", "all")
+    proof.holds(claim, alike == len(READINGS), f"{alike} of {len(READINGS)} ways to read a matrix", "all")
 
 
 def broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -83,34 +72,40 @@ def broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
     return tuple(max(pair) for pair in pairs) if all(m == n or 1 in (m, n) for m, n in pairs) else None
 
 
+def added(x: Any, y: Any) -> NDArray[np.float64] | None:
+    """The sum, or None where the shapes are refused."""
+    try:
+        return np.asarray(x + y)
+    except (RuntimeError, ValueError):  # torch's word for it, and NumPy's
+        return None
+
+
 def check_broadcasting(proof: Proof) -> None:
+    random, alike = np.random.default_rng(0), 0
     shapes = [shape for dimensions in range(4) for shape in product((1, 2, 3), repeat=dimensions)]
-    matches = 0
     for a, b in product(shapes, shapes):
-        x, y = np.random.default_rng(0).normal(size=a), np.random.default_rng(1).normal(size=b)
-        sums = []
-        for first, second in ((torch.tensor(x), torch.tensor(y)), (x, y)):
-            with suppress(RuntimeError, ValueError):  # shapes that torch, and that NumPy, refuses
-                sums.append(np.asarray(first + second))
-        rule = broadcast(a, b)
-        fits = len(sums) == 2 and sums[0].shape == rule and np.array_equal(*sums)
-        matches += not sums if rule is None else fits
+        x, y = random.normal(size=a), random.normal(size=b)
+        ours, theirs, rule = added(torch.tensor(x), torch.tensor(y)), added(x, y), broadcast(a, b)
+        if rule is None:
+            alike += ours is None and theirs is None
+        elif ours is not None and theirs is not None:
+            alike += ours.shape == rule and np.array_equal(ours, theirs)
     claim = "the rule of broadcasting, written by hand, tells the shape or the refusal; the sums are equal"
-    proof.holds(claim, matches == len(shapes) ** 2, f"{matches} of {len(shapes) ** 2} pairs of shapes", "NumPy")
+    proof.holds(claim, alike == len(shapes) ** 2, f"{alike} of {len(shapes) ** 2} pairs of shapes", "NumPy")
 
 
 def main() -> Proof:
     proof = Proof("tensors", SOURCE)
     check_views(proof)
     check_broadcasting(proof)
-    generator = torch.Generator().manual_seed(1)
-    results, references = [], []
-    for formula, shapes in EINSUMS.items():
-        factors = [torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes]
-        results.append(torch.einsum(formula, *factors).ravel())
-        references.append(np.einsum(formula, *(factor.numpy() for factor in factors)).ravel())
-    claim = f"einsum: {len(EINSUMS)} formulas from the trace to the scores of attention"
-    proof.equal(claim, torch.cat(results), np.concatenate(references), 1e-14, "NumPy")
+    ours, theirs = [], []
+    for formula in EINSUMS.split():
+        shapes = [[SIZES[index] for index in factor] for factor in formula.split("->")[0].split(",")]
+        factors = [parts.normal(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+        ours.append(torch.einsum(formula, *factors).ravel())
+        theirs.append(np.einsum(formula, *(factor.numpy() for factor in factors)).ravel())
+    claim = f"einsum: {len(EINSUMS.split())} formulas from the trace to the scores of attention"
+    proof.equal(claim, torch.cat(ours), np.concatenate(theirs), 1e-14, "NumPy")
     return proof
 
 

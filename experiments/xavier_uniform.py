@@ -12,14 +12,11 @@ https://arxiv.org/abs/1502.01852). Biases start at 0: those that torch draws wou
 import torch
 from torch import Tensor
 
-from dl_lab.build import build_model
-from dl_lab.command_line import compose
-from dl_lab.config import parse
 from dl_lab.figures import curves
-from dl_lab.specs import DataSpec, Head
+from experiments import parts
 from experiments.proofs import Proof
 
-TAKES = 20  # seconds on two cores
+TAKES = 7  # seconds on two cores
 SOURCE = "https://proceedings.mlr.press/v9/glorot10a.html"
 HE = "https://arxiv.org/abs/1502.01852"
 DEPTH, WIDTH, BATCH, SEEDS = 20, 512, 256, 5
@@ -36,13 +33,9 @@ def moments(activation: str, initializer: str, seed: int) -> tuple[Tensor, Tenso
     """By layer, the second moment of what it gives to the next (the mean square, which is the variance where nothing is
     cut off), and of the gradient on it for a random gradient on the last.
     """
-    spec = DataSpec(kind="features", input_shape=(WIDTH,), heads=(Head(name="y", task="regression", labels=("y",)),))
-    settings = f"model=deep_nn model.depth={DEPTH} model.width={WIDTH} model.normalization=none model.residual=false"
-    choices = f"model.activation={activation} {initializer} seed={seed}"
-    model = build_model(parse(compose(*settings.split(), *choices.split())), spec)
-    hidden: list[Tensor] = []
-    for dropout in model.dropouts:  # each stands right behind an activation
-        dropout.register_forward_hook(lambda _, __, output: hidden.append(output))
+    settings = f"model.activation={activation} {initializer} seed={seed}"
+    model = parts.plain_layers(settings, DEPTH, WIDTH, labels=["y"])
+    hidden = parts.record_layers(model)
     generator = torch.Generator().manual_seed(seed)
     model(torch.randn(BATCH, WIDTH, generator=generator))
     top = torch.randn(BATCH, WIDTH, generator=generator)

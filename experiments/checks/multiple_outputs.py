@@ -25,4 +25,4 @@ def check(runs: list[Run], proof: Proof) -> None:
         proof.equal(f"predictions, {about}", predicted, design @ alone.T, 1e-6, "numpy's lstsq, target by target")
     pairs = {name: (targets[:, place], predicted[:, place]) for place, name in enumerate(NAMES)}
     title = "One linear model, three targets: predicted against actual"
-    proof.figure("fit", scatter(pairs, title, "actual (pounds, inches, beats)", "predicted", diagonal=True))
+    proof.figure("fit", scatter(pairs, title, "actual (pounds, inches, beats)", "predicted (the same)", diagonal=True))

@@ -1,0 +1,55 @@
+"""Parts of dl_lab, made from settings as on the command line, for programs that look at them one by one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from dl_lab.build import build_model
+from dl_lab.command_line import CONF, compose
+from dl_lab.config import parse, typed
+from dl_lab.losses.criteria import Loss
+from dl_lab.registry import OPTIMIZERS
+from dl_lab.specs import DataSpec, Head
+
+
+def loss(settings: str, task: str = "classification") -> Loss:
+    """The registered loss that the settings choose, summed over examples."""
+    run = parse(
+        compose(*settings.split(), {"classification": "dataset=digits", "regression": "dataset=diabetes"}[task])
+    )
+    chosen: Loss = run.loss.entry.build(run.loss.config, task)
+    return chosen
+
+
+def optimizer_settings(name: str, changes: Mapping[str, Any]) -> Any:
+    """The optimizer's configuration: its YAML's values, but for the changes."""
+    values = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text())
+    del values["name"]
+    return typed(OPTIMIZERS[name].schema, values | changes, "optimizer")
+
+
+def plain_layers(settings: str, depth: int, width: int, labels: Sequence[str]) -> nn.Module:
+    """`depth` layers of one width, linear and activation, nothing else, and a head for the labels."""
+    plain = f"model=deep_nn model.depth={depth} model.width={width} model.normalization=none model.residual=false"
+    task = "classification" if len(labels) > 1 else "regression"
+    head = Head(name="y", task=task, labels=tuple(labels))
+    return build_model(
+        parse(compose(*plain.split(), *settings.split())),
+        DataSpec(kind="features", input_shape=(width,), heads=(head,)),
+    )
+
+
+def record_layers(model: nn.Module) -> list[Tensor]:
+    """A list that each layer of `plain_layers` adds its output to, at the next forward pass."""
+    outputs: list[Tensor] = []
+    for dropout in model.dropouts:  # each stands right behind an activation
+        dropout.register_forward_hook(lambda _, __, output: outputs.append(output))
+    return outputs
+
+
+def normal(*size: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Standard normal numbers, the same for the same seed."""
+    return torch.randn(size, dtype=dtype, generator=torch.Generator().manual_seed(seed))

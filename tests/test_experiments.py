@@ -1,0 +1,60 @@
+"""What concept programs stand on, by hand, and that reproduce finds every concept."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import choices
+
+from experiments import parts, reproduce
+from experiments.autograd_graph import walk
+from experiments.ngrams import NGrams
+
+EXPERIMENTS = Path(reproduce.__file__).parent
+
+
+def test_n_grams_are_smoothed_as_witten_and_bell_say():
+    """Of "aab": b alone, 1 of 3, with two kinds seen: (1 + 2 / 2) / (3 + 2) = .4; after a, 1 of 2: (1 + 2 * .4) / 4."""
+    grams = NGrams("aab", 2)
+    assert grams.probabilities("a", "b") == pytest.approx([0.4, 0.45])
+    assert grams.probabilities("b", "a") == pytest.approx([0.6, 0.6])  # nothing was seen after b
+
+
+def test_nats_of_a_text_are_the_mean_over_all_but_its_first_character():
+    """Of "ab", one character is asked for: minus the logarithms of .4 and .45."""
+    assert NGrams("aab", 2).nats("ab") == pytest.approx([0.916291, 0.798508], abs=1e-6)
+
+
+def test_the_graph_of_autograd_ends_in_the_leaves():
+    """A product and a sum over one leaf used twice, and another: the place of a leaf is below all that lead to it."""
+    leaves = {"x": torch.ones(2, requires_grad=True), "y": torch.ones(2, requires_grad=True)}
+    places, edges = walk(((leaves["x"] * leaves["y"]).exp() + leaves["x"]).sum(), leaves)
+    operations = {name.split()[0] for name in places}
+    assert operations == {"Sum", "Add", "Exp", "Mul", "x", "y"}
+    assert len(edges) == 6
+    assert places["x"][1] == -4
+    assert len(set(places.values())) == len(places)
+
+
+def test_layers_without_anything_else_record_what_each_gives():
+    model = parts.plain_layers("model.activation=tanh precision=float64", depth=3, width=5, labels="ab")
+    hidden = parts.record_layers(model)
+    logits = model(parts.normal(4, 5))
+    assert [tuple(layer.shape) for layer in hidden] == [(4, 5)] * 3
+    assert torch.equal(model.head(hidden[-1]), logits)
+
+
+def test_every_experiment_and_program_is_reproduced():
+    """Every YAML, and every module of experiments that says what it claims."""
+    programs = {path.stem for path in EXPERIMENTS.glob("*.py") if "def main() -> Proof:" in path.read_text()}
+    found = reproduce.jobs(reproduce.LAUNCHER)
+    assert {job.concept for job in found} == programs | set(choices("experiment"))
+    assert all(job.takes > 0 for job in found)
+    assert "tensors" in programs
+
+
+def test_the_quick_ones_end_in_a_fraction_of_ci_and_all_but_the_long_ones_in_twenty_minutes():
+    """By what each says that it takes, in seconds."""
+    takes = [job.takes for job in reproduce.jobs(reproduce.LAUNCHER)]
+    assert sum(each for each in takes if each < reproduce.QUICK) < 120
+    assert sum(each for each in takes if each < reproduce.NORMAL) < 1200
