@@ -115,7 +115,8 @@ def carry_out(options: Options) -> str:
     write_text(out / "compare.csv", as_csv(comparison))
     more = [f"... {len(rows) - MOST_ROWS - 2} more in compare.md"] if len(rows) > MOST_ROWS + 2 else []
     where = [f"wrote  {out / 'compare.md'}, compare.csv, {len(pictures)} figures in compare/"]
-    look = [f"look   tensorboard --logdir {shlex.quote(str(out))}"]
+    look = [f"look   tensorboard --logdir {shlex.quote(str(out / 'compare'))}   (IMAGES, CUSTOM SCALARS)"]
+    look += [f"       tensorboard --logdir {shlex.quote(str(out))}   (HPARAMS)"] if out in options.folders else []
     return "\n".join([*head, "", *rows[: MOST_ROWS + 2], *more, "", NOTE, *where, *look])
 
 

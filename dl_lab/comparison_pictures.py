@@ -16,7 +16,7 @@ from dl_lab.run_folders import PARTS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_CURVES = 8  # configurations, the best, whose curves are told apart in one picture
+MOST_CURVES = 6  # configurations, the best: TensorBoard has seven colours
 MOST_KEYS = 12  # pictures of a swept value
 UNITS = {"accuracy": "share of examples", "nats": "nats a token", "bits_per_character": "bits", "seconds": "s"}
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -75,7 +75,7 @@ def draw(comparison: Comparison) -> "dict[str, Figure]":
     for name in curve_names(comparison.metric)[:1]:
         if curves := curves_of(comparison, name):
             number = f"the best {len(curves)} of {len(comparison.ranked)}" if len(comparison.ranked) > 1 else "all"
-            title = f"{name}: mean over seeds, from the least to the largest; {number}"
+            title = f"{name}: mean, least and largest over seeds; {number}"
             figures["curves"] = sweep_figures.bands(curves, title, "step", with_unit(name))
     return figures
 

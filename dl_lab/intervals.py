@@ -1,5 +1,6 @@
 """What a few seeds can tell: intervals of a mean and of a paired difference, a verdict, and how many seeds it takes."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -134,9 +135,13 @@ def seeds_needed(effect: float, confidence: float = CONFIDENCE, power: float = P
     The test's statistic has a noncentral t distribution about effect * sqrt(n) (Cohen 1988, chapter 2). `effect` is
     itself estimated from few seeds, so that the number is a rough guide and no promise (Hoenig & Heisey 2001).
     """
-    from scipy import stats
+    from scipy import special
 
-    numbers = np.arange(2, MOST_SEEDS + 1)
-    threshold = stats.t.isf((1 - confidence) / 2, numbers - 1)
-    found = stats.nct.sf(threshold, numbers - 1, min(effect, LARGEST_EFFECT) * np.sqrt(numbers)) >= power
-    return int(numbers[found.argmax()]) if found.any() else None
+    def finds(number: int) -> bool:
+        threshold = -special.stdtrit(number - 1, (1 - confidence) / 2)
+        middle = min(effect, LARGEST_EFFECT) * sqrt(number)
+        return bool(special.nctdtr(number - 1, middle, threshold) <= 1 - power)
+
+    numbers = range(2, MOST_SEEDS + 1)
+    place = bisect_left(numbers, True, key=finds)  # more seeds find it more often
+    return numbers[place] if place < len(numbers) else None

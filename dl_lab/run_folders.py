@@ -103,7 +103,7 @@ def find(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
             else:
                 try:
                     jobs |= read_jobs(path)
-                except (OSError, ValueError, KeyError, TypeError) as error:
+                except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                     left_out[path / SWEEP] = f"it cannot be read ({_in_a_line(error)}); its run folders are"
         told = _with_jobs(found, jobs)
         for path, run in told.items():
@@ -158,7 +158,7 @@ def read_jobs(folder: Path) -> dict[Path, Mapping[str, Any]]:
     """The jobs of a sweep by their folder, from its sweep.json.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError: if it cannot be read, or is none of ours.
+        OSError, ValueError, KeyError, TypeError, AttributeError: if it cannot be read, or is none of ours.
     """
     ledger = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
     jobs = {folder / str(job.get("folder") or job["number"]): job for job in ledger["jobs"]}

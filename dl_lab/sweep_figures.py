@@ -70,14 +70,15 @@ def by_value(values: Values, scores: Sequence[float], best: str, title: str, x: 
 
 def bands(curves: Mapping[str, tuple[Any, Any, Any, Any]], title: str, x: str, y: str) -> Figure:
     """Lines by name with a band around each: steps, mean, lower, upper, each (step,)."""
-    figure, axes = _panel(title, x, y, (8.0, 4.4))
+    figure, axes = _panel(title, x, y, (6.4, 5.0))
     for name, (steps, mean, lower, upper) in curves.items():
         (line,) = axes.plot(steps, mean, label=name, linewidth=1.6, marker="o" if len(steps) == 1 else None)
         axes.fill_between(steps, lower, upper, color=line.get_color(), alpha=0.15, linewidth=0)
     if is_logarithmic(np.concatenate([np.asarray(mean) for _, mean, _, _ in curves.values()]).tolist()):
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    columns = 2 if sum(map(len, curves)) < 40 * len(curves) else 1
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     return figure
 
 

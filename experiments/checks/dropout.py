@@ -1,9 +1,9 @@
 """The gain of dropout at each size of the training set, with its interval: paired by seed, Student's t, 95 %."""
 
 import numpy as np
-from scipy import stats
 
 from dl_lab.figures import curves
+from dl_lab.intervals import student
 from experiments.claims import Run
 from experiments.proofs import Proof
 
@@ -23,7 +23,7 @@ def check(runs: list[Run], proof: Proof) -> None:
             for p in ("none", "dropout")
         ]
         gains = np.array([arms[1][seed] - arms[0][seed] for seed in sorted(arms[0])])
-        low, high = stats.t.interval(0.95, len(gains) - 1, gains.mean(), stats.sem(gains))
+        low, high = student(gains.tolist())
         for values, value in zip((means, lows, highs), (gains.mean(), low, high), strict=True):
             values.append(value)
         helps, expected = low > 0, size >= 1000

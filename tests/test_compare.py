@@ -1,0 +1,405 @@
+"""Comparing runs: what is grouped, averaged, counted, judged and left out, read back from the files it writes."""
+
+import csv
+import json
+import re
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import container
+from scipy import stats
+from test_command_line import Ended, command
+
+from dl_lab import compare
+
+NOISE = {0: 0.01, 1: -0.02, 2: 0.03, 3: -0.02}  # of a seed, the same in every configuration: pairing takes it out
+
+
+@pytest.fixture(scope="module")
+def config() -> dict[str, Any]:
+    return {**container("optimizer=sgd", "dataset=iris"), "data_dir": None}
+
+
+def write_run(
+    folder: Path,
+    config: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    seed: int,
+    loss: float,
+    status: str = "completed",
+) -> None:
+    """A run folder as train leaves it, but for checkpoints and events; `changes` by dotted key."""
+    values = deepcopy(dict(config))
+    for key, value in {**changes, "seed": seed}.items():
+        group, _, name = key.rpartition(".")
+        (values[group] if group else values)[name] = value
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(values))
+    lines = [{"step": step, "epoch": step / 10, "split": "val", "loss": loss + 1 / step} for step in (10, 20, 30)]
+    lines += [{"step": step, "epoch": step / 10, "split": "train", "loss": loss + 2 / step} for step in (10, 20, 30)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    best = {"loss": loss, "accuracy": 1 - loss, "step": 30, "epoch": 3.0}
+    summary = {"status": status, "reason": None, "seconds": 2.0, "best": best, "last": {"loss": loss + 0.1}}
+    test = {"loss": loss + 0.2, "accuracy": 0.9 - loss}
+    (folder / "summary.json").write_text(json.dumps({**summary, "test": test}))
+
+
+def write_sweep(folder: Path, config: Mapping[str, Any], losses: Mapping[float, float], seeds: int = 4) -> Path:
+    """A run for every lr and seed, its loss that of its lr and the seed's noise."""
+    for number, (lr, seed) in enumerate((lr, seed) for lr in losses for seed in range(seeds)):
+        write_run(folder / str(number), config, {"optimizer.lr": lr}, seed, losses[lr] + NOISE[seed] + 1e-3 * lr * seed)
+    return folder
+
+
+def compared(folder: Path, *arguments: object) -> Ended:
+    return command(compare.main, folder, *map(str, arguments))
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "compare.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def numbers(row: Mapping[str, str], *names: str) -> list[float]:
+    return [float(row[name]) for name in names]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> tuple[Path, Ended]:
+    folder = write_sweep(tmp_path_factory.mktemp("sweep"), config, {0.1: 0.5, 0.01: 0.2, 1.0: 0.3})
+    return folder, compared(folder.parent, folder)
+
+
+def test_a_row_is_a_configuration_with_the_statistics_of_its_seeds(sweep):
+    folder, ended = sweep
+    assert (ended.status, ended.err) == (0, "")
+    assert [float(row["optimizer.lr"]) for row in rows(folder)] == [0.01, 1.0, 0.1]
+    for row in rows(folder):
+        lr = float(row["optimizer.lr"])
+        loss = {0.1: 0.5, 0.01: 0.2, 1.0: 0.3}[lr]
+        scores = np.array([loss + NOISE[seed] + 1e-3 * lr * seed for seed in range(4)])
+        expected = stats.ttest_1samp(scores, 0.0).confidence_interval()
+        assert numbers(row, "mean", "deviation", "best") == pytest.approx(
+            [scores.mean(), scores.std(ddof=1), scores.min()]
+        )
+        assert numbers(row, "low", "high") == pytest.approx([expected.low, expected.high])
+        assert (row["seeds"], row["seconds"], row["metric"]) == ("4", "2.0", "val/loss")
+        best = json.loads((Path(row["best_run"]) / "summary.json").read_text())
+        assert best["best"]["loss"] == pytest.approx(scores.min())
+
+
+def test_verdicts_are_paired_by_seed(sweep):
+    """The noise of the seeds is as large as the difference: only pairs show that it is always there."""
+    leader, second, third = rows(sweep[0])
+    assert leader["verdict"] == "leader"
+    assert second["verdict"] == third["verdict"] == "behind"
+    assert float(second["difference"]) == pytest.approx(0.1 + 1e-3 * 1.5 * 0.99)
+    assert float(second["difference_high"]) - float(second["difference_low"]) < 0.01
+    assert float(second["common_seeds"]) == 4
+
+
+def test_only_keys_that_differ_are_columns(sweep):
+    assert [name for name in rows(sweep[0])[0] if "." in name] == ["optimizer.lr"]
+
+
+def test_the_screen_and_the_markdown_hold_the_same_table_and_say_what_the_metric_is(sweep):
+    folder, ended = sweep
+    text = (folder / "compare.md").read_text()
+    table = [line for line in ended.out.splitlines() if line.startswith("|")]
+    assert len(table) == 5
+    assert [line for line in text.splitlines() if line.startswith("|")] == table
+    assert len({len(line) for line in table}) == 1
+    assert "val/loss of the best checkpoint, by which train.best has chosen it: lower is better" in text
+    for picture in re.findall(r"\]\((.*?)\)", text):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_of_one_swept_value(sweep):
+    assert {path.name for path in (sweep[0] / "compare").glob("*.png")} == {"by_optimizer.lr.png", "curves.png"}
+
+
+def test_comparing_again_replaces_what_was_there(sweep):
+    folder, _ = sweep
+    before = sorted(path.relative_to(folder) for path in folder.rglob("*") if "tfevents" not in path.name)
+    compared(folder.parent, folder)
+    after = sorted(path.relative_to(folder) for path in folder.rglob("*") if "tfevents" not in path.name)
+    assert after == before
+    assert len(list((folder / "compare").glob("events.out.tfevents.*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "best_lr", "mean"),
+    [("test/accuracy", 0.01, 0.7), ("val/accuracy", 0.01, 0.8), ("last/loss", 0.01, 0.3), ("train/loss", 0.01, 0.2667)],
+)
+def test_any_metric_can_be_asked_for_and_the_better_side_comes_first(tmp_path, config, metric, best_lr, mean):
+    write_sweep(tmp_path / "sweep", config, {0.1: 0.5, 0.01: 0.2})
+    ended = compared(tmp_path, "sweep", f"metric={metric}", "out=answer")
+    assert ended.status == 0
+    first = rows(tmp_path / "answer")[0]
+    assert float(first["optimizer.lr"]) == best_lr
+    assert float(first["mean"]) == pytest.approx(mean, abs=1e-4)
+    assert not (tmp_path / "sweep" / "compare.md").exists()
+
+
+def test_runs_that_have_not_completed_are_counted_and_in_no_mean(tmp_path, config):
+    write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2})
+    for number, status in enumerate(("diverged", "stopped", "failed"), 100):
+        write_run(tmp_path / str(number), config, {"optimizer.lr": 0.01}, number, 99.0, status)
+    write_run(tmp_path / "200", config, {"optimizer.lr": 0.01}, 200, 99.0)
+    (tmp_path / "200" / "summary.json").unlink()  # killed
+    write_run(tmp_path / "300", config, {"optimizer.lr": 7.0}, 0, 99.0, "diverged")
+    ended = compared(tmp_path, tmp_path)
+    first, _, last = rows(tmp_path)
+    assert (first["seeds"], float(first["mean"])) == ("4", pytest.approx(0.2, abs=1e-3))
+    statuses = ("diverged", "failed", "stopped", "unfinished")
+    assert [first[status] for status in statuses] == ["1", "1", "1", "1"]
+    assert (last["optimizer.lr"], last["seeds"], last["mean"], last["diverged"], last["rank"]) == (
+        "7.0",
+        "0",
+        "",
+        "1",
+        "",
+    )
+    assert "not completed, and in no mean: 2 diverged, 1 failed, 1 stopped, 1 unfinished" in ended.out
+    assert "of the leader's 8 runs are not in its mean" in ended.out
+
+
+def test_with_one_seed_nothing_is_claimed(tmp_path, config):
+    write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=1)
+    ended = compared(tmp_path, tmp_path)
+    assert ended.err == ""
+    _, second = rows(tmp_path)
+    assert second["verdict"] == "nothing can be said with 1 common seed"
+    assert (second["deviation"], second["low"], second["more_seeds"]) == ("", "", "")
+
+
+def test_a_seed_that_ran_twice_counts_once_and_that_is_told(tmp_path, config):
+    for number, loss in enumerate((0.4, 0.2)):
+        write_run(tmp_path / str(number), config, {}, 0, loss)
+    ended = compared(tmp_path, tmp_path)
+    (row,) = rows(tmp_path)
+    assert (row["seeds"], row["mean"]) == ("1", "0.2")
+    assert "left out, because its configuration and seed were run again: " in ended.out
+
+
+def test_a_value_that_comes_with_a_choice_is_no_column(tmp_path, config):
+    other = {**container("optimizer=adam", "dataset=iris"), "data_dir": None}
+    for seed in range(2):
+        write_run(tmp_path / f"sgd{seed}", config, {}, seed, 0.3)
+        write_run(tmp_path / f"adam{seed}", other, {}, seed, 0.2 + 0.01 * seed)
+    compared(tmp_path, tmp_path)
+    names = list(rows(tmp_path)[0])
+    assert names[2:4] == ["optimizer", "metric"]
+    assert [row["optimizer"] for row in rows(tmp_path)] == ["adam", "sgd"]
+
+
+def test_two_swept_values_have_a_heat_map_and_what_mattered_is_found(tmp_path, config):
+    """The loss is 1 for one lr and 2 for the other; the momentum does next to nothing."""
+    for number, (lr, momentum, seed) in enumerate(np.ndindex(2, 3, 4)):
+        changes = {"optimizer.lr": [0.1, 0.01][lr], "optimizer.momentum": [0.0, 0.5, 0.9][momentum]}
+        write_run(tmp_path / str(number), config, changes, seed, 1 + lr + 0.01 * momentum + 0.001 * seed)
+    compared(tmp_path, tmp_path)
+    names = {path.stem for path in (tmp_path / "compare").glob("*.png")}
+    assert names == {"by_optimizer.lr", "by_optimizer.momentum", "heat_map", "importance", "curves"}
+    from dl_lab.comparison import compare as compare_runs
+    from dl_lab.comparison import importance
+    from dl_lab.run_folders import find
+
+    found = importance(compare_runs(find([tmp_path])[0], "val/loss")[0])
+    assert found is not None
+    assert list(found.keys) == ["optimizer.lr", "optimizer.momentum", "seed"]
+    assert found.means[0] > 100 * found.means[1]
+    assert found.fit > 0.9
+
+
+JOB = {"signature": "x", "metrics": {}, "reason": None, "seconds": None}
+
+
+def write_ledger(folder: Path, jobs: list[dict[str, Any]]) -> None:
+    head = {"version": 1, "command": "...", "started": "2026-11-22T10:00:00", "objective": "val/loss", "search": None}
+    (folder / "sweep.json").write_text(json.dumps({**head, "jobs": [{**JOB, **job} for job in jobs]}))
+
+
+def test_a_ledger_adds_jobs_that_have_no_folder_and_what_a_search_has_pruned(tmp_path, config):
+    write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=3)
+    write_run(tmp_path / "6", config, {"optimizer.lr": 0.1}, 3, 0.9, "stopped")
+    jobs = [
+        {
+            "number": number,
+            "overrides": [f"optimizer.lr={lr}", f"seed={seed}"],
+            "status": "completed",
+            "folder": str(number),
+        }
+        for number, (lr, seed) in enumerate((lr, seed) for lr in ("0.1", "1e-2") for seed in range(3))
+    ]
+    jobs.append({"number": 6, "overrides": ["optimizer.lr=0.1", "seed=3"], "status": "pruned", "folder": "6"})
+    jobs.append({"number": 7, "overrides": ["optimizer.lr=1e-2", "seed=3"], "status": "failed", "folder": None})
+    jobs.append({"number": 8, "overrides": ["optimizer.lr=-1", "seed=0"], "status": "failed", "folder": "8"})
+    jobs.append({"number": 9, "overrides": ["optimizer.lr=-1", "seed=1"], "status": "pending", "folder": "9"})
+    jobs[8]["reason"] = "optimizer.lr=-1 is not allowed; allowed: a number above 0"
+    write_ledger(tmp_path, jobs)
+    ended = compared(tmp_path, tmp_path)
+    assert ended.status == 0
+    by_lr = {float(row["optimizer.lr"]): row for row in rows(tmp_path)}
+    assert set(by_lr) == {0.1, 0.01, -1.0}
+    assert (by_lr[0.1]["seeds"], by_lr[0.1]["pruned"]) == ("3", "1")
+    assert (by_lr[0.01]["seeds"], by_lr[0.01]["failed"]) == ("3", "1")
+    assert (by_lr[-1.0]["seeds"], by_lr[-1.0]["failed"], by_lr[-1.0]["unfinished"]) == ("0", "1", "1")
+    assert "failed: optimizer.lr=-1 is not allowed" in ended.out
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"jobs": 3}', '{"jobs": [{"number": 0}]}', '{"jobs": [3]}', "\x00"])
+def test_a_damaged_ledger_is_told_and_its_runs_are_read(tmp_path, config, text):
+    write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=2)
+    (tmp_path / "sweep.json").write_text(text)
+    ended = compared(tmp_path, tmp_path)
+    assert (ended.status, ended.err) == (0, "")
+    assert "sweep.json" in ended.out
+    assert "its run folders are" in ended.out
+    assert [row["seeds"] for row in rows(tmp_path)] == ["2", "2"]
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGE = {
+    "an empty folder": lambda run: (
+        [path.unlink() for path in run.rglob("*") if path.is_file()] and (run / ".hydra").rmdir()
+    ),
+    "no configuration": lambda run: (run / ".hydra" / "config.yaml").unlink(),
+    "an empty configuration": lambda run: (run / ".hydra" / "config.yaml").write_text(""),
+    "a configuration of another kind": lambda run: (run / ".hydra" / "config.yaml").write_text("[1, 2]"),
+    "a configuration that is no YAML": lambda run: (run / ".hydra" / "config.yaml").write_text("a: [1"),
+    "a configuration that is no text": lambda run: (run / ".hydra" / "config.yaml").write_bytes(b"\xff\xfe\x00"),
+    "half a summary": lambda run: half(run / "summary.json"),
+    "an empty summary": lambda run: (run / "summary.json").write_text(""),
+    "a summary of another kind": lambda run: (run / "summary.json").write_text("[]"),
+    "no summary": lambda run: (run / "summary.json").unlink(),
+    "no metrics": lambda run: (run / "summary.json").write_text('{"status": "completed", "best": null}'),
+    "metrics that are text": lambda run: (run / "summary.json").write_text(
+        '{"status": "completed", "best": {"loss": "low"}}'
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_broken_run_is_left_out_in_one_line_and_the_others_are_compared(tmp_path, config, damage):
+    write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=2)
+    DAMAGE[damage](tmp_path / "3")
+    ended = compared(tmp_path, tmp_path)
+    assert (ended.status, ended.err) == (0, "")
+    told = [line for line in ended.out.splitlines() if str(tmp_path / "3") in line or "unfinished" in line]
+    assert len([line for line in told if not line.startswith("|")]) >= 1
+    assert {row["optimizer.lr"]: row["seeds"] for row in rows(tmp_path)} == {"0.01": "1", "0.1": "2"}
+
+
+@pytest.mark.parametrize("damage", ["half the metrics", "no metrics at all", "metrics that are no JSON"])
+def test_broken_curves_leave_the_table_as_it_is(tmp_path, config, damage):
+    write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=2)
+    for run in tmp_path.glob("[0-9]"):
+        path = run / "metrics.jsonl"
+        {
+            "half the metrics": lambda path=path: half(path),
+            "no metrics at all": path.unlink,
+            "metrics that are no JSON": lambda path=path: path.write_bytes(b'"split": "val"\xff\n[1]\n'),
+        }[damage]()
+    ended = compared(tmp_path, tmp_path)
+    assert (ended.status, ended.err) == (0, "")
+    assert [row["seeds"] for row in rows(tmp_path)] == ["2", "2"]
+
+
+def test_nothing_left_is_refused_in_one_line(tmp_path, config):
+    for number in range(3):
+        write_run(tmp_path / str(number), config, {}, number, 0.1)
+        half(tmp_path / str(number) / ".hydra" / "config.yaml")
+        (tmp_path / str(number) / ".hydra" / "config.yaml").write_text("")
+    ended = compared(tmp_path, tmp_path)
+    assert ended.status == 2
+    assert ended.err.count("\n") == 1
+    assert "no run is found; left out, because its configuration is none of ours: " in ended.err
+    assert not (tmp_path / "compare.md").exists()
+
+
+def test_runs_none_of_which_has_completed_are_refused(tmp_path, config):
+    write_run(tmp_path / "0", config, {}, 0, 0.1, "diverged")
+    write_run(tmp_path / "1", config, {}, 1, 0.1, "diverged")
+    ended = compared(tmp_path, tmp_path)
+    assert ended.status == 2
+    assert ended.err == "error: none of 2 runs has completed (2 diverged); allowed: one that has, or more\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ("no folder is given", "outputs/sweeps")),
+        (["nowhere"], ("nowhere is no folder",)),
+        (["nowhere/*"], ("nowhere/* is no folder",)),
+        (["sweep", "metrics=val/loss"], ("metrics is not a key (nearest: metric)", "metric, out")),
+        (["sweep", "metric=val/acuracy"], ("metric=val/acuracy", "nearest: val/accuracy", "test/loss")),
+        (["sweep", "metric=loss"], ("metric=loss is not known", "val/loss")),
+        (["empty"], ("no run is found; left out, because it is empty: empty",)),
+        (["mixed"], ("train.best is not one and the same", "metric=val/accuracy or metric=val/loss")),
+        (["sweep", "out=file/below"], ("file", "out=FOLDER")),
+    ],
+    ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_one_line(tmp_path, config, arguments, parts):
+    write_sweep(tmp_path / "sweep", config, {0.1: 0.5}, seeds=2)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    write_run(tmp_path / "mixed" / "0", config, {}, 0, 0.1)
+    write_run(tmp_path / "mixed" / "1", config, {"train.best": "accuracy"}, 0, 0.1)
+    ended = compared(tmp_path, *arguments)
+    assert ended.status == 2
+    assert ended.out == ""
+    assert ended.err.count("\n") == 1
+    assert "allowed: " in ended.err
+    for part in parts:
+        assert part in ended.err
+
+
+def test_help_names_every_key(tmp_path):
+    ended = compared(tmp_path, "--help")
+    assert ended.status == 0
+    assert all(f"  {key}=" in ended.out for key in compare.KEYS)
+
+
+def test_runs_patterns_and_folders_of_sweeps_are_found_once_each(tmp_path, config):
+    write_sweep(tmp_path / "outputs" / "sweeps" / "day" / "one", config, {0.1: 0.5, 0.01: 0.2}, seeds=2)
+    write_run(tmp_path / "outputs" / "day" / "alone", config, {"optimizer.lr": 0.1}, 2, 0.5)
+    compared(tmp_path, "outputs/*", "outputs/day/alone", "outputs", "out=here")
+    assert sorted((float(row["optimizer.lr"]), row["seeds"]) for row in rows(tmp_path / "here")) == [
+        (0.01, "2"),
+        (0.1, "3"),
+    ]
+
+
+def test_several_folders_are_answered_in_a_new_one(tmp_path, config):
+    for name in ("one", "two"):
+        write_run(tmp_path / name, config, {"optimizer.lr": {"one": 0.1, "two": 0.2}[name]}, 0, 0.5)
+    ended = compared(tmp_path, "one", "two")
+    assert ended.status == 0
+    (answer,) = (tmp_path / "outputs" / "comparisons").glob("*/*/compare.csv")
+    assert len(rows(answer.parent)) == 2
+
+
+def test_a_thousand_runs_take_seconds(tmp_path, config):
+    """125 configurations of 8 seeds: about 6 s of this process on one core of 2024, most of it for curves and trees."""
+    values = deepcopy(config)
+    write_run(tmp_path / "sweep" / "first", values, {}, 0, 0.5)
+    for number, (lr, momentum, seed) in enumerate(np.ndindex(25, 5, 8)):
+        changes = {"optimizer.lr": 1e-4 * 1.5**lr, "optimizer.momentum": momentum / 5}
+        write_run(tmp_path / "sweep" / str(number), values, changes, seed, 0.1 + abs(lr - 12) / 10 + 0.01 * (seed % 3))
+    before = time.process_time()
+    ended = compared(tmp_path, "sweep")
+    assert time.process_time() - before < 30
+    assert ended.status == 0
+    assert "126 configurations, 1001 runs" in ended.out
+    assert len(rows(tmp_path / "sweep")) == 126

@@ -1,0 +1,116 @@
+"""What TensorBoard makes of a sweep and of its comparison, asked of TensorBoard's own backend."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
+from test_command_line import TINY, command, train
+
+from dl_lab import compare
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of the html5lib that TensorBoard carries
+    from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+    from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
+
+STATUSES = (api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING, api_pb2.STATUS_UNKNOWN)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of two lr and three seeds, compared, and beside it a run of another model and optimizer."""
+    folder = tmp_path_factory.mktemp("compared")
+    train(folder, "-m", "optimizer=sgd", "optimizer.lr=0.01,0.1", "seed=range(3)", *TINY)
+    train(folder, "optimizer=adam", "model=linear", *TINY)
+    ended = command(compare.main, folder, str(sweep_in(folder / "outputs")))
+    assert (ended.status, ended.err) == (0, "")
+    return folder / "outputs"
+
+
+def sweep_in(outputs: Path) -> Path:
+    (folder,) = (outputs / "sweeps").glob("*/*")
+    return folder
+
+
+def context(folder: Path) -> TBContext:
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(folder))
+    plugins: dict[str, object] = {}
+    board = TBContext(data_provider=provider, logdir=str(folder), plugin_name_to_instance=plugins)
+    plugins["scalars"] = ScalarsPlugin(board)
+    return board
+
+
+def session_groups(folder: Path) -> list[api_pb2.SessionGroup]:
+    request = api_pb2.ListSessionGroupsRequest(
+        allowed_statuses=STATUSES, aggregation_type=api_pb2.AGGREGATION_AVG, slice_size=100
+    )
+    hparams = backend_context.Context(context(folder))
+    return list(list_session_groups.Handler(RequestContext(), hparams, "", request).run().session_groups)
+
+
+def test_seeds_of_a_configuration_are_one_row_of_hparams_with_their_mean(outputs):
+    sweep = sweep_in(outputs)
+    groups = session_groups(sweep)
+    assert sorted(group.hparams["optimizer.lr"].number_value for group in groups) == [0.01, 0.1]
+    for group in groups:
+        assert len(group.sessions) == 3
+        assert "seed" not in group.hparams
+        summaries = [json.loads((sweep / session.name / "summary.json").read_text()) for session in group.sessions]
+        assert {summary["seed"] for summary in summaries} == {0, 1, 2}
+        (mean,) = [metric.value for metric in group.metric_values if metric.name.tag == "best/loss"]
+        expected = np.mean([summary["best"]["loss"] for summary in summaries])
+        assert mean == pytest.approx(expected, rel=1e-6)  # TensorBoard keeps 32 bits
+
+
+def test_hparams_of_all_outputs_have_every_column_and_row_that_they_had_without_the_comparison(outputs):
+    request = api_pb2.GetExperimentRequest()
+    hparams = backend_context.Context(context(outputs))
+    experiment = get_experiment.Handler(RequestContext(), hparams, "", request).run()
+    columns = {info.name: info.differs for info in experiment.hparam_infos}
+    assert columns["optimizer.lr"]
+    assert columns["model"]
+    assert {"optimizer.betas", "optimizer.momentum", "model.hidden_sizes"} <= set(columns)
+    assert "test/accuracy" in {info.name.tag for info in experiment.metric_infos}
+    assert sorted(len(group.sessions) for group in session_groups(outputs)) == [1, 3, 3]
+
+
+def test_custom_scalars_draw_the_mean_of_the_seeds_within_the_least_and_the_largest(outputs):
+    folder = sweep_in(outputs) / "compare"
+    board = context(folder)
+    plugin = CustomScalarsPlugin(board)
+    (category,) = json.loads(plugin.layout_impl(RequestContext(), ""))["category"]
+    charts = {chart["title"]: chart["margin"]["series"] for chart in category["chart"]}
+    assert set(charts) == {"val/loss", "train/loss"}
+    assert charts["val/loss"] == [{"value": "val/loss/mean", "lower": "val/loss/lower", "upper": "val/loss/upper"}]
+    runs = sorted(path.parent.relative_to(folder) for path in folder.glob("curves/*/events.out.tfevents.*"))
+    assert {run.name.partition(" ")[2] for run in runs} == {"lr 0.01", "lr 0.1"}
+    for run in runs:
+        shown = plugin.scalars_impl(RequestContext(), str(run), "val/loss/", "")["tag_to_events"]
+        lr = float(run.name.rpartition(" ")[2])
+        curves = []
+        for seed in range(3):
+            lines = (sweep_in(outputs) / str(seed + 3 * (lr == 0.1)) / "metrics.jsonl").read_text().splitlines()
+            points = [json.loads(line) for line in lines]
+            curves.append([point["loss"] for point in points if point["split"] == "val"])
+        for name, expected in (("mean", np.mean), ("lower", np.min), ("upper", np.max)):
+            steps, values = [[point[place] for point in shown[f"val/loss/{name}"]] for place in (1, 2)]
+            assert steps == [3, 6]
+            assert values == pytest.approx(expected(curves, axis=0), rel=1e-6)
+
+
+def test_the_table_and_every_figure_are_in_tensorboard(outputs):
+    folder = sweep_in(outputs) / "compare"
+    accumulator = EventAccumulator(str(folder), size_guidance={"images": 0, "tensors": 0}).Reload()
+    images = {tag.removeprefix("compare/").replace(" ", "_") for tag in accumulator.Tags()["images"]}
+    assert images == {path.stem for path in folder.glob("*.png")} == {"by_optimizer.lr", "curves"}
+    (text,) = accumulator.Tensors("compare")
+    assert "| optimizer.lr | val/loss |" in text.tensor_proto.string_val[0].decode()
