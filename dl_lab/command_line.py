@@ -40,6 +40,7 @@ REFUSALS = {
 }
 
 NOT_DETERMINISTIC = r"(\S+) does not have a deterministic implementation"
+PLUGINS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}  # launchers, and the extras with them
 
 _reserved: list[Path] = []  # run folders made by this process
 
@@ -109,6 +110,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _explain_hydra(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher" and name in PLUGINS:
+            return f"hydra/launcher={name} is not installed; allowed: after pip install 'dl_lab[{PLUGINS[name]}]'"
         return str(unknown(group or "--config-name", name, error.options or []))
     if isinstance(error, OverrideParseException):
         return f"{error.override} cannot be read ({_first_line(error.message)}); allowed: key=value"

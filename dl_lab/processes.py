@@ -137,12 +137,14 @@ def follow() -> None:
 
 def carried_out(job: Job) -> Ended:
     """How a job ended that was run here."""
+    from hydra import version
     from hydra._internal.callbacks import Callbacks
     from hydra.core.utils import setup_globals
     from hydra.types import HydraContext
 
     from dl_lab.train import train
 
+    version.setbase("1.3")  # or Hydra works in the run's folder
     setup_globals()
     assert job.config is not None
     context = HydraContext(config_loader=None, callbacks=Callbacks(job.config))  # type: ignore[arg-type]  # is composed

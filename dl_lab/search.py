@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import exp, log
 from typing import TYPE_CHECKING, Any
 
@@ -141,8 +142,12 @@ class Study:
         """Begin it, or go on with the one that the ledger holds.
 
         Raises:
-            ConfigError: if that one searched something else.
+            ConfigError: if that one searched something else, or Optuna is asked for and not there.
         """
+        if settings.name == "optuna" and find_spec("optuna") is None:
+            raise ConfigError(
+                "sweep=optuna is not installed; allowed: after pip install 'dl_lab[search]', or sweep=random"
+            )
         self._sweep = sweep
         self._settings = settings
         self._axes, self._fixed = spaces_of(overrides, settings)

@@ -204,8 +204,9 @@ def run_elsewhere(jobs: list[Job], report: Report, launcher: "Launcher") -> None
     for job in jobs:
         report.started(job)
         assert job.config is not None
-        where = [f"hydra.sweep.subdir='{job.config.hydra.sweep.subdir}'"]
-        asked.append([*job.overrides, *where, *([f"sweep.resume='{job.folder}'"] if job.resumes else [])])
+        # sweep.resume for all: a cluster that starts a job again then goes on with it
+        own = [f"hydra.sweep.subdir='{job.config.hydra.sweep.subdir}'", f"sweep.resume='{job.folder}'"]
+        asked.append([*job.overrides, *own])
     try:
         returns = launcher.launch(asked, initial_job_idx=0)
         ends = [by_return(returned) for returned in returns]
