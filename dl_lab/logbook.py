@@ -180,9 +180,13 @@ class Logbook:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        with naming(self.folder / "metrics.jsonl"):
-            self._opened.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with naming(self.folder / "metrics.jsonl"):
+                self._opened.close()
+        except OSError:
+            if kind is None:  # else the disk's first refusal is the one to tell of
+                raise
 
     def flush(self) -> None:
         """Give what was recorded to the system: no checkpoint is ahead of its record if this process is killed."""
