@@ -34,6 +34,7 @@ REFUSALS = {
     errno.EROFS,
     errno.ENOSPC,
     errno.EDQUOT,
+    errno.EIO,
     errno.ENOTDIR,
     errno.EEXIST,
     errno.ENAMETOOLONG,

@@ -25,12 +25,13 @@ def whole(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """
     beside = path.with_name(f"{path.name}.partial")
     try:
-        with naming(path), beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            path.replace(previous)
-        beside.replace(path)
+        with naming(path):
+            with beside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if previous is not None and path.exists():
+                path.replace(previous)
+            beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -193,9 +193,13 @@ class Logbook:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        with naming(self.folder / "metrics.jsonl"):
-            self._opened.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with naming(self.folder / "metrics.jsonl"):
+                self._opened.close()
+        except OSError:
+            if kind is None:  # else the disk's first refusal is the one to tell of
+                raise
 
     def flush(self) -> None:
         """Give what was recorded to the system: no checkpoint is ahead of its record if this process is killed."""
@@ -227,10 +231,19 @@ class Logbook:
                 self._events.histogram(tag, values.numpy(), step)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write summary.json, and the best metrics and the status for the HPARAMS tab."""
-        write_summary(self.folder, {**summary, **self._about})
+        """Write summary.json, and the best metrics and the status for the HPARAMS tab. A run whose record cannot be
+        written to its end has failed, and can be resumed.
+        """
         best = summary.get("best") or {}
         scalars = {f"best/{name}": value for name, value in best.items() if name not in ("step", "epoch")}
-        if scalars:
-            self._events.scalars(scalars, int(best["step"]))
-        self._events.hparams_end(summary["status"] == "completed")
+        try:
+            if scalars:
+                self._events.scalars(scalars, int(best["step"]))
+            self._events.hparams_end(summary["status"] == "completed")
+            self.flush()
+        except OSError as error:
+            with suppress(OSError):
+                failed = {"status": "failed", "reason": summary.get("reason") or str(error)}
+                write_summary(self.folder, {**summary, **self._about, **failed})
+            raise
+        write_summary(self.folder, {**summary, **self._about})

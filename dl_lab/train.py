@@ -152,16 +152,17 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
             outcome = loop.fit(state, plan, logbook, progress, signals.received)
             if outcome.status == "completed":
                 test = loop.evaluate_best(state, plan, logbook)
+            logbook.finish(milestones.summarize(plan, state, outcome, test, time.perf_counter() - started))
         except BaseException as error:
             outcome = broken_off(error, state.step)
             with suppress(OSError):  # the disk is full, or gone: what was saved before is there
                 logbook.finish(milestones.summarize(plan, state, outcome, None, time.perf_counter() - started))
             if isinstance(error, OSError | ConfigError) or "DataLoader worker" in str(error):
-                raise Failed(f"{outcome.reason}; then go on with resume={shlex.quote(str(folder))}") from error
+                mended = f"once that is mended, go on with resume={shlex.quote(str(folder))}"
+                raise Failed(f"{outcome.reason}; {mended}") from error
             raise
         finally:
             progress.close()
-        logbook.finish(milestones.summarize(plan, state, outcome, test, time.perf_counter() - started))
     if outcome.status == "diverged":
         raise Diverged(f"diverged: {outcome.reason} (run {folder})")
     if outcome.status == "stopped":
@@ -177,6 +178,8 @@ def broken_off(error: BaseException, step: int) -> "Outcome":
 
     if isinstance(error, KeyboardInterrupt):
         return Outcome("stopped", f"interrupted at step {step}")
+    if isinstance(error, OSError) and error.filename:
+        return Outcome("failed", f"{error.filename} cannot be written ({error.strerror})")
     return Outcome("failed", command_line.explain(error) or f"{type(error).__name__}: {error}")
 
 
