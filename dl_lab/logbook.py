@@ -38,6 +38,12 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def as_yaml(values: Any) -> str:
+    """Plain values as YAML, in their order; by libyaml where PyYAML has it, ten times as fast."""
+    text: str = yaml.dump(values, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+    return text
+
+
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write summary.json; numbers that are not finite become null, which JSON knows."""
     finite = json.loads(json.dumps(summary), parse_constant=lambda constant: None)
@@ -179,14 +185,14 @@ class Logbook:
         if resumed_at is not None:
             latest = forget_after(self.folder, resumed_at)
             note_resumption(self.folder, resumed_at, overrides)
-        as_yaml = yaml.safe_dump(dict(config), sort_keys=False)
-        write_text(self.folder / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
-        write_text(self.folder / ".hydra" / "config.yaml", as_yaml)  # with it the folder holds a run
+        composed = as_yaml(dict(config))
+        write_text(self.folder / ".hydra" / "overrides.yaml", as_yaml(overrides))
+        write_text(self.folder / ".hydra" / "config.yaml", composed)  # with it the folder holds a run
         self.checkpoints.mkdir(exist_ok=True)
         self._metrics = opened.enter_context((self.folder / "metrics.jsonl").open("a", encoding="utf-8"))
         self._events = opened.enter_context(closing(EventWriter(self.folder, latest)))
         if not resumed_at:
-            self._events.text("config", f"```yaml\n{as_yaml}```", 0)
+            self._events.text("config", f"```yaml\n{composed}```", 0)
             values = configuration(hyperparameters(config))
             self._events.hparams_start(values, digest(values))
 

@@ -1,6 +1,8 @@
 """Values from YAML and the command line, held against the types of a dataclass. Imports no torch."""
 
+import pickle
 from dataclasses import fields
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -11,11 +13,17 @@ from dl_lab.errors import ConfigError, unknown_key
 
 
 def typed(schema: type, values: Any, group: str) -> Any:
-    """An instance of the dataclass `schema` with these values.
+    """An instance of the dataclass `schema` with these values; the jobs of a sweep share those that are equal.
 
     Raises:
         ConfigError: for an unknown or missing key, or a value of the wrong type.
     """
+    return _typed(schema, pickle.dumps(values), group)
+
+
+@lru_cache(maxsize=1024)
+def _typed(schema: type, pickled: bytes, group: str) -> Any:
+    values = pickle.loads(pickled)
     prefix = f"{group}." if group else ""
     hints = get_type_hints(schema)
     names = [field.name for field in fields(schema)]

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from dl_lab import build, devices, loop, many, milestones, resuming
 from dl_lab.command_line import is_out_of_memory
@@ -65,14 +65,22 @@ def sorted_out(
     for job in jobs:
         assert job.config is not None
         try:
-            own = OmegaConf.masked_copy(job.config, [str(key) for key in job.config if key != "hydra"])
-            configuration = parse(own)
+            configuration = parse(plain(job.config))
             groups.setdefault(many.key(configuration), []).append((job, configuration))
         except DoesNotStack as reason:
             alone.setdefault(str(reason), []).append(job)
         except Exception as error:
             failed(job, report, error)
     return groups
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A job's configuration without Hydra's node, every value looked up."""
+    own = {str(key): config[key] for key in config if key != "hydra"}
+    return {
+        key: OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+        for key, node in own.items()
+    }
 
 
 def made_ready(
