@@ -69,7 +69,7 @@ def draw(comparison: Comparison) -> "dict[str, Figure]":
         figures["importance"] = _importance(comparison, mattered)
     pair = [key for key in (mattered.keys if mattered else swept) if key in swept][:2]
     if len(pair) == 2:
-        title = f"Mean {comparison.metric}, over seeds and all else"
+        title = f"{comparison.metric}: mean over seeds and all else"
         names = (pair[0], pair[1], metric)
         figures["heat map"] = sweep_figures.heat_map(values[pair[0]], values[pair[1]], scores, best, title, names)
     for name in curve_names(comparison.metric)[:1]:
