@@ -131,11 +131,12 @@ def cross_entropy(
             logits, classes, ignore_index=ignore_index, reduction="sum", label_smoothing=float(label_smoothing)
         )
     counts = classes != ignore_index
-    log_probabilities = logits.log_softmax(dim=1)
-    of_class = log_probabilities.gather(1, (classes * counts)[:, None])[:, 0]
+    # Classes first: a softmax over a last dimension of a few numbers is five times as slow.
+    log_probabilities = logits.T.contiguous().log_softmax(dim=0)
+    of_class = log_probabilities.gather(0, (classes * counts)[None])[0]
     if isinstance(label_smoothing, Tensor) or label_smoothing > 0:
         share = label_smoothing.to(logits.dtype) if isinstance(label_smoothing, Tensor) else label_smoothing
-        of_class = (1 - share) * of_class + share * log_probabilities.mean(dim=1)
+        of_class = (1 - share) * of_class + share * log_probabilities.mean(dim=0)
     return -(of_class * counts).sum()
 
 

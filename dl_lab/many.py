@@ -7,8 +7,6 @@ from itertools import islice
 from math import isfinite
 from typing import Any
 
-import torch
-
 from dl_lab import checkpoint, milestones
 from dl_lab.build import Plan, TrainState
 from dl_lab.config import RunConfig
@@ -16,7 +14,7 @@ from dl_lab.data import Streamed
 from dl_lab.logbook import Logbook
 from dl_lab.milestones import Outcome, contents_of
 from dl_lab.progress import Progress
-from dl_lab.stacked import StackedRuns
+from dl_lab.stacked import Row, StackedRuns, row_of
 from dl_lab.stacked_optimizers import must_be_equal
 
 SAVE_SECONDS = 10  # between checkpoints of a stack, which validates more often than it is worth to write all of them
@@ -29,16 +27,19 @@ class DoesNotStack(Exception):
 
 @dataclass
 class Member:
-    """A run of a stack. `best`: the contents of its best checkpoint, None until there is one in this process."""
+    """A run of a stack. `best` is its row when it was best, and `best_contents` what of its best checkpoint is in no
+    row: none of both until a validation in this process was better than all before.
+    """
 
     plan: Plan
     state: TrainState
     logbook: Logbook
     progress: Progress
-    best: dict[str, Any] | None = None
-    best_is_saved: bool = True
+    best: Row | None = None
+    best_contents: dict[str, Any] | None = None  # None: it is saved
 
 
+Hopeless = Callable[[list[Member]], list[bool]]  # of members that were just validated
 Ended = tuple[Member, Outcome, dict[str, float] | None]  # with its test metrics
 
 
@@ -82,7 +83,7 @@ def alike(plan: Plan, state: TrainState) -> Hashable:
 def fit_together(
     members: list[Member],
     stop: Callable[[], bool] = lambda: False,
-    hopeless: Callable[[Member, dict[str, float]], bool] = lambda member, metrics: False,
+    hopeless: Hopeless = lambda members: [False] * len(members),
     advance: Callable[[], None] = lambda: None,
 ) -> Iterator[Ended]:
     """Train on from the members' step, and give each with its outcome and its test metrics when it ends: at the last
@@ -149,48 +150,48 @@ def points(stack: StackedRuns, alive: list[Member], examples_per_second: float) 
 
 
 def validations(
-    stack: StackedRuns,
-    alive: list[Member],
-    ended: Mapping[int, Outcome],
-    hopeless: Callable[[Member, dict[str, float]], bool],
+    stack: StackedRuns, alive: list[Member], ended: Mapping[int, Outcome], hopeless: Hopeless
 ) -> dict[int, Outcome]:
     """Validate every member but those that have ended, and say which have by now."""
     outcomes = dict(ended)
     for number, metrics in enumerate(stack.evaluate("validation")):
-        if number in ended:
-            continue
-        member = alive[number]
-        state, plan, logbook = member.state, member.plan, member.logbook
-        outcome = milestones.validated(state, plan, logbook, member.progress, metrics)
-        if outcome is None:
-            if state.validations_since_best == 0:
-                stack.settle(number, state)
-                member.best, member.best_is_saved = snapshot(member), False
-            if plan.run.train.pictures or plan.data.is_text:
-                stack.settle(number, state)
-                milestones.show(state, plan, logbook)
-            outcome = milestones.out_of_patience(state, plan)
-        if outcome is None and state.step < plan.total_steps and hopeless(member, metrics):
-            outcome = Outcome("pruned", f"hopeless beside the others at step {state.step}", metrics)
-        if outcome is not None:
+        if number not in ended and (outcome := validation(stack, number, alive[number], metrics)) is not None:
             outcomes[number] = outcome
+    going_on = [number for number in range(len(alive)) if number not in outcomes]
+    if going_on and stack.step_number < alive[0].plan.total_steps:
+        pruned = hopeless([alive[number] for number in going_on])
+        for number in (number for number, prune in zip(going_on, pruned, strict=True) if prune):
+            state = alive[number].state
+            outcomes[number] = Outcome("pruned", f"hopeless beside the others at step {state.step}", state.last)
     return outcomes
 
 
-def snapshot(member: Member) -> dict[str, Any]:
-    """A checkpoint of a settled member that stays as it is; the optimizer's state is made anew whenever one settles."""
-    contents = contents_of(member.state, member.plan)
-    return {**contents, "model": {name: values.clone() for name, values in contents["model"].items()}}
+def validation(stack: StackedRuns, number: int, member: Member, metrics: dict[str, float]) -> Outcome | None:
+    """Record a member's validation, and take its row if it is the best so far. Returns how it ended, if it did."""
+    state, plan, logbook = member.state, member.plan, member.logbook
+    outcome = milestones.validated(state, plan, logbook, member.progress, metrics)
+    if outcome is not None:
+        return outcome
+    if state.validations_since_best == 0:
+        member.best = stack.row(number)
+        here = {"step": state.step, "best": state.best, "last": state.last, "validations_since_best": 0}
+        member.best_contents = {**here, "window": [], "since_validation": []}
+    if plan.run.train.pictures or plan.data.is_text:
+        stack.settle(number, state)
+        milestones.show(state, plan, logbook)
+    return milestones.out_of_patience(state, plan)
 
 
 def save(stack: StackedRuns, number: int, member: Member) -> None:
     """Write a member's best checkpoint, if it is newer than what is written, and its last one."""
-    if not member.best_is_saved:
+    state, plan = member.state, member.plan
+    if member.best_contents is not None:
         assert member.best is not None
-        checkpoint.save(member.logbook.checkpoints / "best.pt", member.best)
-        member.best_is_saved = True
-    stack.settle(number, member.state)
-    milestones.keep_last(member.state, member.plan, member.logbook)
+        member.best.put_into(state)
+        checkpoint.save(member.logbook.checkpoints / "best.pt", contents_of(state, plan) | member.best_contents)
+        member.best_contents = None
+    stack.settle(number, state)
+    milestones.keep_last(state, plan, member.logbook)
 
 
 def without_ended(
@@ -214,14 +215,19 @@ def without_ended(
 
 def tested(stack: StackedRuns, alive: list[Member], completed: list[int]) -> dict[int, dict[str, float]]:
     """Metrics of each one's best checkpoint on its test split, by number; recorded."""
-    saved = []
-    for number, member in enumerate(alive):
-        if member.best is None and number in completed:  # of a run that was resumed and found no better one
-            member.best = checkpoint.load(member.logbook.checkpoints / "best.pt", torch.device("cpu"))
-        saved.append((member.best or contents_of(member.state, member.plan))["model"])
-    metrics = stack.evaluate("test", saved)
+    rows = [member.best or best_from_disk(stack, number, member) for number, member in enumerate(alive)]
+    metrics = stack.evaluate("test", rows)
     for number in completed:
         best = alive[number].state.best
         assert best is not None
         alive[number].logbook.record("test", int(best["step"]), best["epoch"], metrics[number])
     return {number: metrics[number] for number in completed}
+
+
+def best_from_disk(stack: StackedRuns, number: int, member: Member) -> Row:
+    """The best of a run that was resumed and has found no better one since; if it has none at all, what it is now."""
+    path = member.logbook.checkpoints / "best.pt"
+    if member.state.best is None or not path.exists():
+        return stack.row(number)
+    member.state.model.load_state_dict(checkpoint.load(path, member.plan.device)["model"])
+    return row_of(member.state, stack.optimizer)

@@ -2,10 +2,10 @@
 torch.func.vmap maps the forward pass of a single run. Shapes below: R runs, P parameters of each.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,26 @@ from dl_lab.tasks import Task, Totals, add_up
 
 Tensors = dict[str, Tensor]
 LEAST_AT_ONCE = 50  # examples of each run in an evaluation
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run taken out of a stack: its weights (P,), its buffers and what the optimizer keeps of it."""
+
+    flat: Tensor
+    buffers: Tensors
+    optimizer: StackedOptimizer
+
+    @torch.no_grad()
+    def put_into(self, state: TrainState) -> None:
+        """Give its numbers to a run's own model and optimizer."""
+        parameters = list(state.model.parameters())
+        pieces = self.flat.split([parameter.numel() for parameter in parameters])
+        for parameter, piece in zip(parameters, pieces, strict=True):
+            parameter.copy_(piece.view(parameter.shape))
+        for name, buffer in state.model.named_buffers():
+            buffer.copy_(self.buffers[name])
+        self.optimizer.to_torch(0, state.optimizer)
 
 
 class StackedRuns:
@@ -192,13 +212,12 @@ class StackedRuns:
         ]
 
     @torch.no_grad()
-    def evaluate(self, split: str, saved: Sequence[Mapping[str, Tensor]] | None = None) -> list[dict[str, float]]:
-        """Metrics of each run over a split of its data, with the weights that it has or with `saved` ones."""
+    def evaluate(self, split: str, rows: Sequence[Row] | None = None) -> list[dict[str, float]]:
+        """Metrics of each run over a split of its data, with the weights that it has or with those of `rows`."""
         leaves, buffers = self.leaves, self.buffers
-        if saved is not None:
-            leaves = [torch.stack([weights[name] for weights in saved]).to(self.device) for name in self.names]
-            kept = {name for name in buffers if name in saved[0]}
-            buffers = {**buffers, **{name: torch.stack([own[name] for own in saved]).to(self.device) for name in kept}}
+        if rows is not None:
+            leaves = self._views(torch.stack([row.flat for row in rows]))
+            buffers = _stack([row.buffers for row in rows])
         splits: list[Split] = [getattr(data, split) for data in self.feed.data]
         at_once = max(LEAST_AT_ONCE, self.plans[0].eval_batch_size // len(self.plans))
         self.model.eval()
@@ -210,16 +229,16 @@ class StackedRuns:
         pairs = zip(self.plans, _per_run(found, len(self.plans)), strict=True)
         return [plan.task.metrics(totals) for plan, totals in pairs]
 
-    @torch.no_grad()
+    def row(self, run: int) -> Row:
+        """A run as it is now."""
+        buffers = {name: buffer[run].clone() for name, buffer in self.buffers.items()}
+        return Row(self.flat[run].clone(), buffers, self.optimizer.of_run(run))
+
     def settle(self, run: int, state: TrainState) -> None:
-        """Put a run's own model and optimizer where its row of the stack is."""
-        pieces = self._views(self.gradient)
-        for parameter, view, gradient in zip(state.model.parameters(), self._views(self.flat), pieces, strict=True):
-            parameter.copy_(view[run])
+        """Put a run's own model and optimizer, gradients and window where its row of the stack is."""
+        self.row(run).put_into(state)
+        for parameter, gradient in zip(state.model.parameters(), self._views(self.gradient), strict=True):
             parameter.grad = gradient[run]
-        for name, buffer in state.model.named_buffers():
-            buffer.copy_(self.buffers[name][run])
-        self.optimizer.to_torch(run, state.optimizer)
         state.window = self.window_of(run)
 
     def keep(self, runs: list[int]) -> None:
@@ -248,6 +267,11 @@ def _places(model: nn.Module, tensor: Tensor) -> list[tuple[dict[str, Any], str]
 
 def _flat(state: TrainState) -> Tensor:
     return torch.cat([parameter.detach().reshape(-1) for parameter in state.model.parameters()])
+
+
+def row_of(state: TrainState, optimizer: StackedOptimizer) -> Row:
+    """A run that is in no stack, for its weights and buffers."""
+    return Row(_flat(state), {name: buffer.clone() for name, buffer in state.model.named_buffers()}, optimizer)
 
 
 def _stack(each: Sequence[Tensors]) -> Tensors:

@@ -206,8 +206,11 @@ def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Rep
     started = time.perf_counter()
     jobs = {id(each.state): each.job for each in alike}
 
-    def hopeless(member: Member, metrics: dict[str, float]) -> bool:
-        return report.hopeless(jobs[id(member.state)], member.state.step, metrics)
+    def hopeless(members: list[Member]) -> list[bool]:
+        told = [(jobs[id(member.state)], member.state.step, member.state.last or {}) for member in members]
+        for each in told:
+            report.validated(*each)
+        return [report.hopeless(*each) for each in told]
 
     with ExitStack() as context, Signals() as signals:
         members = [member_of(each, context) for each in alike]

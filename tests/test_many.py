@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,11 @@ def together(folder: Path, jobs: list[list[str]]) -> list[list[dict[str, float]]
     members = [member(folder / str(number), job) for number, job in enumerate(jobs)]
     assert len({many.key(each.plan.run) for each in members}) == 1
     assert len({many.alike(each.plan, each.state) for each in members}) == 1
-    for each, outcome, _ in fit_together(members):
-        assert outcome.status == "completed"
-        each.logbook.__exit__()
+    with ExitStack() as records:
+        for each in members:
+            records.enter_context(each.logbook)
+        for _, outcome, _ in fit_together(members):
+            assert outcome.status == "completed"
     return [metrics_of(folder / str(number)) for number in range(len(jobs))]
 
 

@@ -1,6 +1,7 @@
 """One optimizer of the registry for many runs at once."""
 
 from collections.abc import Hashable, Sequence
+from copy import copy
 from dataclasses import asdict
 from itertools import accumulate, pairwise
 from math import prod
@@ -79,6 +80,14 @@ class StackedOptimizer:
         """Go on with these runs alone (int64 indices), in this order."""
         for part in self.parts:
             part.stack.keep(runs)
+
+    def of_run(self, run: int) -> "StackedOptimizer":
+        """A copy of what it keeps of this run, as run 0: for `to_torch` at another time."""
+        alone = copy(self)
+        alone.parts = [copy(part) for part in self.parts]
+        for part in alone.parts:
+            part.stack = part.stack.of_run(run)
+        return alone
 
     def to_torch(self, run: int, optimizer: torch.optim.Optimizer) -> None:
         """Fill the state and the lr of an optimizer that was built for this run alone."""

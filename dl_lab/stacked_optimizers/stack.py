@@ -1,6 +1,7 @@
 """What an update rule may use: hyper-parameters and state of many runs, and columns that broadcast over parameters."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import prod
@@ -118,6 +119,17 @@ class Stack:
         self._prepare()
         self.rate = rate
         self.kept = {name: self.kept[name] for name in self.owners}  # no run left may need, say, momentum
+
+    def of_run(self, run: int) -> "Stack":
+        """A copy of what is kept of this run; it takes no steps."""
+        alone, one = copy(self), slice(run, run + 1)
+        alone.values = self.values[one]
+        alone.count, alone.rate = self.count[one].clone(), self.rate[one].clone()
+        alone.kept_numbers = {name: numbers[one].clone() for name, numbers in self.kept_numbers.items()}
+        alone.kept = {name: tensor[one].clone() for name, tensor in self.kept.items()}
+        alone.kept_of = [{name: tensor[one].clone() for name, tensor in kept.items()} for kept in self.kept_of]
+        alone.owners = {name: owners[one] for name, owners in self.owners.items()}
+        return alone
 
     def shared(self, field: str) -> Any:
         """The value that all runs have in common."""
