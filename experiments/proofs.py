@@ -83,6 +83,10 @@ class Proof:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean, standard deviation and number of seeds, four significant digits."""
-    mean = f"{statistics.fmean(values):.4g}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1g} ({len(values)} seeds)"
+    """Mean, standard deviation and number of seeds; four significant digits, or seven where the seeds agree so far."""
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return f"{mean:.4g}"
+    deviation = statistics.stdev(values)
+    digits = 4 if deviation > 1e-4 * abs(mean) else 7
+    return f"{mean:.{digits}g} ± {deviation:.1g} ({len(values)} seeds)"

@@ -116,12 +116,13 @@ def jobs(launcher: str) -> list[Job]:
         Job(name, takes, partial(run_program, name), f"python -m experiments.{name}")
         for name, takes in programs().items()
     ]
+    by = "" if launcher == LAUNCHER else f" --launcher {launcher}"
     found += [
         Job(
             name,
             experiment.takes,
             partial(run_trained, experiment, launcher),
-            f"python -m experiments.reproduce {name}",
+            f"python -m experiments.reproduce {name}{by}",
         )
         for name, experiment in trained().items()
     ]

@@ -144,3 +144,4 @@ def test_a_proof_reports_what_fell_and_exits_with_1(tmp_path, monkeypatch, capsy
 def test_a_spread_gives_mean_deviation_and_seeds():
     assert spread([1.0, 2.0, 3.0]) == "2 ± 1 (3 seeds)"
     assert spread([0.123456]) == "0.1235"
+    assert spread([2548.07123, 2548.07124]) == "2548.071 ± 7e-06 (2 seeds)"

@@ -58,3 +58,9 @@ def test_the_quick_ones_end_in_a_fraction_of_ci_and_all_but_the_long_ones_in_twe
     takes = [job.takes for job in reproduce.jobs(reproduce.LAUNCHER)]
     assert sum(each for each in takes if each < reproduce.QUICK) < 120
     assert sum(each for each in takes if each < reproduce.NORMAL) < 1200
+
+
+def test_a_row_names_the_launcher_that_made_it():
+    commands = {job.command for job in reproduce.jobs("vectorized")}
+    assert "python -m experiments.reproduce sgd --launcher vectorized" in commands
+    assert "python -m experiments.tensors" in commands
