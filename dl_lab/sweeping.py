@@ -14,6 +14,7 @@ from dl_lab.composing import Composer
 from dl_lab.errors import ConfigError, Stopped
 from dl_lab.ledger import ENDED, NAME, Entry, Ledger, digest, signature
 from dl_lab.signals import sigterm_raises
+from dl_lab.specs import higher_is_better
 from dl_lab.sweep_settings import GridConfig
 from dl_lab.sweeps import FAILED, Job, Report, Runner, named
 
