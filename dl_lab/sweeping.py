@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dl_lab.command_line import INTERRUPTED, JobsFailed, explain, refuse_added_keys
 from dl_lab.composing import Composer
@@ -39,6 +39,8 @@ class Sweep:
         except Timeout:
             raise ConfigError(f"{self.folder} is being written by another sweep; allowed: another folder") from None
         self.ledger = Ledger(self.folder, shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]]))
+        if not (own := self.folder / "multirun.yaml").exists():
+            OmegaConf.save(config, own)  # as Hydra's own sweeper does
         self.settings = settings
         self._composer = Composer(loader, config)
         self._wanted: dict[int, Entry] = {}  # the jobs of this command

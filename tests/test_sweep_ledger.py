@@ -201,7 +201,7 @@ def test_a_mistake_about_a_sweep_is_told_in_one_line_before_any_job_runs(tmp_pat
     assert ended.status == 2
     assert ended.err.startswith(f"error: {told}")
     assert ended.err.count("\n") == 1
-    assert ended.runs == []
+    assert list((tmp_path / "outputs").rglob("*")) == []
 
 
 def test_a_single_run_takes_no_key_of_a_sweep(tmp_path):
