@@ -146,7 +146,6 @@ class Sweep:
 
     def higher_is_better(self) -> bool:
         """Whether more of the objective is better."""
-        from dl_lab.specs import higher_is_better
 
         return higher_is_better(str(self.ledger.objective))
 

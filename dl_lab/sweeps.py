@@ -107,7 +107,6 @@ class Report:
 
     def validated(self, job: Job, step: int, metrics: Mapping[str, float]) -> None:
         """A validation of a job; told of all that train side by side before any is asked about, none is favoured."""
-        from dl_lab.specs import higher_is_better
 
         metric = str(self._ledger.objective).removeprefix("val/")
         sign = -1 if higher_is_better(metric) else 1
