@@ -11,7 +11,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from dl_lab.errors import Stopped
-from dl_lab.signals import Signals
+from dl_lab.signals import Signals, sigterm_raises
 from dl_lab.sweeps import Ended, Job, Report, run_one
 
 PATIENCE = 60.0  # seconds that the processes have to save what they run, once they are asked to stop
@@ -122,7 +122,8 @@ def work(answers: Connection) -> None:
     threading.Thread(target=follow, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # before torch is imported
-    with suppress(EOFError, KeyboardInterrupt), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+    ends = suppress(EOFError, BrokenPipeError, KeyboardInterrupt, Stopped)
+    with ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         while True:  # bars and warnings of several runs at once are no help
             answers.send(carried_out(answers.recv()))
 

@@ -121,40 +121,46 @@ def told(axes: Sequence[Axis], spaces: "dict[str, BaseDistribution]", trial: Tri
     return create_trial(state=state, value=value, params=parameters, distributions=spaces)
 
 
-def spaces_of(overrides: Sequence[Override], settings: SearchConfig) -> tuple[list[Axis], list[str]]:
-    """What is searched over, and the overrides that all trials share.
+@dataclass(frozen=True)
+class Space:
+    """What is searched over, the overrides that all trials share, and the axes as they were given."""
+
+    axes: list[Axis]
+    fixed: list[str]
+    given: dict[str, str]
+
+
+def space_of(overrides: Sequence[Override], settings: SearchConfig) -> Space:
+    """The space that the overrides span.
 
     Raises:
-        ConfigError: if there is nothing to search over.
+        ConfigError: if there is nothing to search over, or Optuna is asked for and not there.
     """
+    if settings.name == "optuna" and find_spec("optuna") is None:
+        raise ConfigError("sweep=optuna is not installed; allowed: after pip install 'dl_lab[search]', or sweep=random")
     latest = {override.get_key_element(): override for override in overrides}  # the last of a key holds
-    axes = [axis_of(override) for override in latest.values() if override.is_sweep_override()]
-    if not axes:
+    swept = {key: override for key, override in latest.items() if override.is_sweep_override()}
+    if not swept:
         raise ConfigError(f"sweep={settings.name} has nothing to search over; allowed: as {EXAMPLE}")
-    fixed = [override for override in latest.values() if not override.is_sweep_override()]
-    return axes, [f"{override.get_key_element()}={override.get_value_element_as_str()}" for override in fixed]
+    fixed = [f"{key}={override.get_value_element_as_str()}" for key, override in latest.items() if key not in swept]
+    given = {key: override.get_value_string() for key, override in swept.items()}
+    return Space([axis_of(override) for override in swept.values()], fixed, given)
 
 
 class Study:
     """The trials of a search, in the ledger of its sweep."""
 
-    def __init__(self, sweep: Sweep, settings: SearchConfig, overrides: Sequence[Override]):
+    def __init__(self, sweep: Sweep, settings: SearchConfig, space: Space):
         """Begin it, or go on with the one that the ledger holds.
 
         Raises:
-            ConfigError: if that one searched something else, or Optuna is asked for and not there.
+            ConfigError: if that one searched something else.
         """
-        if settings.name == "optuna" and find_spec("optuna") is None:
-            raise ConfigError(
-                "sweep=optuna is not installed; allowed: after pip install 'dl_lab[search]', or sweep=random"
-            )
         self._sweep = sweep
         self._settings = settings
-        self._axes, self._fixed = spaces_of(overrides, settings)
-        swept = [override for override in overrides if override.is_sweep_override()]
-        space = {override.get_key_element(): override.get_value_string() for override in swept}
-        begun = sweep.ledger.search or {"name": settings.name, "seed": settings.seed, "space": space, "trials": []}
-        for key, value in (("name", settings.name), ("seed", settings.seed), ("space", space)):
+        self._axes, self._fixed, given = space.axes, space.fixed, space.given
+        begun = sweep.ledger.search or {"name": settings.name, "seed": settings.seed, "space": given, "trials": []}
+        for key, value in (("name", settings.name), ("seed", settings.seed), ("space", given)):
             if begun[key] != value:
                 raise ConfigError(f"sweep.resume={settings.resume} searched with {key} {begun[key]}; allowed: the same")
         self._trials: list[Trial] = begun["trials"]

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dl_lab.command_line import INTERRUPTED, JobsFailed, explain, refuse_added_keys
 from dl_lab.composing import Composer
 from dl_lab.errors import ConfigError, Stopped
 from dl_lab.ledger import ENDED, NAME, Entry, Ledger, digest, signature
 from dl_lab.signals import sigterm_raises
+from dl_lab.specs import higher_is_better
 from dl_lab.sweep_settings import GridConfig
 from dl_lab.sweeps import FAILED, Job, Report, Runner, named
 
@@ -38,6 +39,8 @@ class Sweep:
         except Timeout:
             raise ConfigError(f"{self.folder} is being written by another sweep; allowed: another folder") from None
         self.ledger = Ledger(self.folder, shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]]))
+        if not (own := self.folder / "multirun.yaml").exists():
+            OmegaConf.save(config, own)  # as Hydra's own sweeper does
         self.settings = settings
         self._composer = Composer(loader, config)
         self._wanted: dict[int, Entry] = {}  # the jobs of this command
@@ -143,7 +146,6 @@ class Sweep:
 
     def higher_is_better(self) -> bool:
         """Whether more of the objective is better."""
-        from dl_lab.specs import higher_is_better
 
         return higher_is_better(str(self.ledger.objective))
 

@@ -17,6 +17,7 @@ from dl_lab.command_line import JobsFailed, explain
 from dl_lab.errors import Diverged
 from dl_lab.ledger import ENDED, Entry, Ledger
 from dl_lab.progress import shown
+from dl_lab.specs import higher_is_better
 from dl_lab.sweep_settings import GridConfig
 
 if TYPE_CHECKING:
@@ -106,7 +107,6 @@ class Report:
 
     def validated(self, job: Job, step: int, metrics: Mapping[str, float]) -> None:
         """A validation of a job; told of all that train side by side before any is asked about, none is favoured."""
-        from dl_lab.specs import higher_is_better
 
         metric = str(self._ledger.objective).removeprefix("val/")
         sign = -1 if higher_is_better(metric) else 1

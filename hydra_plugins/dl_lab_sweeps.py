@@ -9,7 +9,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, setup_globals
-from omegaconf import OmegaConf
 
 from dl_lab.command_line import is_of_sweep
 from dl_lab.errors import ConfigError
@@ -93,22 +92,25 @@ class LabSweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         given = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         overrides = [override for override in given if not is_of_sweep(str(override.input_line))]
-        batches = [] if isinstance(settings, SearchConfig) else self._grid(overrides)
-        total = settings.trials if isinstance(settings, SearchConfig) else sum(map(len, batches))
         runner = self._runner(settings)
-        with Sweep(self.config, settings, loader, total) as sweep:
-            own = sweep.folder / "multirun.yaml"
-            if not own.exists():
-                OmegaConf.save(self.config, own)
-            if isinstance(settings, SearchConfig):
-                from dl_lab.search import Study
+        if isinstance(settings, SearchConfig):
+            return self._search(settings, overrides, runner)
+        batches = self._grid(overrides)
+        with Sweep(self.config, settings, loader, sum(map(len, batches))) as sweep:
+            entries = [entry for batch in batches for entry in sweep.launch(batch, runner)]
+            sweep.finish()
+        return [sweep.returned(entry) for entry in entries]
 
-                study = Study(sweep, settings, overrides)
-                entries = study.run(runner)
-                sweep.finish(study.told())
-            else:
-                entries = [entry for batch in batches for entry in sweep.launch(batch, runner)]
-                sweep.finish()
+    def _search(self, settings: SearchConfig, overrides: list[Override], runner: Runner) -> list[JobReturn]:
+        from dl_lab.search import Study, space_of
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        space = space_of(overrides, settings)
+        with Sweep(self.config, settings, self.hydra_context.config_loader, settings.trials) as sweep:
+            study = Study(sweep, settings, space)
+            entries = study.run(runner)
+            sweep.finish(study.told())
         return [sweep.returned(entry) for entry in entries]
 
     def _grid(self, overrides: list[Override]) -> list[list[list[str]]]:

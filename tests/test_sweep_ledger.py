@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from test_command_line import TINY, Ended, train
+from test_command_line import TINY, Ended, on_terminal, train
 
 from dl_lab import command_line, ledger
 from dl_lab.command_line import reserve_run_folder
@@ -47,7 +47,7 @@ class Planted(nn.Module):
 KINDS = {
     36: ("failed", "ZeroDivisionError: division by zero"),
     37: ("failed", "model.width=37 is not allowed; allowed: another"),
-    38: ("failed", "there is not enough memory; allowed: smaller data, model"),
+    38: ("failed", "there is not enough memory; allowed: "),
     39: ("diverged", "the loss is nan at step 1; turn down optimizer.lr"),
 }
 
@@ -201,7 +201,7 @@ def test_a_mistake_about_a_sweep_is_told_in_one_line_before_any_job_runs(tmp_pat
     assert ended.status == 2
     assert ended.err.startswith(f"error: {told}")
     assert ended.err.count("\n") == 1
-    assert ended.runs == []
+    assert list((tmp_path / "outputs").rglob("*")) == []
 
 
 def test_a_single_run_takes_no_key_of_a_sweep(tmp_path):
@@ -229,3 +229,16 @@ def test_a_ledger_that_cannot_be_read_is_told(tmp_path):
     ended = train(tmp_path, "-m", "sweep.resume=here", "seed=1", *TINY)
     assert ended.status == 2
     assert ended.err.startswith(f"error: {tmp_path}/here/sweep.json cannot be read (JSONDecodeError: ")
+
+
+def test_on_a_terminal_a_sweep_is_one_bar_with_what_runs_and_fails_and_no_lines_of_the_runs(tmp_path):
+    ended = []
+    asked = ("-m", "optimizer.lr=0.1,-1,0.2", *TINY)
+    written = on_terminal(lambda terminal: ended.append(train(tmp_path, *asked, terminal=terminal)))
+    assert ended[0].status == 1
+    assert "0/3 [00:00<?, ?job/s" in written
+    assert "3/3 [" in written
+    assert "1 running, 0 failed" in written
+    assert "0 running, 1 failed" in written
+    assert "error: #1  optimizer.lr=-1.0 is not allowed" in written
+    assert [line.split()[0] for line in ended[0].out.splitlines()] == ["sweep", "look"]
