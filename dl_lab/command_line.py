@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException, SearchPathException
 from hydra.types import RunMode
@@ -165,6 +166,17 @@ def refuse_sweep(overrides: Iterable[str]) -> None:
         raise ConfigError(f"{override} says how a sweep goes, and this is one run; allowed: with -m")
 
 
+def refuse_options(arguments: Sequence[str]) -> None:
+    """Raise ConfigError for an option that Hydra does not have; it would print its usage, and ten lines of it."""
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; allowed: see --help")
+
+    parser = get_args_parser()
+    parser.error = refuse
+    parser.parse_args(list(arguments))
+
+
 def refuse_code(config: DictConfig) -> None:
     """Raise ConfigError where Hydra's own part of a configuration names code that Hydra would run by itself: callbacks,
     the factories of logging, a launcher or sweeper that is no plugin.
@@ -234,6 +246,7 @@ def run(task: Callable[[DictConfig], Any]) -> None:
             raise ConfigError(
                 "--experimental-rerun loads a pickle, which can run code; allowed: the same overrides again"
             )
+        refuse_options(sys.argv[1:])
         with only_plugins():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
         for error in raised:

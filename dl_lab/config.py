@@ -13,7 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from dl_lab import devices
-from dl_lab.errors import COUNT, POSITIVE, ConfigError, check, refuse_interpolations, require, unknown, unknown_key
+from dl_lab.errors import (
+    COUNT,
+    POSITIVE,
+    ConfigError,
+    check,
+    refuse_interpolations,
+    require,
+    unknown,
+    unknown_key,
+    up_to,
+)
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
 from dl_lab.schemas import typed as typed
 from dl_lab.tasks import HEAD_TASKS
@@ -124,7 +134,7 @@ class RunSettings:
     data_dir: str | None
 
     def __post_init__(self) -> None:
-        check("", self, {"threads": COUNT})
+        check("", self, {"threads": up_to(1024)})
         require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
     @property

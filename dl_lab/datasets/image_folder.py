@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dl_lab import streams
 from dl_lab.data import Augmentation, Data, SplitConfig, Streamed, byte_statistics, divide
-from dl_lab.errors import COUNT, NOT_NEGATIVE, ConfigError, check
+from dl_lab.errors import COUNT, NOT_NEGATIVE, ConfigError, check, up_to
 from dl_lab.registry import DATASETS
 from dl_lab.specs import DataSpec, Head
 
@@ -34,7 +34,7 @@ class ImageFolderConfig(SplitConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check("dataset", self, {"size": COUNT, "statistics_examples": COUNT})
-        check("dataset", self, {"num_workers": NOT_NEGATIVE, "crop": NOT_NEGATIVE})
+        check("dataset", self, {"num_workers": up_to(256, least=0), "crop": NOT_NEGATIVE})
 
 
 @dataclass(frozen=True)
