@@ -13,17 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from dl_lab import devices
-from dl_lab.errors import (
-    COUNT,
-    POSITIVE,
-    ConfigError,
-    check,
-    refuse_interpolations,
-    require,
-    unknown,
-    unknown_key,
-    up_to,
-)
+from dl_lab.errors import COUNT, POSITIVE, ConfigError, check, refuse_interpolations, require, unknown, unknown_key
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
 from dl_lab.schemas import typed as typed
 from dl_lab.tasks import HEAD_TASKS
@@ -134,7 +124,8 @@ class RunSettings:
     data_dir: str | None
 
     def __post_init__(self) -> None:
-        check("", self, {"threads": up_to(1024)})
+        fits = self.threads is None or 1 <= self.threads <= 1024
+        require(fits, "threads", self.threads, "a whole number from 1 to 1024")
         require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
     @property
