@@ -100,7 +100,8 @@ def explain(error: BaseException) -> str | None:
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
     ours = [str(link) for link in chain if isinstance(link, ConfigError | Diverged | Failed)]
-    return ours[0] if ours else _explain_hydra(chain[-1]) or _explain_hydra(error)
+    line = ours[0] if ours else _explain_hydra(chain[-1]) or _explain_hydra(error)
+    return None if line is None else str(ConfigError(line))  # one line, whatever was given
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -125,6 +125,7 @@ OVERRIDES = st.one_of(
 
 @settings(GENERATED, max_examples=2000)
 @given(st.lists(OVERRIDES, min_size=1, max_size=4))
+@example(["\n"])
 def test_a_command_line_trains_or_is_refused(overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -187,14 +188,14 @@ def train_on(files: dict[str, bytes], *arguments: str) -> None:
         assert {path: path.read_bytes() for path in (folder / "data").rglob("*") if path.is_file()} == before
 
 
-@settings(GENERATED, max_examples=400)
+@settings(GENERATED, max_examples=200)
 @given(tables(), st.sampled_from(["x", "y", "w"]), st.sampled_from(["regression", "classification", "multi_output"]))
 def test_a_table_trains_or_is_refused(content: bytes, target: str, task: str) -> None:
     arguments = ["dataset=csv", "dataset.path=data/table.csv", f"dataset.targets=[{target}]", f"dataset.task={task}"]
     train_on({"data/table.csv": content}, *arguments, "model.hidden_sizes=[4]")
 
 
-@settings(GENERATED, max_examples=200)
+@settings(GENERATED, max_examples=100)
 @given(st.data())
 def test_a_text_trains_or_is_refused(data: st.DataObject) -> None:
     content = spoiled(
@@ -217,7 +218,7 @@ def pictures(draw: st.DrawFn) -> bytes:
     return spoiled(draw, buffer.getvalue())
 
 
-@settings(GENERATED, max_examples=200)
+@settings(GENERATED, max_examples=100)
 @given(st.lists(pictures(), min_size=1, max_size=3), st.booleans())
 def test_pictures_train_or_are_refused(made: list[bytes], grey: bool) -> None:
     good = io.BytesIO()
@@ -233,7 +234,7 @@ def idx(shape: tuple[int, ...], seed: int, below: int) -> bytes:
     return bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">i4").tobytes() + values.tobytes()
 
 
-@settings(GENERATED, max_examples=200)
+@settings(GENERATED, max_examples=100)
 @given(st.data())
 def test_idx_files_train_or_are_refused(data: st.DataObject) -> None:
     draw: Any = data.draw

@@ -58,9 +58,17 @@ class ReadPicture:
         return torch.from_numpy(pixels[None] if self.grey else pixels.transpose(2, 0, 1).copy())
 
 
+def refuse_links_out(root: Path, folder: Path) -> None:
+    """Raises: ConfigError for a link below `folder` to what is not in `root`: whoever packed it may mean your files."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            raise ConfigError(f"{path} is a link that leaves dataset.path={root}; allowed: links to what lies in it")
+
+
 def _folder(config: ImageFolderConfig, path: Path) -> Any:
     from torchvision.datasets import ImageFolder
 
+    refuse_links_out(Path(config.path), path)
     if not path.is_dir():
         raise ConfigError(f"dataset.path={path} is not a folder; allowed: a folder that holds one folder a class")
     try:
