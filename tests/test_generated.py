@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import choices
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_command_line import Ended, train

@@ -26,7 +26,7 @@ def test_the_same_run_again_is_the_same(tmp_path):
     first = train(tmp_path, *RUN, "dropout=dropout")
     again = train(tmp_path, "rerun=run", "hydra.run.dir=again")
     assert again.status == 0, again.err
-    assert again.out.splitlines()[-1] == "same  every metric at all 10 points is that of run, to the last bit"
+    assert again.out.splitlines()[-1] == "same  every metric at all 12 points is that of run, to the last bit"
     for name in ("metrics.jsonl", ".hydra/config.yaml", ".hydra/overrides.yaml"):
         assert (tmp_path / "again" / name).read_bytes() == (first.run / name).read_bytes()
     assert len(train(tmp_path, "rerun=run").runs) == 3  # without a word of where, in outputs/
