@@ -1,5 +1,6 @@
 """What happens to a run from outside: data that change or vanish, workers that die, memory, a second writer, the clock."""
 
+import gc
 import json
 import os
 import signal
@@ -13,14 +14,14 @@ import torch
 from conftest import choices
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_command_line import TINY, Ended, train
+from test_command_line import TINY, Ended, spawn, train
 from test_download import _network, open_responses, refusal, serving  # noqa: F401  # autouse: used by being here
 from test_resume import RUN, assert_equal, interrupted
 
 from dl_lab import download, events, loop
 from dl_lab.progress import Progress
 
-SHORT = ("train.steps=12", "train.validate_every=4", "train.log_every=3", "hydra.run.dir=run")
+SHORT = ("train.steps=12", "train.validate_every=4", "train.log_every=3", "hydra.run.dir=run", "data_dir=/nowhere")
 pytestmark = [
     open_responses,
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
@@ -44,7 +45,7 @@ def files(folder: Path) -> dict[str, tuple[str, ...]]:
     (folder / "table.csv").write_text(f"x,y,z\n{rows}\n")
     (folder / "text.txt").write_text("to be, or not to be, that is the question\n" * 9)
     little = ("model=transformer", "model.embedding_size=8", "model.num_heads=2", "model.num_layers=1")
-    tokens = {name: little for name in ("sorting", "modular_addition")}
+    tokens = dict.fromkeys(("sorting", "modular_addition"), little)
     text = (*little, f"dataset.path={folder / 'text.txt'}", "dataset.context_length=8")
     table = (f"dataset.path={folder / 'table.csv'}", "dataset.targets=[z]")
     return {**tokens, "text": text, "csv": table, "image_folder": pictures(folder)}
@@ -66,7 +67,14 @@ def test_every_dataset_resumes_to_the_last_bit(tmp_path, name):
 
 @pytest.mark.parametrize("name", choices("model"))
 def test_every_model_resumes_to_the_last_bit(tmp_path, name):
-    overrides = (f"model={name}", "dataset.examples=64", "dropout=dropout", "dropout.p=0.2", "train.batch_size=16", *SHORT)
+    overrides = (
+        f"model={name}",
+        "dataset.examples=64",
+        "dropout=dropout",
+        "dropout.p=0.2",
+        "train.batch_size=16",
+        *SHORT,
+    )
     if name in ("linear", "logistic"):
         overrides = (*overrides, "dropout.p=0", "dropout.input_p=0.2")
     whole = train(tmp_path / "whole", *overrides)
@@ -95,14 +103,15 @@ def test_pictures_that_vanish_are_told_and_the_run_goes_on_when_they_are_back(tm
     overrides = (*pictures(tmp_path), *SHORT)
     whole = train(tmp_path / "whole", *overrides)
     away = tmp_path / "away"
-    ended = while_it_runs(tmp_path, 5, lambda: (tmp_path / "pictures" / "a").rename(away), *overrides)
+    here = tmp_path / "here"
+    ended = while_it_runs(here, 5, lambda: (tmp_path / "pictures" / "a").rename(away), *overrides)
     assert ended.status == 1
     assert len(ended.err.splitlines()) == 1, ended.err
     assert "is not a whole picture (FileNotFoundError)" in ended.err
     assert "go on with resume=" in ended.err
     assert ended.summary["status"] == "failed"
     away.rename(tmp_path / "pictures" / "a")
-    assert_equal(train(tmp_path, "resume=run"), whole)
+    assert_equal(train(here, "resume=run"), whole)
 
 
 @pytest.mark.parametrize("name", ["csv", "text", "image_folder"])
@@ -119,9 +128,10 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, name):
 def test_a_table_is_read_once(tmp_path):
     overrides = ("dataset=csv", *files(tmp_path)["csv"], *SHORT)
     whole = train(tmp_path / "whole", *overrides)
-    assert_equal(while_it_runs(tmp_path, 5, (tmp_path / "table.csv").unlink, *overrides), whole)
+    assert_equal(while_it_runs(tmp_path / "here", 5, (tmp_path / "table.csv").unlink, *overrides), whole)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tmp_path):
     overrides = (*pictures(tmp_path), *SHORT)
     whole = train(tmp_path / "whole", *overrides)
@@ -133,12 +143,14 @@ def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tmp_path):
             os.kill(child.pid, signal.SIGKILL)
             child.join()
 
-    ended = while_it_runs(tmp_path, 6, kill_workers, *overrides)
+    here = tmp_path / "here"
+    ended = while_it_runs(here, 6, kill_workers, *overrides)
     assert ended.status == 1, ended.err
     assert "DataLoader worker" in ended.err
     assert "dataset.num_workers=0" in ended.err
     assert len(ended.err.splitlines()) == 1, ended.err
-    assert_equal(train(tmp_path, "resume=run"), whole)
+    assert_equal(train(here, "resume=run"), whole)
+    gc.collect()  # the queues of the killed, while their complaints are expected
 
 
 @pytest.mark.parametrize(
@@ -181,13 +193,13 @@ def test_an_operation_that_cannot_be_deterministic_is_named(tmp_path, monkeypatc
 
 def test_of_two_runs_that_ask_for_one_folder_one_gets_it(tmp_path):
     """The second asks while the first is running, and once more when it has just ended."""
-    seconds: list[Ended] = []
-    first = while_it_runs(tmp_path, 3, lambda: seconds.append(train(tmp_path, *RUN, "seed=1")), *RUN)
-    seconds.append(train(tmp_path, *RUN, "seed=1"))
+    here, line, seconds = tmp_path / "here", ("-m", "dl_lab.train", *RUN, "seed=1"), []
+    first = while_it_runs(here, 3, lambda: seconds.append(spawn(here, *line)), *RUN)
+    seconds.append(spawn(here, *line))
     assert first.status == 0, first.err
-    assert [second.status for second in seconds] == [2, 2]
-    assert "is being written by another run" in seconds[0].err
-    assert "already holds a run" in seconds[1].err
+    assert [second.returncode for second in seconds] == [2, 2]
+    assert "is being written by another run" in seconds[0].stderr
+    assert "already holds a run" in seconds[1].stderr
     assert first.summary["seed"] == 0
     assert_equal(first, train(tmp_path / "alone", *RUN))
 
@@ -208,7 +220,7 @@ def test_a_clock_that_is_put_back_changes_no_order(tmp_path, monkeypatch):
     read = EventAccumulator(str(tmp_path / "run")).Reload()
     for tag in read.Tags()["scalars"]:
         points = read.Scalars(tag)
-        assert [point.step for point in points] == sorted({point.step for point in points})
+        assert [point.step for point in points] == sorted(point.step for point in points)
         assert [point.wall_time for point in points] == sorted(point.wall_time for point in points)
 
 
