@@ -1,4 +1,4 @@
-"""What happens to a run from outside: data that change or vanish, workers that die, memory, a second writer, the clock."""
+"""What happens to a run from outside: data that change or vanish, workers that die, memory, two writers, the clock."""
 
 import gc
 import json
