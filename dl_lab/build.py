@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import ceil, prod
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -16,6 +17,7 @@ from dl_lab.data import Data, InMemory, training_batches
 from dl_lab.devices import PRECISIONS
 from dl_lab.dropouts.masks import Dropout, number_layers
 from dl_lab.errors import ConfigError, require
+from dl_lab.files import fingerprint
 from dl_lab.schedules.factors import Schedule
 from dl_lab.specs import DataSpec
 from dl_lab.tasks import Task, Totals
@@ -33,6 +35,7 @@ class Plan:
     batch_size: int
     steps_per_epoch: int
     total_steps: int
+    data_fingerprint: str | None = None  # of the user's own file or folder
 
     @property
     def eval_batch_size(self) -> int:
@@ -193,7 +196,9 @@ def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     compiles = devices.should_compile(run.settings.compile, model, device, 3.0 * multiply_adds * total_steps)
     forward = devices.compiled(model, ceil(batch_size / run.train.accumulate)) if compiles else model
     state = TrainState(model, forward, build_optimizer(run, model), key if has_dropout else None)
-    return Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps), state
+    path = getattr(run.dataset.config, "path", None)
+    made_of = fingerprint(Path(path)) if path else None
+    return Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps, made_of), state
 
 
 def on_one_batch(data: Data, batch_size: int, seed: int, device: torch.device) -> Data:

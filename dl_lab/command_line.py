@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException, SearchPathException
 from hydra.types import RunMode
@@ -99,7 +100,8 @@ def explain(error: BaseException) -> str | None:
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
     ours = [str(link) for link in chain if isinstance(link, ConfigError | Diverged | Failed)]
-    return ours[0] if ours else _explain_hydra(chain[-1]) or _explain_hydra(error)
+    line = ours[0] if ours else _explain_hydra(chain[-1]) or _explain_hydra(error)
+    return None if line is None else str(ConfigError(line))  # one line, whatever was given
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -163,6 +165,17 @@ def refuse_sweep(overrides: Iterable[str]) -> None:
     """Raise ConfigError for a key of the group sweep on a single run."""
     for override in filter(is_of_sweep, overrides):
         raise ConfigError(f"{override} says how a sweep goes, and this is one run; allowed: with -m")
+
+
+def refuse_options(arguments: Sequence[str]) -> None:
+    """Raise ConfigError for an option that Hydra does not have; it would print its usage, and ten lines of it."""
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; allowed: see --help")
+
+    parser = get_args_parser()
+    parser.error = refuse
+    parser.parse_args(list(arguments))
 
 
 def refuse_code(config: DictConfig) -> None:
@@ -234,6 +247,7 @@ def run(task: Callable[[DictConfig], Any]) -> None:
             raise ConfigError(
                 "--experimental-rerun loads a pickle, which can run code; allowed: the same overrides again"
             )
+        refuse_options(sys.argv[1:])
         with only_plugins():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
         for error in raised:

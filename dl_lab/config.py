@@ -124,7 +124,8 @@ class RunSettings:
     data_dir: str | None
 
     def __post_init__(self) -> None:
-        check("", self, {"threads": COUNT})
+        fits = self.threads is None or 1 <= self.threads <= 1024
+        require(fits, "threads", self.threads, "a whole number from 1 to 1024")
         require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
     @property

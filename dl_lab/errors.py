@@ -55,6 +55,11 @@ COUNT: Rule = (lambda value: 1 <= value < 2**62, "a whole number, 1 or more")
 COUNTS: Rule = (lambda values: all(value >= 1 for value in values), "a list of whole numbers, 1 or more each")
 
 
+def up_to(most: int, least: int = 1) -> Rule:
+    """The rule that a whole number is from `least` to `most`."""
+    return (lambda value: least <= value <= most, f"a whole number from {least} to {most}")
+
+
 def one_of(*names: str) -> Rule:
     """The rule that a value is one of `names`."""
     return (lambda value: value in names, ", ".join(names))

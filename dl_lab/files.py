@@ -1,5 +1,6 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and whether they are what they were."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,3 +36,13 @@ def whole(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
             beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def fingerprint(path: Path) -> str:
+    """The sha256 of a file, or of the names and sizes of all files in a folder."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        listed = "".join(f"{file.relative_to(path)}\0{file.stat().st_size}\0" for file in files)
+        return hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -37,6 +37,7 @@ def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
         "window": state.window,
         "since_validation": state.since_validation,
         "config": plan.run.as_dict,
+        "data": plan.data_fingerprint,
     }
 
 

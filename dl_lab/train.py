@@ -138,6 +138,11 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
     started = time.perf_counter()
     plan, state = build.prepare(run, build.build_data(run))
     if saved is not None and "model" in saved:
+        if saved.get("data") not in (None, plan.data_fingerprint):
+            raise ConfigError(
+                f"dataset.path={getattr(run.dataset.config, 'path', None)} has changed since step {saved['step']} of "
+                f"{folder}; allowed: the data as they were, or a new run"
+            )
         milestones.restore(state, saved, plan.device)
     with (
         Logbook(folder, run.as_dict, overrides, None if saved is None else state.step) as logbook,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dl_lab import streams
 from dl_lab.data import Augmentation, Data, SplitConfig, Streamed, byte_statistics, divide
-from dl_lab.errors import COUNT, NOT_NEGATIVE, ConfigError, check
+from dl_lab.errors import COUNT, NOT_NEGATIVE, ConfigError, check, up_to
 from dl_lab.registry import DATASETS
 from dl_lab.specs import DataSpec, Head
 
@@ -34,7 +34,7 @@ class ImageFolderConfig(SplitConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check("dataset", self, {"size": COUNT, "statistics_examples": COUNT})
-        check("dataset", self, {"num_workers": NOT_NEGATIVE, "crop": NOT_NEGATIVE})
+        check("dataset", self, {"num_workers": up_to(256, least=0), "crop": NOT_NEGATIVE})
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,17 @@ class ReadPicture:
         return torch.from_numpy(pixels[None] if self.grey else pixels.transpose(2, 0, 1).copy())
 
 
+def refuse_links_out(root: Path, folder: Path) -> None:
+    """Raises: ConfigError for a link below `folder` to what is not in `root`: whoever packed it may mean your files."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            raise ConfigError(f"{path} is a link that leaves dataset.path={root}; allowed: links to what lies in it")
+
+
 def _folder(config: ImageFolderConfig, path: Path) -> Any:
     from torchvision.datasets import ImageFolder
 
+    refuse_links_out(Path(config.path), path)
     if not path.is_dir():
         raise ConfigError(f"dataset.path={path} is not a folder; allowed: a folder that holds one folder a class")
     try:

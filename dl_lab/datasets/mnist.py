@@ -73,6 +73,13 @@ def _published(name: str, labels: Sequence[str], config: ImageConfig, data_dir: 
                 download_archive(mirrors, sha256, folder / archive, data_dir, files)
             published(data_dir, download=True)  # opens what is there now
     train_images, train_labels, test_images, test_labels = (read_idx(folder / file) for file in FILES)
+    for file, images, classes in (("train", train_images, train_labels), ("t10k", test_images, test_labels)):
+        fits = images.ndim == 3 and images.numel() > 0 and classes.shape == images.shape[:1]
+        if not fits or images.shape[1:] != train_images.shape[1:] or classes.max() >= len(labels):
+            raise ConfigError(
+                f"{folder / file}-*: images {tuple(images.shape)} and labels {tuple(classes.shape)} are no set of "
+                f"{len(labels)} classes; allowed: remove them, and they are downloaded again"
+            )
     data = image_data(config, seed, train_images.unsqueeze(1), train_labels.long(), labels)
     return replace(data, test=InMemory(test_images.unsqueeze(1), test_labels.long()))
 

@@ -1,0 +1,203 @@
+"""Nothing let in: checkpoints, configurations and archives that would run code, or leave their folder."""
+
+import hashlib
+import io
+import os
+import pickle
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from test_command_line import TINY, Ended, command, train
+from test_download import _network, body, open_responses, serving  # noqa: F401  # autouse: used by being here
+from test_resume import RUN, interrupted
+from torchvision import datasets
+
+from dl_lab import checkpoint, evaluate
+
+pytestmark = open_responses
+
+
+LITTLE = ("train.steps=2",)
+
+
+class Trap:
+    """An object whose pickle, when loaded, makes a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+def refused(ended: Ended, *parts: str) -> None:
+    assert ended.status == 2, ended.err
+    assert ended.err.count("\n") == 1, ended.err
+    for part in parts:
+        assert part in ended.err
+
+
+def zipped(path: Path, trap: Trap) -> None:
+    torch.save({"model": trap, "step": 1, "config": {}}, path)
+
+
+def sealed(path: Path, trap: Trap) -> None:
+    """With our own checksum, which is no signature."""
+    checkpoint.save(path, {"model": trap, "step": 1, "config": {}})
+
+
+def pickled(path: Path, trap: Trap) -> None:
+    path.write_bytes(pickle.dumps({"model": trap, "step": 1, "config": {}}))
+
+
+def old_form(path: Path, trap: Trap) -> None:
+    torch.save({"model": trap, "step": 1, "config": {}}, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("write", [zipped, sealed, pickled, old_form])
+def test_a_checkpoint_that_carries_code_is_refused_by_every_door(tmp_path, write):
+    interrupted(tmp_path, 8, *RUN)
+    sprung = tmp_path / "sprung"
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        write(path, Trap(sprung))
+    refused(train(tmp_path, "resume=run"), "last.pt", "no other to go on from")
+    refused(command(evaluate.main, tmp_path, "run=run"), "best.pt")
+    assert not sprung.exists()
+
+
+LOOKED_UP = ["${oc.env:HOME}", "${run_folder:made}", "${oc.decode:'1'}", "\\${oc.env:HOME}", "a ${hydra:run.dir} b"]
+
+
+@pytest.mark.parametrize("value", LOOKED_UP)
+@pytest.mark.parametrize("door", ["resume=run", "rerun=run"])
+def test_a_saved_configuration_is_plain(tmp_path, value, door):
+    interrupted(tmp_path, 8, *RUN)
+    path = tmp_path / "run" / ".hydra" / "config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "name": value}))
+    refused(train(tmp_path, door), "name=", "would be looked up")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"run"}
+
+
+def test_a_checkpoints_configuration_is_plain(tmp_path):
+    train(tmp_path, *RUN)
+    path = tmp_path / "run" / "checkpoints" / "best.pt"
+    contents = torch.load(path, weights_only=True)
+    checkpoint.save(path, {**contents, "config": {**contents["config"], "name": "${oc.env:HOME}"}})
+    refused(command(evaluate.main, tmp_path, "run=run"), "name=", "would be looked up")
+
+
+@pytest.mark.parametrize("door", ["resume=run", "rerun=run"])
+@pytest.mark.parametrize(
+    "hostile",
+    ["!!python/object/apply:os.mkdir [sprung]", "optimizer: {_target_: os.mkdir, path: sprung}", "[1, 2]", "{", ""],
+)
+def test_a_configuration_that_names_code_or_is_none_is_refused(tmp_path, door, hostile):
+    interrupted(tmp_path, 8, *RUN)
+    path = tmp_path / "run" / ".hydra" / "config.yaml"
+    path.write_text(path.read_text() + hostile if hostile.startswith("optimizer") else hostile)
+    refused(train(tmp_path, door), "allowed: ")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "++model._target_=os.mkdir",
+        "++model.name=os.mkdir",
+        "++optimizer={_target_: os.mkdir, path: sprung}",
+        "+hydra.callbacks.trap={_target_: os.mkdir, path: sprung}",
+        "++hydra.launcher._target_=os.mkdir",
+        "++hydra.sweeper._target_=os.mkdir",
+        "++hydra.job_logging.formatters.trap.class=os.mkdir",
+        "++hydra.hydra_logging.filters.trap={_target_: os.mkdir}",
+    ],
+)
+def test_no_key_reaches_code_that_is_not_registered(tmp_path, override):
+    ended = train(tmp_path, *TINY, override)
+    refused(ended, "allowed: ")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(("more", "seeds"), [((), ()), (("-m",), ("seed=0,1",))])
+def test_a_folder_of_choices_does_not_bring_code_through_hydras_own_part(tmp_path, more, seeds):
+    """Hydra would build callbacks and logging factories from a file's words, before a run begins."""
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    trap = "# @package _global_\nhydra:\n  callbacks:\n    trap: {_target_: os.mkdir, path: sprung}\n"
+    factory = '# @package _global_\nhydra:\n  job_logging:\n    formatters: {trap: {"()": os.mkdir, path: sprung}}\n'
+    (tmp_path / "own" / "experiment" / "trap.yaml").write_text(trap)
+    (tmp_path / "own" / "experiment" / "factory.yaml").write_text(factory)
+    for name, key in (("trap", "hydra.callbacks"), ("factory", "hydra.job_logging")):
+        ended = train(tmp_path, *more, "--config-dir", "own", f"experiment={name}", *TINY, *seeds)
+        assert ended.status in (1, 2), ended.out
+        assert f"{key} names code" in ended.err
+        assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("door", ["resume=run", "rerun=run"])
+def test_imports_are_taken_from_no_folder_unasked(tmp_path, door):
+    (tmp_path / "mine.py").write_text("from pathlib import Path\nPath('imported').write_text('')\n")
+    interrupted(tmp_path, 7, *RUN, "imports=[mine]")
+    (tmp_path / "imported").unlink()
+    sys.modules.pop("mine")
+    refused(train(tmp_path, door), "imports=[mine]")
+    assert command(evaluate.main, tmp_path, "run=run").status == 0  # which needs nothing of it
+    assert not (tmp_path / "imported").exists()
+
+
+def archive(*names: str) -> bytes:
+    """A tar file with members of these names, and a link out of its folder."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            tar.addfile(member, io.BytesIO(b"gone"))
+        link = tarfile.TarInfo("cifar-10-batches-py")
+        link.type, link.linkname = tarfile.SYMTYPE, "../outside"
+        tar.addfile(link)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["downloaded", "put there"])
+def test_an_archive_that_is_not_the_published_one_is_not_opened(tmp_path, monkeypatch, there):
+    """However right torchvision takes it to be (by md5, for which two files of one sum can be made)."""
+    content = archive("../outside/a", "/tmp/outside-of-all", "cifar-10-batches-py/data_batch_1")
+    published = datasets.CIFAR10
+    monkeypatch.setattr(published, "tgz_md5", hashlib.md5(content, usedforsecurity=False).hexdigest())
+    data = tmp_path / "data"
+    data.mkdir()
+    if there:
+        (data / published.filename).write_bytes(content)
+    with serving({f"/{published.filename}": body(content)}) as url:
+        monkeypatch.setattr(published, "url", f"{url}/{published.filename}")
+        ended = train(tmp_path / "work", "dataset=cifar10", f"data_dir={data}")
+    refused(ended, "sha256")
+    left = {path.name for path in data.rglob("*")}
+    assert left <= {published.filename}
+    assert not (tmp_path / "outside").exists()
+    assert not Path("/tmp/outside-of-all").exists()
+
+
+def test_a_link_that_leaves_the_folder_of_pictures_is_refused(tmp_path):
+    from PIL import Image
+
+    for name in ("a", "b"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (4, 4), (9, 9, 9 * number)).save(tmp_path / "pictures" / name / f"{number}.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "secret.png")
+    small = (
+        "dataset=image_folder",
+        "dataset.path=pictures",
+        "dataset.size=4",
+        "dataset.num_workers=0",
+        "train.steps=2",
+    )
+    (tmp_path / "pictures" / "a" / "inside.png").symlink_to(tmp_path / "pictures" / "b" / "0.png")
+    assert train(tmp_path, *small, "hydra.run.dir=inside").status == 0
+    (tmp_path / "pictures" / "a" / "out.png").symlink_to("../../secret.png")
+    refused(train(tmp_path, *small), "pictures/a/out.png", "leaves dataset.path")

@@ -1,0 +1,266 @@
+"""What happens to a run from outside: data that change or vanish, workers that die, memory, two writers, the clock."""
+
+import gc
+import json
+import os
+import signal
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import choices
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_command_line import TINY, Ended, spawn, train
+from test_download import _network, open_responses, refusal, serving  # noqa: F401  # autouse: used by being here
+from test_resume import RUN, assert_equal, interrupted
+
+from dl_lab import download, events, loop
+from dl_lab.progress import Progress
+
+SHORT = ("train.steps=12", "train.validate_every=4", "train.log_every=3", "hydra.run.dir=run", "data_dir=/nowhere")
+pytestmark = [
+    open_responses,
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+
+def pictures(folder: Path) -> tuple[str, ...]:
+    """Twenty of each of two classes, streamed; gives the overrides."""
+    for name in ("a", "b"):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for number in range(20):
+            shade = (9 * number, 200 if name == "a" else 20, number)
+            Image.new("RGB", (6, 6), shade).save(folder / "pictures" / name / f"{number}.png")
+    path = f"dataset.path={folder / 'pictures'}"
+    return ("dataset=image_folder", path, "dataset.size=6", "train.batch_size=8", "dataset.num_workers=2")
+
+
+def files(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The overrides of every dataset that needs nothing of the network, made small."""
+    rows = "\n".join(f"{number % 7},{number % 5},{number % 3}" for number in range(60))
+    (folder / "table.csv").write_text(f"x,y,z\n{rows}\n")
+    (folder / "text.txt").write_text("to be, or not to be, that is the question\n" * 9)
+    little = ("model=transformer", "model.embedding_size=8", "model.num_heads=2", "model.num_layers=1")
+    tokens = dict.fromkeys(("sorting", "modular_addition"), little)
+    text = (*little, f"dataset.path={folder / 'text.txt'}", "dataset.context_length=8")
+    table = (f"dataset.path={folder / 'table.csv'}", "dataset.targets=[z]")
+    return {**tokens, "text": text, "csv": table, "image_folder": pictures(folder)}
+
+
+DOWNLOADED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "tiny_shakespeare")
+
+
+@pytest.mark.parametrize("name", [name for name in choices("dataset") if name not in DOWNLOADED])
+def test_every_dataset_resumes_to_the_last_bit(tmp_path, name):
+    overrides = (f"dataset={name}", *files(tmp_path).get(name, ()), *SHORT)
+    whole = train(tmp_path / "whole", *overrides)
+    assert whole.status == 0, whole.err
+    interrupted(tmp_path / "broken", 7, *overrides)
+    resumed = train(tmp_path / "broken", "resume=run")
+    assert resumed.status == 0, resumed.err
+    assert_equal(resumed, whole)
+
+
+@pytest.mark.parametrize("name", choices("model"))
+def test_every_model_resumes_to_the_last_bit(tmp_path, name):
+    overrides = (
+        f"model={name}",
+        "dataset.examples=64",
+        "dropout=dropout",
+        "dropout.p=0.2",
+        "train.batch_size=16",
+        *SHORT,
+    )
+    if name in ("linear", "logistic"):
+        overrides = (*overrides, "dropout.p=0", "dropout.input_p=0.2")
+    whole = train(tmp_path / "whole", *overrides)
+    assert whole.status == 0, whole.err
+    interrupted(tmp_path / "broken", 7, *overrides)
+    assert_equal(train(tmp_path / "broken", "resume=run"), whole)
+
+
+def while_it_runs(folder: Path, step: int, act: object, *overrides: str) -> Ended:
+    """A run to which something happens after a step."""
+    advance, done = Progress.advance, 0
+
+    def acting(self: Progress) -> None:
+        nonlocal done
+        advance(self)
+        done += 1
+        if done == step:
+            act()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "advance", acting)
+        return train(folder, *overrides)
+
+
+def test_pictures_that_vanish_are_told_and_the_run_goes_on_when_they_are_back(tmp_path):
+    overrides = (*pictures(tmp_path), *SHORT)
+    whole = train(tmp_path / "whole", *overrides)
+    away = tmp_path / "away"
+    here = tmp_path / "here"
+    ended = while_it_runs(here, 5, lambda: (tmp_path / "pictures" / "a").rename(away), *overrides)
+    assert ended.status == 1
+    assert len(ended.err.splitlines()) == 1, ended.err
+    assert "is not a whole picture (FileNotFoundError)" in ended.err
+    assert "go on with resume=" in ended.err
+    assert ended.summary["status"] == "failed"
+    away.rename(tmp_path / "pictures" / "a")
+    assert_equal(train(here, "resume=run"), whole)
+
+
+@pytest.mark.parametrize("name", ["csv", "text", "image_folder"])
+def test_a_run_does_not_go_on_with_other_data(tmp_path, name):
+    overrides = (f"dataset={name}", *files(tmp_path)[name], *SHORT)
+    interrupted(tmp_path, 7, *overrides)
+    for path in (tmp_path / "table.csv", tmp_path / "text.txt", tmp_path / "pictures" / "a" / "1.png"):
+        path.write_bytes(path.read_bytes().replace(b"1", b"2") + b"3,3,1\n")
+    ended = train(tmp_path, "resume=run")
+    assert ended.status == 2, ended.err
+    assert "has changed since step 4 of run" in ended.err
+
+
+def test_a_table_is_read_once(tmp_path):
+    overrides = ("dataset=csv", *files(tmp_path)["csv"], *SHORT)
+    whole = train(tmp_path / "whole", *overrides)
+    assert_equal(while_it_runs(tmp_path / "here", 5, (tmp_path / "table.csv").unlink, *overrides), whole)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tmp_path):
+    overrides = (*pictures(tmp_path), *SHORT)
+    whole = train(tmp_path / "whole", *overrides)
+
+    def kill_workers() -> None:
+        import multiprocessing
+
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+
+    here = tmp_path / "here"
+    ended = while_it_runs(here, 6, kill_workers, *overrides)
+    assert ended.status == 1, ended.err
+    assert "DataLoader worker" in ended.err
+    assert "dataset.num_workers=0" in ended.err
+    assert len(ended.err.splitlines()) == 1, ended.err
+    assert_equal(train(here, "resume=run"), whole)
+    gc.collect()  # the queues of the killed, while their complaints are expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_out_of_memory_names_the_knobs(tmp_path, monkeypatch, error):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loop, "train_step", fail)
+    ended = train(tmp_path, *TINY)
+    assert ended.status == 2
+    assert "train.accumulate=2 or more" in ended.err
+    assert "train.batch_size" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_an_operation_that_cannot_be_deterministic_is_named(tmp_path, monkeypatch):
+    real = loop.train_step
+
+    def step(*given: object) -> object:
+        torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # without accumulate: the last writer wins
+        return real(*given)
+
+    monkeypatch.setattr(loop, "train_step", step)
+    try:
+        ended = train(tmp_path, *TINY, "deterministic=true")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert ended.status == 2
+    assert "put_" in ended.err
+    assert "allowed: deterministic=false" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_of_two_runs_that_ask_for_one_folder_one_gets_it(tmp_path):
+    """The second asks while the first is running, and once more when it has just ended."""
+    here, line, seconds = tmp_path / "here", ("-m", "dl_lab.train", *RUN, "seed=1"), []
+    first = while_it_runs(here, 3, lambda: seconds.append(spawn(here, *line)), *RUN)
+    seconds.append(spawn(here, *line))
+    assert first.status == 0, first.err
+    assert [second.returncode for second in seconds] == [2, 2]
+    assert "is being written by another run" in seconds[0].stderr
+    assert "already holds a run" in seconds[1].stderr
+    assert first.summary["seed"] == 0
+    assert_equal(first, train(tmp_path / "alone", *RUN))
+
+
+def test_a_clock_that_is_put_back_changes_no_order(tmp_path, monkeypatch):
+    now = [2_000_000_000.0]
+
+    def backwards() -> float:
+        now[0] -= 100
+        return now[0]
+
+    monkeypatch.setattr(events.time, "time", backwards)
+    interrupted(tmp_path, 9, *RUN)
+    now[0] -= 1e6
+    ended = train(tmp_path, "resume=run")
+    assert ended.status == 0, ended.err
+    assert ended.summary["seconds"] >= 0
+    read = EventAccumulator(str(tmp_path / "run")).Reload()
+    for tag in read.Tags()["scalars"]:
+        points = read.Scalars(tag)
+        assert [point.step for point in points] == sorted(point.step for point in points)
+        assert [point.wall_time for point in points] == sorted(point.wall_time for point in points)
+
+
+def test_a_download_that_stalls_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    over = threading.Event()
+
+    def stall(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"half")
+        handler.wfile.flush()
+        over.wait(20)
+
+    with serving({"/input.txt": stall}) as url:
+        began = time.monotonic()
+        message = refusal(f"{url}/input.txt", tmp_path / "set" / "input.txt")
+        over.set()
+    assert "timed out" in message
+    assert time.monotonic() - began < 15
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_numbers_that_are_not_finite_are_told_by_file_line_and_column(tmp_path):
+    for cell in ("nan", "inf", "-inf", "1e39"):
+        (tmp_path / "table.csv").write_text(f"x,y\n1,2\n3,{cell}\n" + "5,6\n" * 9)
+        ended = train(tmp_path, "dataset=csv", "dataset.path=table.csv", "dataset.targets=[x]")
+        assert ended.status == 2
+        assert f"dataset.path=table.csv line 3, column y: '{cell}' is not a finite number" in ended.err
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"status": 3'])
+def test_a_damaged_summary_hides_no_run(tmp_path, damage):
+    interrupted(tmp_path, 9, *RUN)
+    (tmp_path / "run" / "summary.json").write_text(damage)
+    ended = train(tmp_path, "resume=run")
+    assert ended.status in (0, 2)
+    if ended.status == 2:
+        assert "summary.json" in ended.err
+        assert ended.err.count("\n") == 1
+    else:
+        assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "completed"
