@@ -185,7 +185,8 @@ class StackedRuns:
             numbers["augmentation"] = streams.keys(seeds, "augmentation", self.step_number).to(self.device)
         objectives, totals = self._mapped(self.leaves, self.buffers, numbers, inputs, targets)
         gradients = torch.autograd.grad(objectives.sum(), self.leaves)
-        self.gradient = torch.cat([gradient.reshape(len(self.plans), -1) for gradient in gradients], dim=1)
+        for view, gradient in zip(self._views(self.gradient), gradients, strict=True):
+            view.copy_(gradient)
         self.norms = None
         if "max_norm" in numbers:
             self.norms = self.gradient.norm(dim=1)
