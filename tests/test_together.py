@@ -1,0 +1,201 @@
+"""hydra/launcher=vectorized: each member of a stack ends, fails, stops and resumes as a run of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_command_line import TINY, Ended, train
+
+from dl_lab import together
+from dl_lab.signals import Signals
+from dl_lab.stacked import StackedRuns
+
+VECTORIZED = ("-m", "hydra/launcher=vectorized")
+
+
+@pytest.fixture(autouse=True)
+def a_stack_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the clock says: a step takes a second, of one run or of many."""
+
+    def one_second(step: together.Callable[[], object]) -> float:
+        step()
+        return 1.0
+
+    monkeypatch.setattr(together, "seconds_of", one_second)
+
+
+def summaries(ended: Ended) -> list[dict[str, object]]:
+    return [json.loads((run / "summary.json").read_text()) for run in by_number(ended)]
+
+
+def by_number(ended: Ended) -> list[Path]:
+    return sorted(ended.runs, key=lambda run: int(run.name))
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_close(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> None:
+    """Float32 after a few steps: sums in another order differ in the last digits."""
+    assert [(point["step"], point["split"]) for point in ours] == [(point["step"], point["split"]) for point in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        for name in other.keys() - {"split"}:
+            assert mine[name] == pytest.approx(other[name], rel=1e-5, abs=1e-7), name
+
+
+def test_what_is_alike_trains_together_and_the_rest_alone_with_the_reason(tmp_path):
+    ended = train(tmp_path, *VECTORIZED, "optimizer=sgd,lbfgs", "seed=range(3)", *TINY)
+    assert (ended.status, ended.err) == (0, "")
+    assert [summary.get("together") for summary in summaries(ended)] == [3, 3, 3, None, None, None]
+    assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 6
+    assert "together: 3 runs as one stack" in ended.out
+    assert "alone: 3 of 6 jobs (optimizer=lbfgs has no rule for a stack)" in ended.out
+
+
+def test_a_member_leaves_what_a_run_leaves_and_its_numbers(tmp_path):
+    ended = train(tmp_path / "sweep", *VECTORIZED, "optimizer.lr=0.01,0.001", "seed=1,2", *TINY)
+    alone = train(tmp_path / "alone", "optimizer.lr=0.001", "seed=2", *TINY)
+    last = by_number(ended)[-1]
+    names = [
+        {path.relative_to(run).as_posix() for path in run.rglob("*") if "tfevents" not in path.name}
+        for run in (last, alone.run)
+    ]
+    assert names[0] == names[1] - {"checkpoints/previous.pt"}  # a stack saves less often than it validates
+    assert_close(metrics(last), metrics(alone.run))
+    differing = {"together", "seconds", "best", "last", "test"}
+    ours, theirs = summaries(ended)[-1], alone.summary
+    assert {key: ours[key] for key in theirs.keys() - differing - {"command"}} == {
+        key: theirs[key] for key in theirs.keys() - differing - {"command"}
+    }
+    assert ours["test"] == pytest.approx(theirs["test"], rel=1e-5)
+
+
+def test_a_member_that_diverges_leaves_the_others_as_they_are_alone(tmp_path):
+    ended = train(tmp_path / "sweep", *VECTORIZED, "optimizer=sgd", "optimizer.lr=0.1,1e30", "seed=1,2", *TINY)
+    alone = train(tmp_path / "alone", "optimizer=sgd", "optimizer.lr=0.1", "seed=2", *TINY)
+    assert ended.status == 1
+    assert [summary["status"] for summary in summaries(ended)] == ["completed", "completed", "diverged", "diverged"]
+    assert "turn down optimizer.lr=1e+30" in ended.err
+    assert_close(metrics(by_number(ended)[1]), metrics(alone.run))
+
+
+def test_each_member_has_its_own_patience(tmp_path):
+    often = ("train.steps=40", "train.validate_every=2", "train.best=accuracy", "train.patience=2")
+    ended = train(tmp_path / "sweep", *VECTORIZED, "optimizer.lr=0.0001,0.01", *TINY, *often)
+    steps = []
+    for number, lr in enumerate(("0.0001", "0.01")):
+        alone = train(tmp_path / lr, f"optimizer.lr={lr}", *TINY, *often)
+        assert_close(metrics(by_number(ended)[number]), metrics(alone.run))
+        assert summaries(ended)[number]["reason"] == alone.summary["reason"]
+        steps.append(summaries(ended)[number]["steps"])
+    assert steps[0] != steps[1]
+
+
+def test_a_bad_job_is_refused_and_the_others_train(tmp_path):
+    ended = train(tmp_path, *VECTORIZED, "train.batch_size=10,5000", "seed=1,2", *TINY[:-1])
+    assert ended.status == 1
+    assert [s["status"] for s in summaries(ended)] == ["completed", "completed", "failed", "failed"]
+    assert ended.err.count("train.batch_size=5000 is not allowed") >= 2
+
+
+def test_a_model_that_cannot_be_mapped_over_trains_alone(tmp_path):
+    (tmp_path / "odd_model.py").write_text(
+        "from dl_lab.registry import MODELS\n"
+        "from dl_lab.models.linear import Linear, LinearConfig\n"
+        "@MODELS.register('odd', LinearConfig, kinds={'features'})\n"
+        "class Odd(Linear):\n"
+        "    def forward(self, inputs):\n"
+        "        outputs = super().forward(inputs)\n"
+        "        return outputs if outputs.sum() > 0 else 2 * outputs\n"
+    )
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "odd.yaml").write_text("name: odd\nbias: true\n")
+    own = ("imports=[odd_model]", "model=odd")
+    ended = train(tmp_path, "--config-dir", "own", *VECTORIZED, *own, "seed=1,2", *TINY)
+    assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 2
+    assert "alone: 2 of 2 jobs (its computation cannot be stacked" in ended.out
+
+
+def test_without_memory_for_all_it_trains_halves(tmp_path, monkeypatch):
+    step, tried = StackedRuns.step, []
+
+    def with_little_memory(self: StackedRuns, *batch: object) -> None:
+        tried.append(len(self.plans))
+        if len(self.plans) > 2 and self.step_number == 1:
+            raise RuntimeError("CUDA out of memory")
+        step(self, *batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StackedRuns, "step", with_little_memory)
+    monkeypatch.setattr(together, "fastest", len)
+    ended = train(tmp_path, *VECTORIZED, "seed=range(4)", *TINY)
+    assert ended.status == 0
+    assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 4
+    assert "not enough memory for 4 runs at once: in halves" in ended.out
+    assert set(tried) == {4, 2}
+
+
+def test_hopeless_members_are_pruned_and_the_best_is_not(tmp_path):
+    longer = ("train.steps=60", "train.validate_every=10", "sweep.prune=median", "sweep.prune_after=20")
+    ended = train(tmp_path, *VECTORIZED, "optimizer.lr=1e-6,2e-6,3e-6,0.003,0.01,0.03", *TINY, *longer)
+    found = summaries(ended)
+    assert ended.status == 0
+    assert {summary["status"] for summary in found[:2]} == {"pruned"}
+    assert [summary["status"] for summary in found[3:]] == ["completed"] * 3
+    assert all(summary["steps"] == 20 for summary in found if summary["status"] == "pruned")
+    assert all(summary["test"] is None for summary in found if summary["status"] == "pruned")
+
+
+JOBS = ("optimizer.lr=0.01,0.001", "seed=1,2", *TINY, "train.steps=12", "train.validate_every=4")
+
+
+def test_a_stack_that_was_stopped_goes_on_to_the_last_bit(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole", *VECTORIZED, *JOBS)
+    with monkeypatch.context() as patch:
+        asked = []
+
+        def after_six_steps(self: Signals) -> bool:
+            asked.append(None)
+            self._number = signal.SIGTERM if len(asked) >= 6 else None
+            return len(asked) >= 6
+
+        patch.setattr(Signals, "received", after_six_steps)
+        stopped = train(tmp_path / "stopped", *VECTORIZED, *JOBS)
+    assert stopped.status == 143
+    assert [(s["status"], s["steps"]) for s in summaries(stopped)] == [("stopped", 6)] * 4
+    sweep = by_number(stopped)[0].parent
+    again = train(tmp_path / "stopped", *VECTORIZED, *JOBS, f"sweep.resume={sweep}")
+    assert again.status == 0
+    for ours, theirs in zip(by_number(again), by_number(whole), strict=True):
+        assert (ours / "metrics.jsonl").read_bytes() == (theirs / "metrics.jsonl").read_bytes()
+
+
+def test_a_stack_that_was_killed_goes_on_from_its_checkpoints(tmp_path):
+    whole = train(tmp_path / "whole", *VECTORIZED, *JOBS)
+    killed = (
+        "import os, signal\nfrom dl_lab import many, stacked, together, train\nmany.SAVE_SECONDS = 0\n"
+        "together.fastest = len\nstep = stacked.StackedRuns.step\n"
+        "def fatal(self, *batch):\n"
+        "    if self.step_number == 9:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    step(self, *batch)\n"
+        "stacked.StackedRuns.step = fatal\ntrain.main()\n"
+    )
+    environment = {**os.environ, "DL_LAB_DATA": str(tmp_path / "data")}
+    sweep = tmp_path / "killed" / "sweep"
+    sweep.parent.mkdir()
+    process = subprocess.run(
+        [sys.executable, "-c", killed, *VECTORIZED, *JOBS, f"hydra.sweep.dir={sweep}"],
+        cwd=sweep.parent,
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert process.returncode == -signal.SIGKILL
+    again = train(tmp_path / "killed", *VECTORIZED, *JOBS, f"sweep.resume={sweep}")
+    assert again.status == 0
+    for ours, theirs in zip(by_number(again), by_number(whole), strict=True):
+        assert (ours / "metrics.jsonl").read_bytes() == (theirs / "metrics.jsonl").read_bytes()
