@@ -120,11 +120,12 @@ def rprop(stack: Stack) -> Step:
             sizes.add_(stack.columns(stack.rate * first)[0])
         same = torch.mul(gradient, before).sign_()  # 1, or -1 where it turned, or 0
         # Masks are ten times slower than this: a large number either way is cut to grow and to shrink, 0 makes 1.
-        factor = (same * 1e30).add_(1)
-        sizes.mul_(torch.minimum(torch.maximum(factor, shrink), grow))
-        torch.minimum(torch.maximum(sizes, smallest), largest, out=sizes)
+        factor = torch.mul(same, 1e30).add_(1)
+        torch.minimum(torch.maximum(factor, shrink, out=factor), grow, out=factor)
+        sizes.mul_(factor)
+        torch.minimum(torch.maximum(sizes, smallest, out=sizes), largest, out=sizes)
         torch.mul(gradient, same.clamp_(max=0).add_(1), out=before)
-        weights.addcmul_(before.sign(), sizes, value=-1)
+        weights.addcmul_(torch.sign(before, out=same), sizes, value=-1)
 
     return step
 
