@@ -11,9 +11,9 @@ from torch import Tensor
 from dl_lab.stacked_optimizers.stack import Stack, Step, rule
 
 
-def root(squares: Tensor) -> Tensor:
+def root(squares: Tensor, out: Tensor) -> Tensor:
     """The square root, 0 of 0; on a CPU torch's own takes six times as long of zeros, twenty of tiny numbers."""
-    return squares.rsqrt().reciprocal_()
+    return torch.rsqrt(squares, out=out).reciprocal_()
 
 
 @rule("sgd", "lr momentum dampening weight_decay", "nesterov", counts=False)
@@ -25,15 +25,15 @@ def sgd(stack: Stack) -> Step:
         return plain_sgd(stack)
     buffer = stack.zeros("momentum_buffer", momentum > 0)
     (momentum_column,) = stack.columns(momentum)
-    dampened = bool(dampening.any())
+    dampened, room = bool(dampening.any()), stack.room()
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         (rate,) = stack.columns(-stack.rate)
         gradient = added = stack.decayed(weights, gradient)
         if dampened:  # but never the first gradient
-            added = gradient * stack.columns(1 - dampening * (stack.count > 1))[0]
+            added = torch.mul(gradient, stack.columns(1 - dampening * (stack.count > 1))[0], out=room)
         torch.addcmul(added, buffer, momentum_column, out=buffer)
-        weights.addcmul_(torch.addcmul(gradient, buffer, momentum_column) if nesterov else buffer, rate)
+        weights.addcmul_(torch.addcmul(gradient, buffer, momentum_column, out=room) if nesterov else buffer, rate)
 
     return step
 
@@ -54,12 +54,13 @@ def adagrad(stack: Stack) -> Step:
     total = stack.filled("sum", stack.number("initial_accumulator_value"))
     lr_decay = stack.number("lr_decay")
     (eps,) = stack.columns(stack.number("eps"))
+    scale, room = stack.room(), stack.room()
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         (rate,) = stack.columns(-stack.rate / (1 + (stack.count - 1) * lr_decay))
         gradient = stack.decayed(weights, gradient)
         total.addcmul_(gradient, gradient)
-        weights.addcdiv_(gradient * rate, root(total).add_(eps))
+        weights.addcdiv_(torch.mul(gradient, rate, out=room), root(total, scale).add_(eps))
 
     return step
 
@@ -72,18 +73,19 @@ def rmsprop(stack: Stack) -> Step:
     buffer = stack.zeros("momentum_buffer", momentum > 0) if momentum.any() else None
     mean = stack.zeros("grad_avg") if stack.shared("centered") else None
     kept, new, eps, momentum_column = stack.columns(alpha, 1 - alpha, stack.number("eps"), momentum)
+    scale, room = stack.room(), stack.room()
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         (rate,) = stack.columns(-stack.rate)
         gradient = stack.decayed(weights, gradient)
-        squares.mul_(kept).addcmul_(gradient * new, gradient)
+        squares.mul_(kept).addcmul_(torch.mul(gradient, new, out=room), gradient)
         variance = squares
         if mean is not None:
             mean.lerp_(gradient, new)
-            variance = squares.addcmul(mean, mean, value=-1)
-        scale = root(variance).add_(eps)
+            variance = torch.addcmul(squares, mean, mean, value=-1, out=room)
+        root(variance, scale).add_(eps)
         if buffer is None:
-            weights.addcdiv_(gradient * rate, scale)
+            weights.addcdiv_(torch.mul(gradient, rate, out=room), scale)
         else:
             weights.addcmul_(buffer.mul_(momentum_column).addcdiv_(gradient, scale), rate)
 
@@ -96,13 +98,15 @@ def adadelta(stack: Stack) -> Step:
     rho = stack.number("rho")
     squares, deltas = stack.zeros("square_avg"), stack.zeros("acc_delta")
     kept, new, eps = stack.columns(rho, 1 - rho, stack.number("eps"))
+    delta, room = stack.room(), stack.room()
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         (rate,) = stack.columns(-stack.rate)
         gradient = stack.decayed(weights, gradient)
-        squares.mul_(kept).addcmul_(gradient * new, gradient)
-        delta = root(deltas + eps).mul_((squares + eps).rsqrt_()).mul_(gradient)
-        deltas.mul_(kept).addcmul_(delta * new, delta)
+        squares.mul_(kept).addcmul_(torch.mul(gradient, new, out=room), gradient)
+        root(torch.add(deltas, eps, out=room), delta)
+        delta.mul_(torch.add(squares, eps, out=room).rsqrt_()).mul_(gradient)
+        deltas.mul_(kept).addcmul_(torch.mul(delta, new, out=room), delta)
         weights.addcmul_(delta, rate)
 
     return step
@@ -113,18 +117,20 @@ def rprop(stack: Stack) -> Step:
     """The sign of the gradient alone: a step grows while it stays, shrinks and pauses when it turns."""
     before, sizes = stack.zeros("prev"), stack.zeros("step_size")
     shrink, grow, smallest, largest = stack.columns(*stack.number("etas"), *stack.number("step_sizes"))
+    same, factor = stack.room(), stack.room()
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         first = stack.count == 1
         if first.any():
             sizes.add_(stack.columns(stack.rate * first)[0])
-        same = torch.mul(gradient, before).sign_()  # 1, or -1 where it turned, or 0
+        torch.mul(gradient, before, out=same).sign_()  # 1, or -1 where it turned, or 0
         # Masks are ten times slower than this: a large number either way is cut to grow and to shrink, 0 makes 1.
-        factor = (same * 1e30).add_(1)
-        sizes.mul_(torch.minimum(torch.maximum(factor, shrink), grow))
-        torch.minimum(torch.maximum(sizes, smallest), largest, out=sizes)
+        torch.mul(same, 1e30, out=factor).add_(1)
+        torch.minimum(torch.maximum(factor, shrink, out=factor), grow, out=factor)
+        sizes.mul_(factor)
+        torch.minimum(torch.maximum(sizes, smallest, out=sizes), largest, out=sizes)
         torch.mul(gradient, same.clamp_(max=0).add_(1), out=before)
-        weights.addcmul_(before.sign(), sizes, value=-1)
+        weights.addcmul_(torch.sign(before, out=same), sizes, value=-1)
 
     return step
 
@@ -134,14 +140,13 @@ def asgd(stack: Stack) -> Step:
     """A falling rate, and the mean of the weights from step t0 on; torch rounds rate and share to float32."""
     lambd, alpha, t0 = stack.number("lambd"), stack.number("alpha"), stack.number("t0")
     mean, eta, mu = stack.zeros("ax"), stack.one_for_each("eta"), stack.one_for_each("mu")
-    (pull,) = stack.columns(lambd)
+    (pull,), room = stack.columns(lambd), stack.room()
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         eta.copy_(torch.where(stack.count == 1, stack.rate, eta))
         rate, share = stack.columns(-eta, mu)
-        gradient = torch.addcmul(stack.decayed(weights, gradient), weights, pull)
-        weights.addcmul_(gradient, rate)
-        mean.addcmul_(weights - mean, share)
+        weights.addcmul_(torch.addcmul(stack.decayed(weights, gradient), weights, pull, out=room), rate)
+        mean.addcmul_(torch.sub(weights, mean, out=room), share)
         falling = stack.count.to(eta.dtype).mul_((lambd * stack.rate).to(eta.dtype)).add_(1)
         power = (falling.double() ** alpha).to(eta.dtype)
         torch.mul(power.reciprocal_(), stack.rate.to(eta.dtype), out=eta)
@@ -156,13 +161,14 @@ def adamax(stack: Stack) -> Step:
     beta1, beta2 = stack.number("betas")
     mean, largest = stack.zeros("exp_avg"), stack.zeros("exp_inf")
     new, kept, eps = stack.columns(1 - beta1, beta2, stack.number("eps"))
+    room = stack.room()
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         (rate,) = stack.columns(-stack.rate / (1 - beta1**stack.count))
         gradient = stack.decayed(weights, gradient)
         mean.lerp_(gradient, new)
-        torch.maximum(largest.mul_(kept), gradient.abs().add_(eps), out=largest)
-        weights.addcdiv_(mean * rate, largest)
+        torch.maximum(largest.mul_(kept), torch.abs(gradient, out=room).add_(eps), out=largest)
+        weights.addcdiv_(torch.mul(mean, rate, out=room), largest)
 
     return step
 
@@ -186,6 +192,7 @@ def adam_step(stack: Stack, decoupled: bool) -> Step:
     mean, squares = stack.zeros("exp_avg"), stack.zeros("exp_avg_sq")
     largest = stack.zeros("max_exp_avg_sq") if stack.shared("amsgrad") else None
     new1, new2, kept2 = stack.columns(1 - beta1, 1 - beta2, beta2)
+    scale, room = stack.room(), stack.room()
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         start1, start2 = 1 - betas**stack.count
@@ -196,10 +203,11 @@ def adam_step(stack: Stack, decoupled: bool) -> Step:
         else:
             gradient = stack.decayed(weights, gradient)
         mean.lerp_(gradient, new1)
-        squares.mul_(kept2).addcmul_(gradient * new2, gradient)
+        squares.mul_(kept2).addcmul_(torch.mul(gradient, new2, out=room), gradient)
         if largest is not None:
             torch.maximum(largest, squares, out=largest)
-        weights.addcdiv_(mean * rate, root(squares if largest is None else largest).add_(floor))
+        root(squares if largest is None else largest, scale).add_(floor)
+        weights.addcdiv_(torch.mul(mean, rate, out=room), scale)
 
     return step
 
@@ -211,6 +219,7 @@ def nadam(stack: Stack) -> Step:
     slowness, decoupled = stack.number("momentum_decay"), stack.shared("decoupled_weight_decay")
     mean, squares, product = stack.zeros("exp_avg"), stack.zeros("exp_avg_sq"), stack.one_for_each("mu_product")
     new1, new2, kept2 = stack.columns(1 - beta1, 1 - beta2, beta2)
+    scale, room = stack.room(), stack.room()
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         mu = beta1 * (1 - 0.5 * 0.96 ** (stack.count * slowness))
@@ -226,9 +235,10 @@ def nadam(stack: Stack) -> Step:
         else:
             gradient = stack.decayed(weights, gradient)
         mean.lerp_(gradient, new1)
-        squares.mul_(kept2).addcmul_(gradient * new2, gradient)
-        scale = root(squares).add_(floor)
-        weights.addcdiv_(gradient * of_gradient, scale).addcdiv_(mean * of_mean, scale)  # rounded twice, as in torch
+        squares.mul_(kept2).addcmul_(torch.mul(gradient, new2, out=room), gradient)
+        root(squares, scale).add_(floor)
+        weights.addcdiv_(torch.mul(gradient, of_gradient, out=room), scale)
+        weights.addcdiv_(torch.mul(mean, of_mean, out=room), scale)  # rounded twice, as in torch
 
     return step
 
@@ -240,6 +250,7 @@ def radam(stack: Stack) -> Step:
     decoupled = stack.shared("decoupled_weight_decay")
     mean, squares = stack.zeros("exp_avg"), stack.zeros("exp_avg_sq")
     new1, new2, kept2, floor = stack.columns(1 - beta1, 1 - beta2, beta2, eps)
+    scale, room = stack.room(), stack.room()
     most = 2 / (1 - beta2) - 1
 
     def step(weights: Tensor, gradient: Tensor) -> None:
@@ -253,7 +264,8 @@ def radam(stack: Stack) -> Step:
         else:
             gradient = stack.decayed(weights, gradient)
         mean.lerp_(gradient, new1)
-        squares.mul_(kept2).addcmul_(gradient * new2, gradient)
-        weights.addcmul_(mean, torch.div(adaptive, root(squares).add_(floor)).add_(plain))
+        squares.mul_(kept2).addcmul_(torch.mul(gradient, new2, out=room), gradient)
+        torch.div(adaptive, root(squares, scale).add_(floor), out=room).add_(plain)
+        weights.addcmul_(mean, room)
 
     return step

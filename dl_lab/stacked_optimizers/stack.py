@@ -94,6 +94,7 @@ class Stack:
         (self.decay_column,) = self.columns(self.weight_decay)
         if self.decays is not None:
             self.decay_column = self.decay_column * self.decays
+        self.decayed_gradient = self.room() if self.has_decay else None
         self.take_step = self.rule.build(self)
 
     def _decays(self) -> Tensor:
@@ -156,6 +157,11 @@ class Stack:
         self.owners[name] = torch.ones_like(numbers).bool() if owners is None else owners
         return self.kept[name]
 
+    def room(self) -> Tensor:
+        """(run, P) for what a step computes on its way; memory that is asked for anew in every step is slow to come."""
+        size = 0 if self.rule.whole else self.slices[-1].stop
+        return torch.empty(len(self.values), size, dtype=self.dtype, device=self.device)
+
     def zeros_for(self, parameter: int, name: str, shape: tuple[int, ...]) -> Tensor:
         """State (run, *shape) of one parameter, given by its place."""
         states = self.kept_of[parameter]
@@ -169,7 +175,9 @@ class Stack:
 
     def decayed(self, weights: Tensor, gradient: Tensor) -> Tensor:
         """The gradient with that of weight decay."""
-        return torch.addcmul(gradient, weights, self.decay_column) if self.has_decay else gradient
+        if not self.has_decay:
+            return gradient
+        return torch.addcmul(gradient, weights, self.decay_column, out=self.decayed_gradient)
 
     def decay(self, weights: Tensor) -> None:
         """Weight decay beside the gradient: weights shrink in proportion to the lr."""
