@@ -116,6 +116,8 @@ def forget_after(folder: Path, step: int) -> float:
 def note_resumption(folder: Path, step: int, overrides: list[str]) -> None:
     """Add to .hydra/resumed.yaml from where a run goes on, and with which overrides that it did not have."""
     path, given = folder / ".hydra" / "resumed.yaml", folder / ".hydra" / "overrides.yaml"
+    if not given.exists():  # a job of a sweep that was interrupted, or refused, before its record began
+        return
     before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
     had = yaml.safe_load(given.read_text(encoding="utf-8"))
     added = [override for override in overrides if override not in had]
