@@ -157,7 +157,8 @@ class Sweep:
         """
         where = shlex.quote(str(self.folder))
         self._report.close()
-        print("\n".join([*told, f"sweep  {self.folder}", f"look   tensorboard --logdir {where}"]), flush=True)
+        doors = [f"look     tensorboard --logdir {where}", f"compare  python -m dl_lab.compare {where}"]
+        print("\n".join([*told, f"sweep    {self.folder}", *doors]), flush=True)
         failed = [self._wanted[number] for number in sorted(self._wanted) if self._wanted[number].status in FAILED]
         if failed:
             raise JobsFailed("\n".join([f"{len(failed)} of {len(self._wanted)} jobs failed:", *named(failed)]))

@@ -58,7 +58,7 @@ def test_a_sweep_tells_each_job_and_where_to_look(good):
         ["#2", "optimizer=adam", "seed=0"],
         ["#3", "optimizer=adam", "seed=1"],
     ]
-    where = good.out.splitlines()[-1].removeprefix("look   tensorboard --logdir ")
+    where = good.out.splitlines()[-2].removeprefix("look     tensorboard --logdir ")
     started_in = good.runs[0].parents[4]
     assert started_in / where == good.runs[0].parent
 
