@@ -30,7 +30,7 @@ from experiments.proofs import Finding, Proof
 from experiments.results import write_rows
 
 QUICK, NORMAL = 10, 120  # seconds
-LAUNCHER = "in_turn"
+LAUNCHER = "vectorized"
 HEADER = ("concept", "claim", "source", "published", "measured", "verdict", "seconds", "command")
 
 

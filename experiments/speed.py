@@ -238,29 +238,33 @@ def main() -> None:
     known = rows(options.nanogpt)
     if unknown := set(options.rows) - set(known):
         parser.error(f"{', '.join(unknown)} is not known; allowed: {', '.join(known)}")
+    write_table(
+        "Speed", "python -m experiments.speed", {name: known[name] for name in options.rows or known}, options.pairs
+    )
+
+
+def write_table(section: str, command: str, rows: dict[str, Row], number: int) -> None:
+    """Run so many pairs of each row, and write them as a section of RESULTS.md and as bars for TensorBoard."""
     lines = ["| what | bound | aim | median | least to most | verdict |", "|---|---|---|---|---|---|"]
     measured: dict[str, list[float]] = {}
-    for name in options.rows or known:
-        row = known[name]
+    for name, row in rows.items():
         try:
-            pairs = [row.pair() for _ in range(options.pairs)]
+            pairs = [row.pair() for _ in range(number)]
         except NotHere as reason:
-            lines.append(f"| {row.what} | {row.bound} | {row.aim} | | | {reason} |")
+            lines.append(f"| {row.what} | {row.bound:.3g} | {row.aim:.3g} | | | {reason} |")
         else:
             ratios = [ours / theirs for ours, theirs in pairs]
             median = statistics.median(ratios)
             verdict = "aim" if median <= row.aim else "holds" if median <= row.bound else "does not hold"
-            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            lines.append(f"| {row.what} | {row.bound} | {row.aim} | {median:.2f} | {spread} | {verdict} |")
+            spread = f"{min(ratios):.3g} to {max(ratios):.3g}"
+            lines.append(f"| {row.what} | {row.bound:.3g} | {row.aim:.3g} | {median:.3g} | {spread} | {verdict} |")
             measured[name] = ratios
         print(lines[-1], flush=True)
-    head = (
-        f"Ratios of dl_lab to the yardstick, {options.pairs} pairs, {os.cpu_count()} cores, torch {torch.__version__}."
-    )
-    write_section("Speed", "\n".join([head + " `python -m experiments.speed`", "", *lines]))
+    head = f"Ratios of dl_lab to the yardstick, {number} pairs, {os.cpu_count()} cores, torch {torch.__version__}."
+    write_section(section, "\n".join([f"{head} `{command}`", "", *lines]))
     if measured:
-        events = EventWriter(Path("outputs/experiments/speed"))
-        names, bounds = [known[name].what for name in measured], [known[name].bound for name in measured]
+        events = EventWriter(Path(f"outputs/experiments/{section.lower()}"))
+        names, bounds = [rows[name].what for name in measured], [rows[name].bound for name in measured]
         events.figure("speed", ratio_bars(names, list(measured.values()), bounds), 0)
         events.close()
 
