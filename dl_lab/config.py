@@ -202,8 +202,8 @@ def import_user_modules(modules: list[str]) -> None:
 
 def _resolved(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     try:
-        plain = not isinstance(config, DictConfig)
-        values = dict(config) if plain else OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        composed = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key} is missing; allowed: give it, as {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
