@@ -80,7 +80,7 @@ class StackedRuns:
                 self.optimizer.from_torch(number, state.optimizer)
         keys = [repr((each.run.dataset.entry.name, each.run.dataset.config)) for each in plans]
         self.feed = Feed(keys, [each.data for each in plans], [each.seed for each in plans], self.device)
-        self.window: list[Totals] = []
+        self.window = _windows(states)
         self.gradient = torch.zeros_like(self.flat)
         self.norms: Tensor | None = None
 
@@ -264,6 +264,19 @@ def _places(model: nn.Module, tensor: Tensor) -> list[tuple[dict[str, Any], str]
     """Where a model has a parameter or buffer: more than one place, if it is shared."""
     tables = [table for module in model.modules() for table in (module._parameters, module._buffers)]
     return [(table, name) for table in tables for name, own in table.items() if own is tensor]
+
+
+def _windows(states: Sequence[TrainState]) -> list[Totals]:
+    """The windows of runs that were stopped at the same step, as one."""
+    window: list[Totals] = []
+    for steps in zip(*(state.window for state in states), strict=True):
+        (first, *_), *_ = steps
+        together: Totals = {}
+        for name, value in first.items():
+            values = [totals[name] for (totals,) in steps]
+            together[name] = torch.stack(values) if isinstance(value, Tensor) else value
+        window.append(together)
+    return window
 
 
 def _flat(state: TrainState) -> Tensor:

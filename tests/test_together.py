@@ -153,20 +153,22 @@ def test_hopeless_members_are_pruned_and_the_best_is_not(tmp_path):
 JOBS = ("optimizer.lr=0.01,0.001", "seed=1,2", *TINY, "train.steps=12", "train.validate_every=4")
 
 
-def test_a_stack_that_was_stopped_goes_on_to_the_last_bit(tmp_path, monkeypatch):
+@pytest.mark.parametrize("steps", [5, 6, 8])
+def test_a_stack_that_was_stopped_goes_on_to_the_last_bit(steps, tmp_path, monkeypatch):
+    """Between two points of the curves, at one, and at a validation."""
     whole = train(tmp_path / "whole", *VECTORIZED, *JOBS)
     with monkeypatch.context() as patch:
         asked = []
 
-        def after_six_steps(self: Signals) -> bool:
+        def after_some_steps(self: Signals) -> bool:
             asked.append(None)
-            self._number = signal.SIGTERM if len(asked) >= 6 else None
-            return len(asked) >= 6
+            self._number = signal.SIGTERM if len(asked) >= steps else None
+            return len(asked) >= steps
 
-        patch.setattr(Signals, "received", after_six_steps)
+        patch.setattr(Signals, "received", after_some_steps)
         stopped = train(tmp_path / "stopped", *VECTORIZED, *JOBS)
     assert stopped.status == 143
-    assert [(s["status"], s["steps"]) for s in summaries(stopped)] == [("stopped", 6)] * 4
+    assert [(s["status"], s["steps"]) for s in summaries(stopped)] == [("stopped", steps)] * 4
     sweep = by_number(stopped)[0].parent
     again = train(tmp_path / "stopped", *VECTORIZED, *JOBS, f"sweep.resume={sweep}")
     assert again.status == 0
