@@ -93,7 +93,7 @@ def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
         return made[-1]
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(streams.seed_for(seed, "initialization"))
+        devices.seed_torch(streams.seed_for(seed, "initialization"), torch.device("cpu"))
         model: nn.Module = run.model.entry.build(run.model.config, spec, make_dropout)
     activation = getattr(run.model.config, "activation", "identity")
     initialize(model, run.initializer, activation, streams.generator(seed, "initializer"))
@@ -173,7 +173,7 @@ def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     """
     device = devices.choose(run.settings.device, run.settings.precision)
     devices.make_deterministic(run.settings.deterministic)
-    torch.manual_seed(streams.seed_for(run.settings.seed, "global"))  # for a user's own layers; ours draw from streams
+    devices.seed_torch(streams.seed_for(run.settings.seed, "global"), device)  # for a user's own layers
     batch_size = run.train.batch_of(len(data.train))
     data = on_device(run, data)
     if run.train.one_batch:

@@ -25,7 +25,9 @@ class Composer:
         self._frames: dict[tuple[str, ...], bytes] = {}
         self._parse = cache(lambda line: parser.parse_overrides([line])[0])
         name, given = master.hydra.job.config_name, list(master.hydra.overrides.hydra)
-        self._is_group = cache(lambda key: bool(loader.get_group_options(key, None, name, given)))
+        assert isinstance(loader, ConfigLoaderImpl)  # there is no other
+        _, repository = loader._parse_overrides_and_create_caching_repo(name, given)
+        self._is_group = cache(lambda key: bool(repository.get_group_options(key, None)))
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """What Hydra's load_sweep_config gives for these overrides; raises what it raises."""

@@ -177,12 +177,11 @@ class StackedRuns:
 
     def step(self, inputs: Tensor, targets: Tensor) -> None:
         """One step of every run, on a batch of each as the feed gives it."""
-        seeds, numbers = [plan.seed for plan in self.plans], dict(self.numbers)
+        numbers = dict(self.numbers)
         if self.dropouts:
-            key = self.buffers[f"{self.dropouts[0][0]}.key"]
-            key.copy_(streams.keys(seeds, "dropout", self.step_number))
+            self.buffers[f"{self.dropouts[0][0]}.key"].copy_(self._keys("dropout"))
         if self.plans[0].data.augmentation is not None:
-            numbers["augmentation"] = streams.keys(seeds, "augmentation", self.step_number).to(self.device)
+            numbers["augmentation"] = self._keys("augmentation").to(self.device)
         objectives, totals = self._mapped(self.leaves, self.buffers, numbers, inputs, targets)
         gradients = torch.autograd.grad(objectives.sum(), self.leaves)
         for view, gradient in zip(self._views(self.gradient), gradients, strict=True):
@@ -195,6 +194,10 @@ class StackedRuns:
         self.optimizer.step(self.flat, self.gradient, factors)
         self.window.append(totals)
         self.step_number += 1
+
+    def _keys(self, stream: str) -> Tensor:
+        """Each run's key (run, 2) for this step of a stream."""
+        return streams.keys([plan.seed for plan in self.plans], stream, self.step_number)
 
     def gradient_norms(self) -> list[float]:
         """Of each run, the Euclidean norm of the last step's gradient before it was clipped."""
