@@ -57,7 +57,7 @@ class TrainState:
     """What changes. `forward` is the model in training, compiled or not; `dropout_key` is None for a model without
     dropout, `norm_before_clipping` (of the last step's gradient) where nothing is clipped. `window`: the totals of each
     step since the last point of the curves, on the device; `since_validation`: those of each point since a validation;
-    `last`: the metrics of the last one.
+    `last`: the metrics of the last one; `together`: how many runs were in the stack that it trained in, if it did.
     """
 
     model: nn.Module
@@ -71,6 +71,7 @@ class TrainState:
     window: list[list[Totals]] = field(default_factory=list)
     since_validation: list[dict[str, list[float]]] = field(default_factory=list)
     norm_before_clipping: Tensor | None = None
+    together: int | None = None
 
 
 def build_data(run: RunConfig) -> Data:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException, SearchPathException
@@ -22,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from dl_lab.errors import ConfigError, Diverged, Failed, Stopped, unknown, unknown_key
+from dl_lab.guarded_hydra import composed_once, only_plugins
 
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
@@ -178,38 +178,6 @@ def refuse_options(arguments: Sequence[str]) -> None:
     parser.parse_args(list(arguments))
 
 
-def refuse_code(config: DictConfig) -> None:
-    """Raise ConfigError where Hydra's own part of a configuration names code that Hydra would run by itself: callbacks,
-    the factories of logging, a launcher or sweeper that is no plugin.
-    """
-    hydra_node = OmegaConf.to_container(config.hydra, resolve=False)
-    assert isinstance(hydra_node, dict)
-    for key in ("callbacks", "job_logging", "hydra_logging"):
-        if "_target_" in (text := str(hydra_node.get(key))) or "'()'" in text or "'class'" in text or "://" in text:
-            raise ConfigError(f"hydra.{key} names code; allowed: none, and imports=[my_module] for code of yours")
-    for key in ("launcher", "sweeper"):
-        target = str((hydra_node.get(key) or {}).get("_target_"))
-        if not target.startswith(("hydra_plugins.", "hydra._internal.core_plugins.")):
-            raise ConfigError(f"hydra.{key}._target_={target} is no plugin of Hydra's; allowed: hydra/{key}=NAME")
-
-
-@contextmanager
-def only_plugins() -> Iterator[None]:
-    """While the context is open, whatever Hydra composes goes through `refuse_code` before Hydra acts on it."""
-    compose = ConfigLoaderImpl._load_configuration_impl
-
-    def checked(self: ConfigLoaderImpl, *given: Any, **named: Any) -> DictConfig:
-        config = compose(self, *given, **named)
-        refuse_code(config)
-        return config
-
-    ConfigLoaderImpl._load_configuration_impl = checked
-    try:
-        yield
-    finally:
-        ConfigLoaderImpl._load_configuration_impl = compose
-
-
 def cannot_write(error: OSError) -> str:
     """The line for a folder or file that the machine refuses."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -248,7 +216,7 @@ def run(task: Callable[[DictConfig], Any]) -> None:
                 "--experimental-rerun loads a pickle, which can run code; allowed: the same overrides again"
             )
         refuse_options(sys.argv[1:])
-        with only_plugins():
+        with only_plugins(), composed_once():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
         for error in raised:
             raise error

@@ -180,7 +180,10 @@ def with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
     saved = {**values, "dataset": dict(values["dataset"])}
     for group, key in ((saved["dataset"], "path"), (saved, "data_dir")):
         if group.get(key) is not None:
-            group[key] = str(Path(group[key]).expanduser().absolute())
+            try:
+                group[key] = str(Path(str(group[key])).expanduser().absolute())
+            except RuntimeError as error:  # ~ of a user who is not there
+                raise ConfigError(f"{key}={group[key]} is in nobody's home; allowed: a folder or file") from error
     return saved
 
 

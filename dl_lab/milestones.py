@@ -38,6 +38,7 @@ def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
         "since_validation": state.since_validation,
         "config": plan.run.as_dict,
         "data": plan.data_fingerprint,
+        "together": state.together,
     }
 
 
@@ -47,7 +48,8 @@ def restore(state: TrainState, saved: dict[str, Any], device: torch.device) -> N
     eager.restore(state.optimizer, saved["optimizer"])
     for name in ("step", "best", "validations_since_best", "since_validation"):
         setattr(state, name, saved[name])
-    state.last = saved.get("last")  # a checkpoint from before it was kept has none
+    for name in ("last", "together"):  # a checkpoint from before they were kept has none
+        setattr(state, name, saved.get(name))
     state.window = [[moved(totals, device) for totals in pieces] for pieces in saved["window"]]
 
 
@@ -182,4 +184,5 @@ def summarize(
         "device": str(plan.device),
         "threads": torch.get_num_threads(),
         "compiled": state.forward is not state.model,
+        **({} if state.together is None else {"together": state.together}),
     }

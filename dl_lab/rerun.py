@@ -43,19 +43,39 @@ def first_difference(first: list[dict[str, Any]], again: list[dict[str, Any]], e
     return None
 
 
+def largest_difference(first: list[dict[str, Any]], again: list[dict[str, Any]]) -> str:
+    """How far apart two runs are: the largest difference of a metric that both have, in parts of its size."""
+    largest, where = 0.0, "none that both have"
+    for one, other in zip(first, again, strict=False):
+        for name, was in one.items():
+            now = other.get(name)
+            if isinstance(was, int | float) and isinstance(now, int | float) and was != now:
+                apart = abs(now - was) / max(abs(now), abs(was))
+                if apart > largest:
+                    largest, where = apart, f"step {one.get('step')}, {one.get('split')}, {name}"
+    return f"the largest difference is {largest:.1g} of the metric ({where})"
+
+
 def circumstances(folder: Path, again: Path) -> list[str]:
-    """What may explain a difference: versions, commit, device, threads, and a first run that was lengthened."""
-    first, second = about(folder), about(again)
+    """What may explain a difference: versions, commit, device, threads, a stack, a first run that was lengthened."""
+    summary = summary_of(folder)
+    first, second = about(summary), about(summary_of(again))
     found = [f"{name} is {second[name]}, was {first.get(name)}" for name in second if second[name] != first.get(name)]
     if first["git_clean"] is False:
         found.append("the first run's code had changes that no commit holds")
+    if size := summary.get("together"):
+        found.append(f"the first run was one of a stack of {size}, whose sums are in another order: last digits differ")
     if (folder / ".hydra" / "resumed.yaml").exists():
         found.append(f"the first run was resumed: {folder / '.hydra' / 'resumed.yaml'} says where")
     return found
 
 
-def about(folder: Path) -> dict[str, Any]:
-    """What summary.json says of the code and the machine; nothing, if the run was killed."""
+def summary_of(folder: Path) -> Mapping[str, Any]:
+    """What summary.json holds; nothing, if the run was killed."""
     path = folder / "summary.json"
-    summary: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def about(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a summary says of the code and the machine."""
     return {**{name: summary.get(name) for name in ABOUT}, **(summary.get("versions") or {})}

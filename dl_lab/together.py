@@ -213,13 +213,15 @@ def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Rep
         return [report.hopeless(*each) for each in told]
 
     with ExitStack() as context, Signals() as signals:
+        for each in alike:
+            each.state.together = len(alike)
         members = [member_of(each, context) for each in alike]
         bar = Progress(members[0].plan.total_steps, members[0].state.step)
         context.callback(bar.close)
         try:
             for member, outcome, test in many.fit_together(members, signals.received, hopeless, bar.advance):
                 share = (time.perf_counter() - started) / len(alike)
-                finish(unfinished.pop(id(member.state)), member, outcome, test, share, len(alike), report)
+                finish(unfinished.pop(id(member.state)), member, outcome, test, share, report)
         except BaseException as error:
             for member in members:
                 if id(member.state) in unfinished:
@@ -248,12 +250,10 @@ def finish(
     outcome: Outcome,
     test: dict[str, float] | None,
     seconds: float,
-    size: int,
     report: Report,
 ) -> None:
     """Write how a run ended and report it. `seconds` is its share of what the stack took."""
-    summary = milestones.summarize(member.plan, member.state, outcome, test, seconds)
-    member.logbook.finish({**summary, "together": size})
+    member.logbook.finish(milestones.summarize(member.plan, member.state, outcome, test, seconds))
     best = member.state.best
     value = best[ready.run.train.best] if best is not None and outcome.status == "completed" else None
     report.ended(ready.job, outcome.status, value, outcome.reason)

@@ -98,7 +98,7 @@ def rerun(folder: Path, overrides: list[str]) -> bool:
     """
     from dl_lab import resuming
     from dl_lab.config import parse
-    from dl_lab.rerun import circumstances, first_difference, points
+    from dl_lab.rerun import circumstances, first_difference, largest_difference, points
 
     where = [override.partition("=")[2] for override in overrides if override.startswith("hydra.run.dir=")]
     given = [override for override in overrides if not override.startswith("hydra.run.dir=")]
@@ -110,11 +110,13 @@ def rerun(folder: Path, overrides: list[str]) -> bool:
         carry_out(run, again, overrides_of_both)
     except Diverged as diverged:  # as the first may have, too
         print(diverged)
-    difference = first_difference(first, points(again), ended=status in ("completed", "diverged"))
+    second = points(again)
+    difference = first_difference(first, second, ended=status in ("completed", "diverged"))
     if difference is None:
         print(f"same  every metric at all {len(first)} points is that of {folder}, to the last bit")
     else:
-        print("\n  ".join([f"differs  {difference}", *circumstances(folder, again)]))
+        apart = largest_difference(first, second)
+        print("\n  ".join([f"differs  {difference}", apart, *circumstances(folder, again)]))
     return difference is None
 
 

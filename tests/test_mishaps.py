@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from test_download import _network, open_responses, refusal, serving  # noqa: F4
 from test_resume import RUN, assert_equal, interrupted
 
 from dl_lab import download, events, loop
+from dl_lab import files as files_of_disk
 from dl_lab.progress import Progress
 
 SHORT = ("train.steps=12", "train.validate_every=4", "train.log_every=3", "hydra.run.dir=run", "data_dir=/nowhere")
@@ -123,6 +125,37 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, name):
     ended = train(tmp_path, "resume=run")
     assert ended.status == 2, ended.err
     assert "has changed since step 4 of run" in ended.err
+
+
+def change(folder: Path, byte: int) -> None:
+    path = folder / "a.bmp"
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("read_whole", "notices"), [(files_of_disk.READ_WHOLE, {0, 30_000, 59_999}), (0, {0, 59_999})])
+def test_a_change_without_a_change_in_size_is_noticed(tmp_path, monkeypatch, read_whole, notices):
+    """In a folder too large to be read whole, at the ends of its files."""
+    monkeypatch.setattr(files_of_disk, "READ_WHOLE", read_whole)
+    (tmp_path / "a.bmp").write_bytes(bytes(60_000))
+    for byte in (0, 30_000, 59_999):
+        before = files_of_disk.fingerprint(tmp_path)
+        change(tmp_path, byte)
+        assert (files_of_disk.fingerprint(tmp_path) != before) == (byte in notices)
+
+
+def test_a_picture_that_would_be_too_large_unpacked_is_refused(tmp_path):
+    """A bomb: 1 GB of pixels in a file of a hundred bytes."""
+    overrides = (*pictures(tmp_path), *SHORT)
+    path = tmp_path / "pictures" / "a" / "0.png"
+    content = path.read_bytes()
+    header = b"IHDR" + (20_000).to_bytes(4) * 2 + content[24:29]
+    path.write_bytes(content[:12] + header + zlib.crc32(header).to_bytes(4) + content[33:])
+    ended = train(tmp_path, *overrides)
+    assert ended.status in (1, 2)
+    assert f"{path} is not a whole picture (DecompressionBombError)" in ended.err
+    assert ended.err.count("\n") == 1
 
 
 def test_a_table_is_read_once(tmp_path):

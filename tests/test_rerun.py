@@ -10,7 +10,7 @@ from test_command_line import train
 from test_resume import RUN, interrupted
 
 from dl_lab import logbook
-from dl_lab.rerun import first_difference
+from dl_lab.rerun import first_difference, largest_difference
 
 POINT = {"step": 4, "epoch": 1.0, "split": "val", "loss": 0.5}
 
@@ -96,6 +96,14 @@ def test_points_that_only_one_run_has_are_differences():
     assert first_difference([], [POINT], ended=False) is None
     assert first_difference([POINT], [{**POINT, "accuracy": 1.0}], ended=True) == "step 4, val, accuracy: 1.0, was None"
     assert first_difference([POINT], [{**POINT, "step": 5}], ended=True) == "step 4, val, step: 5, was 4"
+
+
+def test_the_largest_difference_is_in_parts_of_the_metric():
+    others = [{**POINT, "loss": 0.25}, {**POINT, "loss": 0.4}]
+    assert (
+        largest_difference([POINT, POINT], others) == "the largest difference is 0.5 of the metric (step 4, val, loss)"
+    )
+    assert "0 of the metric (none that both have)" in largest_difference([POINT], [POINT])
 
 
 def test_a_summary_holds_what_a_rerun_needs(tmp_path, monkeypatch):

@@ -176,9 +176,9 @@ def test_a_stack_that_was_stopped_goes_on_to_the_last_bit(steps, tmp_path, monke
         assert (ours / "metrics.jsonl").read_bytes() == (theirs / "metrics.jsonl").read_bytes()
 
 
-def test_a_stack_that_was_killed_goes_on_from_its_checkpoints(tmp_path):
-    whole = train(tmp_path / "whole", *VECTORIZED, *JOBS)
-    killed = (
+def killed_at_the_ninth_step(sweep: Path) -> None:
+    """A stack that has saved each member at its second validation, step 8."""
+    fatal = (
         "import os, signal\nfrom dl_lab import many, stacked, together, train\nmany.SAVE_SECONDS = 0\n"
         "together.fastest = len\nstep = stacked.StackedRuns.step\n"
         "def fatal(self, *batch):\n"
@@ -186,18 +186,51 @@ def test_a_stack_that_was_killed_goes_on_from_its_checkpoints(tmp_path):
         "    step(self, *batch)\n"
         "stacked.StackedRuns.step = fatal\ntrain.main()\n"
     )
-    environment = {**os.environ, "DL_LAB_DATA": str(tmp_path / "data")}
-    sweep = tmp_path / "killed" / "sweep"
+    environment = {**os.environ, "DL_LAB_DATA": str(sweep.parent / "data")}
     sweep.parent.mkdir()
-    process = subprocess.run(
-        [sys.executable, "-c", killed, *VECTORIZED, *JOBS, f"hydra.sweep.dir={sweep}"],
-        cwd=sweep.parent,
-        env=environment,
-        capture_output=True,
-        check=False,
-    )
+    line = [sys.executable, "-c", fatal, *VECTORIZED, *JOBS, f"hydra.sweep.dir={sweep}"]
+    process = subprocess.run(line, cwd=sweep.parent, env=environment, capture_output=True, check=False)
     assert process.returncode == -signal.SIGKILL
+
+
+def test_a_stack_that_was_killed_goes_on_from_its_checkpoints(tmp_path):
+    whole = train(tmp_path / "whole", *VECTORIZED, *JOBS)
+    sweep = tmp_path / "killed" / "sweep"
+    killed_at_the_ninth_step(sweep)
     again = train(tmp_path / "killed", *VECTORIZED, *JOBS, f"sweep.resume={sweep}")
     assert again.status == 0
     for ours, theirs in zip(by_number(again), by_number(whole), strict=True):
         assert (ours / "metrics.jsonl").read_bytes() == (theirs / "metrics.jsonl").read_bytes()
+
+
+def test_a_member_of_a_stack_that_was_killed_goes_on_alone_and_says_so(tmp_path):
+    """To the last digits; its sweep then has the others left, and a rerun says where it comes from."""
+    whole = by_number(train(tmp_path / "whole", *VECTORIZED, *JOBS))
+    sweep = tmp_path / "killed" / "sweep"
+    killed_at_the_ninth_step(sweep)
+    alone = train(tmp_path / "killed", f"resume={sweep / '0'}")
+    assert alone.status == 0, alone.err
+    assert_close(metrics(alone.run), metrics(whole[0]))
+    assert (alone.summary["status"], alone.summary["steps"], alone.summary["together"]) == ("completed", 12, 4)
+    before = (alone.run / "summary.json").read_bytes()
+    again = train(tmp_path / "killed", *VECTORIZED, *JOBS, f"sweep.resume={sweep}")
+    assert again.status == 0, again.err
+    assert (alone.run / "summary.json").read_bytes() == before
+    assert [summary["together"] for summary in summaries(again)] == [4, 3, 3, 3]
+    for ours, theirs in zip(by_number(again), whole, strict=True):
+        assert_close(metrics(ours), metrics(theirs))
+
+
+def test_a_rerun_of_a_member_says_that_it_was_one_of_a_stack(tmp_path):
+    """If a metric differs at all: whether the last digits do is chance, so one is made to."""
+    member = by_number(train(tmp_path, *VECTORIZED, "optimizer.lr=0.01,0.001", "seed=1,2", *TINY))[0]
+    points = metrics(member)
+    points[0]["loss"] *= 1 + 1e-7
+    (member / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+    ended = train(tmp_path, f"rerun={member}", "hydra.run.dir=again")
+    assert ended.status == 1
+    told = ended.out[ended.out.index("differs") :].splitlines()
+    apart = float(told[1].split("largest difference is ")[1].split(" ")[0])
+    assert 0 < apart < 1e-5
+    assert "  the first run was one of a stack of 4, whose sums are in another order: last digits differ" in told
+    assert "together" not in json.loads((tmp_path / "again" / "summary.json").read_text())

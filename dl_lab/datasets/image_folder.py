@@ -1,5 +1,6 @@
 """Pictures in folders, one a class, streamed from disk."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,11 @@ class ReadPicture:
         from PIL import Image
 
         try:
-            with Image.open(path) as picture:
+            with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:  # PIL warns of tags it skips
                 pixels = np.array(picture.convert("L" if self.grey else "RGB").resize((self.size, self.size)))
-        except (OSError, SyntaxError, ValueError) as error:  # PIL's words for a damaged file
+        except MemoryError:
+            raise
+        except Exception as error:  # PIL raises many kinds for a damaged file, or one that would be too large unpacked
             raise ConfigError(
                 f"{path} is not a whole picture ({type(error).__name__}); allowed: mend it, or remove it"
             ) from error

@@ -1,0 +1,62 @@
+"""Hydra, kept from running code that a configuration names, and from composing one twice. Imports no torch."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
+from omegaconf import DictConfig, OmegaConf
+
+from dl_lab.errors import ConfigError
+
+
+def refuse_code(config: DictConfig) -> None:
+    """Raise ConfigError where Hydra's own part of a configuration names code that Hydra would run by itself: callbacks,
+    the factories of logging, a launcher or sweeper that is no plugin.
+    """
+    hydra_node = OmegaConf.to_container(config.hydra, resolve=False)
+    assert isinstance(hydra_node, dict)
+    for key in ("callbacks", "job_logging", "hydra_logging"):
+        if "_target_" in (text := str(hydra_node.get(key))) or "'()'" in text or "'class'" in text or "://" in text:
+            raise ConfigError(f"hydra.{key} names code; allowed: none, and imports=[my_module] for code of yours")
+    for key in ("launcher", "sweeper"):
+        target = str((hydra_node.get(key) or {}).get("_target_"))
+        if not target.startswith(("hydra_plugins.", "hydra._internal.core_plugins.")):
+            raise ConfigError(f"hydra.{key}._target_={target} is no plugin of Hydra's; allowed: hydra/{key}=NAME")
+
+
+@contextmanager
+def only_plugins() -> Iterator[None]:
+    """While the context is open, whatever Hydra composes goes through `refuse_code` before Hydra acts on it."""
+    compose = ConfigLoaderImpl._load_configuration_impl
+
+    def checked(self: ConfigLoaderImpl, *given: Any, **named: Any) -> DictConfig:
+        config = compose(self, *given, **named)
+        refuse_code(config)
+        return config
+
+    ConfigLoaderImpl._load_configuration_impl = checked
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl._load_configuration_impl = compose
+
+
+@contextmanager
+def composed_once() -> Iterator[None]:
+    """While the context is open, Hydra does not compose a configuration only to read hydra.mode of it, which takes as
+    long as to compose the one that runs; but where the command line names what could set it.
+    """
+    read = Hydra.get_mode
+
+    def mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        can_set = any("hydra" in argument or argument.startswith(("--config", "-c")) for argument in sys.argv[1:])
+        return read(self, config_name, overrides) if can_set else None
+
+    Hydra.get_mode = mode
+    try:
+        yield
+    finally:
+        Hydra.get_mode = read
