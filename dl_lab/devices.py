@@ -133,8 +133,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor
 def cross_entropy(
     logits: Tensor, target: Tensor, ignore_index: int = -1, label_smoothing: float | Tensor = 0.0
 ) -> Tensor:
-    """F.cross_entropy, summed; logits (example, class), target (example,), class numbers. For vmap written out, which is
-    slow with torch's own; there, `label_smoothing` may be a tensor ().
+    """F.cross_entropy, summed; logits (example, class), target (example,), class numbers. Written out for vmap,
+    which is slow with torch's own; there, `label_smoothing` may be a tensor ().
     """
     if not is_mapped(logits):
         return F.cross_entropy(

@@ -14,7 +14,8 @@ from dl_lab.data import Streamed
 from dl_lab.logbook import Logbook
 from dl_lab.milestones import Outcome, contents_of
 from dl_lab.progress import Progress
-from dl_lab.stacked import Row, StackedRuns, row_of
+from dl_lab.rows import Row, row_of
+from dl_lab.stacked import StackedRuns
 from dl_lab.stacked_optimizers import must_be_equal
 
 SAVE_SECONDS = 10  # between checkpoints of a stack, which validates more often than it is worth to write all of them

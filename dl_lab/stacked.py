@@ -5,13 +5,13 @@ torch.func.vmap maps the forward pass of a single run. Shapes below: R runs, P p
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import accumulate, pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vmap
 
 from dl_lab import devices, streams
@@ -19,31 +19,11 @@ from dl_lab.build import Plan, TrainState
 from dl_lab.data import Split
 from dl_lab.dropouts.masks import Dropout
 from dl_lab.feed import Feed
+from dl_lab.rows import Row, Tensors, flat_of, of_each_run, places_of, stacked, windows_of
 from dl_lab.stacked_optimizers import StackedOptimizer
-from dl_lab.tasks import Task, Totals, add_up
+from dl_lab.tasks import Task, Totals
 
-Tensors = dict[str, Tensor]
 LEAST_AT_ONCE = 50  # examples of each run in an evaluation
-
-
-@dataclass(frozen=True)
-class Row:
-    """A run taken out of a stack: its weights (P,), its buffers and what the optimizer keeps of it."""
-
-    flat: Tensor
-    buffers: Tensors
-    optimizer: StackedOptimizer
-
-    @torch.no_grad()
-    def put_into(self, state: TrainState) -> None:
-        """Give its numbers to a run's own model and optimizer."""
-        parameters = list(state.model.parameters())
-        pieces = self.flat.split([parameter.numel() for parameter in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            parameter.copy_(piece.view(parameter.shape))
-        for name, buffer in state.model.named_buffers():
-            buffer.copy_(self.buffers[name])
-        self.optimizer.to_torch(0, state.optimizer)
 
 
 class StackedRuns:
@@ -60,12 +40,12 @@ class StackedRuns:
         shapes = [parameter.shape for parameter in self.model.parameters()]
         self.shapes = shapes
         self.places = [slice(*ends) for ends in pairwise(accumulate((shape.numel() for shape in shapes), initial=0))]
-        self.flat = torch.stack([_flat(state) for state in states])
-        self.buffers = _stack([dict(state.model.named_buffers()) for state in states])
+        self.flat = torch.stack([flat_of(state) for state in states])
+        self.buffers = stacked([dict(state.model.named_buffers()) for state in states])
         self.leaves = self._views(self.flat, gradients=True)
         self.dropouts = [(name, layer) for name, layer in self.model.named_modules() if isinstance(layer, Dropout)]
         self.originals = [*self.model.parameters(), *self.model.buffers()]
-        self.slots = [_places(self.model, tensor) for tensor in self.originals]
+        self.slots = [places_of(self.model, tensor) for tensor in self.originals]
         self.numbers = self._numbers(states)
         self.optimizer = StackedOptimizer(
             plan.run.optimizer.entry.name,
@@ -80,7 +60,7 @@ class StackedRuns:
                 self.optimizer.from_torch(number, state.optimizer)
         keys = [repr((each.run.dataset.entry.name, each.run.dataset.config)) for each in plans]
         self.feed = Feed(keys, [each.data for each in plans], [each.seed for each in plans], self.device)
-        self.window = _windows(states)
+        self.window = windows_of(states)
         self.gradient = torch.zeros_like(self.flat)
         self.norms: Tensor | None = None
 
@@ -206,7 +186,7 @@ class StackedRuns:
 
     def summed_window(self) -> list[dict[str, list[float]]]:
         """Of each run, the totals since the window was last emptied."""
-        return _per_run(self.window, len(self.plans))
+        return of_each_run(self.window, len(self.plans))
 
     def window_of(self, run: int) -> list[list[Totals]]:
         """The totals of each step since then, as the state of a single run keeps them."""
@@ -221,7 +201,7 @@ class StackedRuns:
         leaves, buffers = self.leaves, self.buffers
         if rows is not None:
             leaves = self._views(torch.stack([row.flat for row in rows]))
-            buffers = _stack([row.buffers for row in rows])
+            buffers = stacked([row.buffers for row in rows])
         splits: list[Split] = [getattr(data, split) for data in self.feed.data]
         at_once = max(LEAST_AT_ONCE, self.plans[0].eval_batch_size // len(self.plans))
         self.model.eval()
@@ -230,7 +210,7 @@ class StackedRuns:
             for inputs, targets in self.feed.everything(splits, at_once)
         ]
         self.model.train()
-        pairs = zip(self.plans, _per_run(found, len(self.plans)), strict=True)
+        pairs = zip(self.plans, of_each_run(found, len(self.plans)), strict=True)
         return [plan.task.metrics(totals) for plan, totals in pairs]
 
     def row(self, run: int) -> Row:
@@ -261,46 +241,3 @@ class StackedRuns:
         ]
         self.optimizer.keep(rows)
         self.feed.keep(rows)
-
-
-def _places(model: nn.Module, tensor: Tensor) -> list[tuple[dict[str, Any], str]]:
-    """Where a model has a parameter or buffer: more than one place, if it is shared."""
-    tables = [table for module in model.modules() for table in (module._parameters, module._buffers)]
-    return [(table, name) for table in tables for name, own in table.items() if own is tensor]
-
-
-def _windows(states: Sequence[TrainState]) -> list[Totals]:
-    """The windows of runs that were stopped at the same step, as one."""
-    window: list[Totals] = []
-    for steps in zip(*(state.window for state in states), strict=True):
-        (first, *_), *_ = steps
-        together: Totals = {}
-        for name, value in first.items():
-            values = [totals[name] for (totals,) in steps]
-            together[name] = torch.stack(values) if isinstance(value, Tensor) else value
-        window.append(together)
-    return window
-
-
-def _flat(state: TrainState) -> Tensor:
-    return torch.cat([parameter.detach().reshape(-1) for parameter in state.model.parameters()])
-
-
-def row_of(state: TrainState, optimizer: StackedOptimizer) -> Row:
-    """A run that is in no stack, for its weights and buffers."""
-    return Row(_flat(state), {name: buffer.clone() for name, buffer in state.model.named_buffers()}, optimizer)
-
-
-def _stack(each: Sequence[Tensors]) -> Tensors:
-    return {name: torch.stack([tensors[name] for tensors in each]) for name in each[0]}
-
-
-def _per_run(window: Sequence[Totals], runs: int) -> list[dict[str, list[float]]]:
-    """Totals of several steps, tensors (R, ...) and counts that all runs share, summed as those of a single run are."""
-    summed: list[dict[str, list[float]]] = [{} for _ in range(runs)]
-    for name, values in add_up(window).items():
-        of_all = not isinstance(window[0][name], Tensor)
-        width = len(values) if of_all else len(values) // runs
-        for run, totals in enumerate(summed):
-            totals[name] = values if of_all else values[run * width : (run + 1) * width]
-    return summed

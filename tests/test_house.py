@@ -19,7 +19,8 @@ FLOORS = [
     | {"stacked_optimizers"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},
     {"build", "resuming", "run_folders", "rerun"},
-    {"milestones", "stacked"},
+    {"milestones", "rows"},
+    {"stacked"},
     {"loop", "many", "comparison"},
     {"command_line", "train", "evaluate", "compare", "comparison_pictures", "composing", "ledger", "sweeps"}
     | {"sweeping", "sweep_settings", "search", "pruning", "processes", "together"},
