@@ -195,12 +195,21 @@ def refuse_code(config: DictConfig) -> None:
 
 @contextmanager
 def only_plugins() -> Iterator[None]:
-    """While the context is open, whatever Hydra composes goes through `refuse_code` before Hydra acts on it."""
+    """While the context is open, whatever Hydra composes goes through `refuse_code` before Hydra acts on it. What it
+    composes for a look at hydra.mode, and again for the sweep, is composed once.
+    """
     compose = ConfigLoaderImpl._load_configuration_impl
+    composed: dict[Any, DictConfig] = {}
 
-    def checked(self: ConfigLoaderImpl, *given: Any, **named: Any) -> DictConfig:
-        config = compose(self, *given, **named)
+    def checked(self: ConfigLoaderImpl, **asked: Any) -> DictConfig:
+        asked["validate_sweep_overrides"] = True  # left out for the first look, which passes over what is wrong
+        what = (asked["config_name"], *asked["overrides"])
+        if asked["run_mode"] is RunMode.MULTIRUN and what in composed:
+            return composed.pop(what)
+        config = compose(self, **asked)
         refuse_code(config)
+        if asked["run_mode"] is RunMode.MULTIRUN:
+            composed[what] = config
         return config
 
     ConfigLoaderImpl._load_configuration_impl = checked
