@@ -157,13 +157,13 @@ def should_compile(wanted: bool | None, model: nn.Module, device: torch.device, 
     Raises:
         ConfigError: if it is wanted on a CPU without a C++ compiler.
     """
+    gains = device.type == "cpu" and getattr(model, "gains_from_compiling", False)
+    if not (wanted or (wanted is None and gains and multiply_adds >= COMPILING_PAYS)):
+        return False
     has_compiler = device.type != "cpu" or any(map(shutil.which, ("g++", "clang++", "c++", "cl")))
     if wanted and not has_compiler:
         raise ConfigError("compile=true needs a C++ compiler for device=cpu; allowed: install g++, or compile=false")
-    if wanted is not None:
-        return wanted
-    gains = device.type == "cpu" and getattr(model, "gains_from_compiling", False)
-    return gains and has_compiler and multiply_adds >= COMPILING_PAYS
+    return has_compiler
 
 
 def compiled(model: nn.Module, examples: int) -> Callable[[Tensor], Tensor]:
