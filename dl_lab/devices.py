@@ -131,23 +131,24 @@ def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor
 
 
 def cross_entropy(
-    logits: Tensor, target: Tensor, ignore_index: int = -1, label_smoothing: float | Tensor = 0.0
+    logits: Tensor, target: Tensor, ignore_index: int | None = None, label_smoothing: float | Tensor = 0.0
 ) -> Tensor:
-    """F.cross_entropy, summed; logits (example, class), target (example,), class numbers. Written out for vmap,
-    which is slow with torch's own; there, `label_smoothing` may be a tensor ().
+    """F.cross_entropy, summed; logits (example, class), target (example,), of which `ignore_index` does not count.
+    For vmap written out, which is slow with torch's own; there, `label_smoothing` may be a tensor ().
     """
     if not is_mapped(logits):
+        ignored = -100 if ignore_index is None else ignore_index  # torch's own, which is no class
         return F.cross_entropy(
-            logits, target, ignore_index=ignore_index, reduction="sum", label_smoothing=float(label_smoothing)
+            logits, target, ignore_index=ignored, reduction="sum", label_smoothing=float(label_smoothing)
         )
-    counts = target != ignore_index
+    counts = None if ignore_index is None else target != ignore_index
     # Classes first: a softmax over a last dimension of a few numbers is five times as slow.
     log_probabilities = logits.T.contiguous().log_softmax(dim=0)
-    of_class = log_probabilities.gather(0, (target * counts)[None])[0]
+    of_class = log_probabilities.gather(0, (target if counts is None else target * counts)[None])[0]
     if isinstance(label_smoothing, Tensor) or label_smoothing > 0:
         share = label_smoothing.to(logits.dtype) if isinstance(label_smoothing, Tensor) else label_smoothing
         of_class = (1 - share) * of_class + share * log_probabilities.mean(dim=0)
-    return -(of_class * counts).sum()
+    return -(of_class if counts is None else of_class * counts).sum()
 
 
 def should_compile(wanted: bool | None, model: nn.Module, device: torch.device, multiply_adds: float) -> bool:
@@ -157,13 +158,13 @@ def should_compile(wanted: bool | None, model: nn.Module, device: torch.device, 
     Raises:
         ConfigError: if it is wanted on a CPU without a C++ compiler.
     """
+    gains = device.type == "cpu" and getattr(model, "gains_from_compiling", False)
+    if not (wanted or (wanted is None and gains and multiply_adds >= COMPILING_PAYS)):
+        return False
     has_compiler = device.type != "cpu" or any(map(shutil.which, ("g++", "clang++", "c++", "cl")))
     if wanted and not has_compiler:
         raise ConfigError("compile=true needs a C++ compiler for device=cpu; allowed: install g++, or compile=false")
-    if wanted is not None:
-        return wanted
-    gains = device.type == "cpu" and getattr(model, "gains_from_compiling", False)
-    return gains and has_compiler and multiply_adds >= COMPILING_PAYS
+    return has_compiler
 
 
 def compiled(model: nn.Module, examples: int) -> Callable[[Tensor], Tensor]:

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from dl_lab.files import naming, whole
+from dl_lab.records import record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,14 +34,15 @@ def cut(folder: Path, step: int) -> float:
     """Leave out of the events files what lies behind `step`, what only a finished run has, and a record that was not
     written whole, so that a run that goes on from there has one unbroken curve. Returns the time of the last event.
     """
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
     latest = 0.0
     for path in folder.glob("events.out.tfevents.*"):
         with whole(path) as file:
-            writer = RecordWriter(file)
-            for record in RawEventFileLoader(str(path)).Load():
-                event = Event.FromString(record)
+            for content in RawEventFileLoader(str(path)).Load():
+                event = Event.FromString(content)
                 if event.step <= step and not any(value.tag.startswith(AT_THE_END) for value in event.summary.value):
-                    writer.write(record)
+                    file.write(record(content))
                     latest = max(latest, event.wall_time)
     return latest
 
@@ -69,14 +69,13 @@ class EventWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = new_events_file(folder)
         self._waiting = BytesIO()
-        self._records = RecordWriter(self._waiting)
         self._written, self._latest = 0, latest
         self._write(Event(file_version="brain.Event:2"))
         self.flush()
 
     def _write(self, event: Event) -> None:
         self._latest = event.wall_time = max(time.time(), self._latest)
-        self._records.write(event.SerializeToString())
+        self._waiting.write(record(event.SerializeToString()))
 
     def _add(self, values: list[Summary.Value], step: int) -> None:
         self._write(Event(step=step, summary=Summary(value=values)))

@@ -13,7 +13,7 @@ PACKAGE = Path(dl_lab.__file__).parent
 
 FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
-    | {"sampling", "events", "eager", "files", "signals", "feed", "schemas", "intervals", "sweep_figures"}
+    | {"sampling", "events", "records", "eager", "files", "signals", "feed", "schemas", "intervals", "sweep_figures"}
     | {"guarded_hydra"},
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"}
     | {"stacked_optimizers"},

@@ -107,11 +107,17 @@ def test_padding_counts_for_nothing_in_the_loss_and_in_its_gradient(name: str, t
 
 def test_padding_counts_for_nothing_with_label_smoothing_too() -> None:
     criterion, (logits, classes) = (
-        loss("cross_entropy", "classification", label_smoothing=0.2),
-        example("classification"),
+        loss("cross_entropy", "language_modelling", label_smoothing=0.2),
+        example("language_modelling"),
     )
     padded = torch.cat([classes[:30], torch.full((20,), PADDING)])
     assert float(criterion(logits, padded)) == pytest.approx(float(criterion(logits[:30], classes[:30])), **CLOSE)
+
+
+def test_classes_have_no_padding() -> None:
+    logits, classes = example("classification")
+    with pytest.raises(IndexError, match="-1 is out of bounds"):
+        loss("cross_entropy", "classification")(logits, torch.where(torch.arange(50) == 7, PADDING, classes))
 
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class DigitsConfig(ImageConfig):
     test: float
 
 
+@cache
 def _digits_table() -> NDArray[np.uint8]:
     """scikit-learn's file, (image, 64 pixels and a label); importing scikit-learn takes longer than training here."""
     found = importlib.util.find_spec("sklearn")

@@ -48,7 +48,8 @@ class HuberConfig:
 @LOSSES.register("cross_entropy", CrossEntropyConfig, tasks={"classification", "language_modelling"})
 def cross_entropy(config: CrossEntropyConfig, task: str) -> Loss:
     """Minus the log-probability of the class, in nats; logits (example, class), classes (example,)."""
-    return partial(devices.cross_entropy, ignore_index=PADDING, label_smoothing=config.label_smoothing)
+    ignored = PADDING if task == "language_modelling" else None
+    return partial(devices.cross_entropy, ignore_index=ignored, label_smoothing=config.label_smoothing)
 
 
 @LOSSES.register("mse", PlainConfig, tasks={"regression"})
