@@ -39,6 +39,7 @@ REFUSALS = {
     errno.ENOTDIR,
     errno.EEXIST,
     errno.ENAMETOOLONG,
+    errno.EMFILE,
 }
 
 NOT_DETERMINISTIC = r"(\S+) does not have a deterministic implementation"

@@ -1,9 +1,12 @@
 """The one room for what depends on the device: which there is, layout, precision, what is compiled or deterministic."""
 
+import gc
 import os
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -103,13 +106,24 @@ def runs_that_fit(device: torch.device, parameters: int) -> int:
     """How many runs of so many parameters are held at once in half the memory that is free, at most MOST_RUNS: each
     has its weights, gradients, two moments, a model of its own with the same, and a best checkpoint.
     """
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-    elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:
-        free = FREE_MEMORY
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
     return max(1, min(MOST_RUNS, free // 2 // (COPIES * 4 * parameters)))
+
+
+def available_memory() -> int:
+    """Bytes of the machine's memory that a process may still take, caches of files that can be let go included."""
+    meminfo = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text()) if meminfo.exists() else None
+    return int(found[1]) * 1024 if found else FREE_MEMORY
+
+
+def free_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def is_mapped(tensor: Tensor) -> bool:

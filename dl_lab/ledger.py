@@ -106,8 +106,11 @@ class Ledger:
         if not path.exists():  # it has not ended, or its folder is gone
             entry.status = "pending" if entry.status in ENDED else entry.status
             return
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        entry.status, entry.reason = summary["status"], summary.get("reason")
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+            entry.status, entry.reason = summary["status"], summary.get("reason")
+        except (ValueError, KeyError, TypeError):  # damaged: as if it had none, so that the job goes on
+            return
         entry.seconds = summary.get("seconds")
         entry.metrics = {key: value for key, value in (summary.get("best") or {}).items() if key != "epoch"}
 

@@ -191,7 +191,7 @@ class Logbook:
         write_text(self.folder / ".hydra" / "overrides.yaml", as_yaml(overrides))
         write_text(self.folder / ".hydra" / "config.yaml", composed)  # with it the folder holds a run
         self.checkpoints.mkdir(exist_ok=True)
-        self._metrics = opened.enter_context((self.folder / "metrics.jsonl").open("a", encoding="utf-8"))
+        (self.folder / "metrics.jsonl").touch()
         self._events = opened.enter_context(closing(EventWriter(self.folder, latest)))
         if not resumed_at:
             self._events.text("config", f"```yaml\n{composed}```", 0)
@@ -219,9 +219,11 @@ class Logbook:
         """
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         line = {"step": step, "epoch": epoch, "split": split, **finite}
-        with naming(self.folder / "metrics.jsonl"):
-            self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
-            self._metrics.flush()
+        with (
+            naming(self.folder / "metrics.jsonl"),
+            (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file,
+        ):  # hundreds are written side by side
+            file.write(json.dumps(line, allow_nan=False) + "\n")
         tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
         self._events.scalars({**tagged, "epoch": epoch}, step)
 

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from dl_lab import checkpoint, eager, pictures
 from dl_lab.build import Plan, TrainState
+from dl_lab.errors import ConfigError
 from dl_lab.logbook import Logbook
 from dl_lab.progress import Progress
 from dl_lab.sampling import sample_text
@@ -51,6 +53,25 @@ def restore(state: TrainState, saved: dict[str, Any], device: torch.device) -> N
     for name in ("last", "together"):  # a checkpoint from before they were kept has none
         setattr(state, name, saved.get(name))
     state.window = [[moved(totals, device) for totals in pieces] for pieces in saved["window"]]
+
+
+def take_up(state: TrainState, plan: Plan, saved: dict[str, Any], folder: Path) -> None:
+    """Restore what a run in `folder` has saved.
+
+    Raises:
+        ConfigError: if its data have changed since, or the run would end before it.
+    """
+    if saved.get("data") not in (None, plan.data_fingerprint):
+        raise ConfigError(
+            f"dataset.path={getattr(plan.run.dataset.config, 'path', None)} has changed since step {saved['step']} of "
+            f"{folder}; allowed: the data as they were, or a new run"
+        )
+    if saved["step"] > plan.total_steps:
+        raise ConfigError(
+            f"{folder} is at step {saved['step']}, behind the last of {plan.total_steps} steps; "
+            "allowed: train.steps or train.epochs that go on from there"
+        )
+    restore(state, saved, plan.device)
 
 
 def point(

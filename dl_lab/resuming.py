@@ -48,6 +48,11 @@ def last_checkpoint(folder: Path) -> dict[str, Any] | None:
     return newest
 
 
+def left_off(folder: Path) -> dict[str, Any] | None:
+    """The last checkpoint of a job of a sweep; None if it was interrupted before its first, or its record began."""
+    return last_checkpoint(folder) if (folder / ".hydra" / "config.yaml").exists() else None
+
+
 def kept_best(checkpoints: Path, saved: dict[str, Any]) -> dict[str, float] | None:
     """The best metrics of a run that goes on from the checkpoint `saved`; best.pt then holds its weights: written from
     `saved`, if that is the best and the run was killed before it wrote it twice. None, which is said, if best.pt is

@@ -112,9 +112,8 @@ class Report:
         sign = -1 if higher_is_better(metric) else 1
         self._losses.setdefault(job.number, {})[step] = sign * metrics[metric]
 
-    def hopeless(self, job: Job, step: int, metrics: Mapping[str, float]) -> bool:
-        """Whether to prune a job after this validation; its status is then pruned."""
-        self.validated(job, step, metrics)
+    def hopeless(self, job: Job, step: int) -> bool:
+        """Whether to prune a job after its validation at this step."""
         return pruning.hopeless(self._settings, self._losses, job.number, step)
 
     def note(self, line: str) -> None:

@@ -12,10 +12,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from dl_lab import build, devices, loop, many, milestones, resuming
-from dl_lab.command_line import is_out_of_memory
+from dl_lab.command_line import JobsFailed, is_out_of_memory
 from dl_lab.config import RunConfig, parse
 from dl_lab.data import Data, training_batches
-from dl_lab.errors import Stopped
+from dl_lab.errors import ConfigError, Stopped
 from dl_lab.logbook import Logbook
 from dl_lab.many import DoesNotStack, Member
 from dl_lab.milestones import Outcome
@@ -97,9 +97,9 @@ def made_ready(
             if seed not in loaded:
                 loaded[seed] = build.on_device(configuration, build.build_data(configuration))
             plan, state = build.prepare(configuration, loaded[seed])
-            saved = resuming.last_checkpoint(job.folder) if job.resumes else None
+            saved = resuming.left_off(job.folder) if job.resumes else None
             if saved is not None:
-                milestones.restore(state, saved, plan.device)
+                milestones.take_up(state, plan, saved, job.folder)
             groups.setdefault(many.alike(plan, state), []).append(Ready(job, configuration, plan, state, saved))
         except DoesNotStack as reason:
             alone.setdefault(str(reason), []).append(job)
@@ -119,7 +119,7 @@ def fastest(alike: list[Ready]) -> int:
     if len(alike) < 2:
         raise DoesNotStack("no other run is like it")
     parameters = sum(parameter.numel() for parameter in state.model.parameters())
-    at_once = min(len(alike), devices.runs_that_fit(plan.device, parameters))
+    at_once = min(len(alike), devices.runs_that_fit(plan.device, parameters), records_at_once())
     threads = torch.get_num_threads()
     try:
         in_turn = seconds_of(alone_steps(alike[0]))
@@ -127,17 +127,30 @@ def fastest(alike: list[Ready]) -> int:
         for number in as_one:
             torch.set_num_threads(number)
             as_one[number] = seconds_of(stacked_steps(alike[:at_once])) / at_once
-    except Exception as error:
+    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:  # what torch.func.vmap refuses
         if is_out_of_memory(error):
             return max(1, at_once // 2)
         reason = " ".join(str(error).split())[:200]
         raise DoesNotStack(f"its computation cannot be stacked: {type(error).__name__}: {reason}") from error
     finally:
         torch.set_num_threads(threads)
-    if not as_one or min(as_one.values()) > in_turn:
-        raise DoesNotStack("a step is no faster in a stack: its layers are large enough for this device")
+    if not as_one:
+        raise DoesNotStack("there is memory for one at a time")
+    if min(as_one.values()) > in_turn:
+        alone, stacked = in_turn * 1000, min(as_one.values()) * 1000
+        raise DoesNotStack(f"a step of one takes {alone:.3g} ms, and {stacked:.3g} ms in a stack")
     torch.set_num_threads(min(as_one, key=as_one.__getitem__))
     return at_once
+
+
+def records_at_once() -> int:
+    """How many run folders this process may write side by side: each holds a lock."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 256
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, soft // 2)
 
 
 def alone_steps(ready: Ready) -> Callable[[], object]:
@@ -179,26 +192,41 @@ def train_stack(alike: list[Ready], report: Report) -> None:
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM, when every member is saved.
+        JobsFailed: if one failed and the sweep was asked to fail fast.
     """
     for each in alike:
         report.started(each.job)
     report.note(f"together: {len(alike)} runs as one stack, {torch.get_num_threads()} threads")
     unfinished = {id(each.state): each for each in alike}
+    if not ran_out_of_memory(alike, unfinished, report):
+        return
+    left = [(replace(each.job, resumes=True), each.run) for each in unfinished.values()]
+    del alike, unfinished  # so that the halves find the memory that the whole had
+    devices.free_memory()
+    report.note(f"not enough memory for {len(left)} runs at once: in halves")
+    for half in (left[: len(left) // 2], left[len(left) // 2 :]):
+        alone: dict[str, list[Job]] = {}
+        for ready in made_ready(half, report, alone).values():
+            train_stack(ready, report)
+        assert not alone, f"what was in a stack does not stack: {alone}"
+
+
+def ran_out_of_memory(alike: list[Ready], unfinished: dict[int, Ready], report: Report) -> bool:
+    """Train, and report whatever else ends it; those that are left `unfinished` are more than one then."""
     try:
         fit_and_finish(alike, unfinished, report)
+    except JobsFailed:
+        for each in unfinished.values():
+            report.ended(each.job, "stopped", None, "another job failed")
+        raise
     except Exception as error:
-        rest = list(unfinished.values())
-        if not (is_out_of_memory(error) and len(rest) > 1):
-            ended = ended_by(error)
-            report.trace(ended.traceback)
-            for each in rest:
-                report.ended(each.job, ended.status, None, ended.reason)
-            return
-        report.note(f"not enough memory for {len(rest)} runs at once: in halves")
-        for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]):
-            again = [(replace(each.job, resumes=True), each.run) for each in half]
-            for ready in made_ready(again, report, {}).values():
-                train_stack(ready, report)
+        if is_out_of_memory(error) and len(unfinished) > 1:
+            return True
+        ended = ended_by(error)
+        report.trace(ended.traceback)
+        for each in unfinished.values():
+            report.ended(each.job, ended.status, None, ended.reason)
+    return False
 
 
 def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Report) -> None:
@@ -210,12 +238,14 @@ def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Rep
         told = [(jobs[id(member.state)], member.state.step, member.state.last or {}) for member in members]
         for each in told:
             report.validated(*each)
-        return [report.hopeless(*each) for each in told]
+        return [report.hopeless(job, step) for job, step, _ in told]
 
     with ExitStack() as context, Signals() as signals:
         for each in alike:
             each.state.together = len(alike)
-        members = [member_of(each, context) for each in alike]
+        members = recorded(alike, unfinished, context, report)
+        if not members:
+            return
         bar = Progress(members[0].plan.total_steps, members[0].state.step)
         context.callback(bar.close)
         try:
@@ -231,6 +261,18 @@ def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Rep
             raise
         if signals.received():
             raise Stopped("stopped; every run of the stack is saved", signals.status)
+
+
+def recorded(alike: list[Ready], unfinished: dict[int, Ready], context: ExitStack, report: Report) -> list[Member]:
+    """The members, their records open until the context ends; a job whose record cannot be opened fails alone."""
+    members = []
+    for each in alike:
+        try:
+            members.append(member_of(each, context))
+        except (ConfigError, OSError) as error:
+            del unfinished[id(each.state)]
+            report.ended(each.job, "failed", None, ended_by(error).reason)
+    return members
 
 
 def member_of(ready: Ready, context: ExitStack) -> Member:

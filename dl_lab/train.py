@@ -14,6 +14,8 @@ from dl_lab import command_line
 from dl_lab.errors import ConfigError, Diverged, Failed, Stopped
 from dl_lab.signals import Signals
 
+WHERE = ("device=", "data_dir=", "imports=")  # what resume=auto passes on to the run that it finds
+
 if TYPE_CHECKING:
     from dl_lab.build import Plan
     from dl_lab.config import RunConfig
@@ -41,9 +43,11 @@ def main() -> None:
             raise ConfigError(f"resume={doors['resume']} and rerun={doors['rerun']}; allowed: one of them")
         if doors["rerun"]:
             sys.exit(0 if rerun(Path(doors["rerun"]), others) else command_line.FAILED)
-        folder = unfinished(others) if doors["resume"] == "auto" else Path(doors["resume"])
+        auto = doors["resume"] == "auto"
+        folder = unfinished(others) if auto else Path(doors["resume"])
         if folder is not None:
-            resume(folder, [] if doors["resume"] == "auto" else others)
+            given = [argument for argument in others if argument.startswith(WHERE)] if auto else others
+            resume(folder, given)
             return
     sys.argv[1:] = others
     command_line.run(train)
@@ -58,21 +62,14 @@ def train(config: DictConfig) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
+    from dl_lab import resuming
     from dl_lab.config import parse  # imports torch, which takes longer than --help should
 
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     given = [override for override in job.overrides.task if not command_line.is_of_sweep(override)]
-    saved = None if config.sweep.resume is None else left_off(folder)
-    return carry_out(parse(config), folder, given, saved)
-
-
-def left_off(folder: Path) -> dict[str, Any]:
-    """Where a job of a sweep was interrupted: at its last checkpoint, or before its first."""
-    from dl_lab import resuming
-
-    recorded = (folder / ".hydra" / "config.yaml").exists()
-    return (resuming.last_checkpoint(folder) if recorded else None) or {"step": 0}
+    resumes = config.sweep.resume is not None
+    return carry_out(parse(config), folder, given, resuming.left_off(folder) or {"step": 0} if resumes else None)
 
 
 def resume(folder: Path, overrides: list[str]) -> float:
@@ -127,8 +124,14 @@ def unfinished(overrides: list[str]) -> Path | None:
     from dl_lab import resuming
     from dl_lab.config import parse
 
+    for option in (argument for argument in overrides if argument.startswith("-")):
+        raise ConfigError(
+            f"{option} does not go with resume=auto; allowed: group=choice and key=value, "
+            "hydra.searchpath=[file://FOLDER] for choices of your own, and for a sweep sweep.resume=FOLDER"
+        )
     where = [argument for argument in overrides if argument.startswith("hydra.run.dir=")]
-    config = command_line.compose(*(argument for argument in overrides if not argument.startswith("hydra.")))
+    composing = [argument for argument in overrides if not argument.startswith("hydra.run.dir=")]
+    config = command_line.compose(*composing)
     roots = [Path(where[-1].partition("=")[2])] if where else sorted(Path("outputs").glob("*/*"), reverse=True)
     return resuming.newest_unfinished(roots, parse(config).as_dict)
 
@@ -142,12 +145,7 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
     started = time.perf_counter()
     plan, state = build.prepare(run, build.build_data(run))
     if saved is not None and "model" in saved:
-        if saved.get("data") not in (None, plan.data_fingerprint):
-            raise ConfigError(
-                f"dataset.path={getattr(run.dataset.config, 'path', None)} has changed since step {saved['step']} of "
-                f"{folder}; allowed: the data as they were, or a new run"
-            )
-        milestones.restore(state, saved, plan.device)
+        milestones.take_up(state, plan, saved, folder)
     with (
         Logbook(folder, run.as_dict, overrides, None if saved is None else state.step) as logbook,
         Signals() as signals,
@@ -185,7 +183,7 @@ def broken_off(error: BaseException, step: int) -> "Outcome":
     """The outcome of a run that `error` ended at `step`."""
     from dl_lab.milestones import Outcome
 
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | command_line.JobsFailed):
         return Outcome("stopped", f"interrupted at step {step}")
     if isinstance(error, OSError) and error.filename:
         return Outcome("failed", f"{error.filename} cannot be written ({error.strerror})")

@@ -1,7 +1,6 @@
 """Runs that train together are what each would be alone: the same batches and masks, and the same numbers."""
 
 import json
-import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -83,7 +82,8 @@ def test_every_optimizer_steps_each_run_as_alone(name, precision, tmp_path):
     try:
         many.key(parse(compose(*common)))
     except many.DoesNotStack as reason:
-        assert re.fullmatch(rf"optimizer={name} has no rule for a stack", str(reason))  # noqa: PT017
+        assert str(reason) == f"optimizer={name} has no rule for a stack"  # noqa: PT017
+        assert name == "lbfgs" or not hasattr(torch.optim, "Muon")
         return
     lr = parse(compose(*common)).optimizer.config.lr
     differing = [["seed=1", f"optimizer.lr={lr}"], ["seed=1", f"optimizer.lr={lr / 2}"], ["seed=2", "train.patience=9"]]

@@ -234,3 +234,34 @@ def test_a_rerun_of_a_member_says_that_it_was_one_of_a_stack(tmp_path):
     assert 0 < apart < 1e-5
     assert "  the first run was one of a stack of 4, whose sums are in another order: last digits differ" in told
     assert "together" not in json.loads((tmp_path / "again" / "summary.json").read_text())
+
+
+def test_with_fail_fast_the_job_that_failed_is_named_and_the_others_go_on_later(tmp_path):
+    jobs = ("optimizer=sgd", "optimizer.lr=0.1,1e30", "seed=1,2", *TINY, "train.steps=40", "train.log_every=1")
+    ended = train(tmp_path, *VECTORIZED, *jobs, "sweep.fail_fast=true")
+    assert ended.status == 1
+    assert "a job failed, and sweep.fail_fast=true:\n  #2 " in ended.err
+    assert "Traceback" not in ended.err
+    jobs = json.loads(next(tmp_path.rglob("sweep.json")).read_text())["jobs"]
+    assert [job["status"] for job in jobs][:3] == ["stopped", "stopped", "diverged"]
+
+
+def test_a_member_whose_folder_is_taken_fails_alone(tmp_path):
+    sweep = tmp_path / "sweep"
+    (sweep / "1" / "checkpoints").mkdir(parents=True)
+    (sweep / "1" / "metrics.jsonl").write_text("")
+    ended = train(tmp_path, *VECTORIZED, "seed=1,2,3", *TINY, f"hydra.sweep.dir={sweep}")
+    statuses = {run.name: json.loads((run / "summary.json").read_text())["status"] for run in ended.runs}
+    assert statuses["0"] == statuses["2"] == "completed"
+
+
+def test_jobs_that_failed_before_their_record_began_are_run_when_what_was_missing_is_there(tmp_path):
+    table = tmp_path / "table.csv"
+    data = ("dataset=csv", f"dataset.path={table}", "dataset.targets=[y]", "model=linear", *TINY[1:])
+    failed = train(tmp_path, *VECTORIZED, *data, "seed=1,2")
+    assert failed.status == 1
+    table.write_text("x,y\n" + "".join(f"{n},{2 * n}\n" for n in range(60)))
+    sweep = by_number(failed)[0].parent
+    again = train(tmp_path, *VECTORIZED, *data, "seed=1,2", f"sweep.resume={sweep}")
+    assert again.status == 0
+    assert [summary["status"] for summary in summaries(again)] == ["completed"] * 2
