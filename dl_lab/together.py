@@ -287,12 +287,7 @@ def member_of(ready: Ready, context: ExitStack) -> Member:
 
 
 def finish(
-    ready: Ready,
-    member: Member,
-    outcome: Outcome,
-    test: dict[str, float] | None,
-    seconds: float,
-    report: Report,
+    ready: Ready, member: Member, outcome: Outcome, test: dict[str, float] | None, seconds: float, report: Report
 ) -> None:
     """Write how a run ended and report it. `seconds` is its share of what the stack took."""
     member.logbook.finish(milestones.summarize(member.plan, member.state, outcome, test, seconds))
