@@ -127,10 +127,33 @@ OVERRIDES = st.one_of(
 @given(st.lists(OVERRIDES, min_size=1, max_size=4))
 @example(["\n"])
 def test_a_command_line_trains_or_is_refused(overrides: list[str]) -> None:
+    train_small(overrides)
+
+
+def train_small(overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()
         assert_trained_or_refused(train(folder, *SMALL, *overrides), folder, {"data"})
+
+
+VALUES = NUMBERS | st.sampled_from(
+    ["null", "true", "false", "[]", "{}", "[1,2]", "full", "accuracy", "0.9", "'a b'", "cpu", "float64", "bfloat16"]
+)
+PLAUSIBLE = CHOICES | st.tuples(
+    st.sampled_from([*PLAIN_KEYS, *(f"train.{key}" for key in TRAIN_KEYS), *INNER_KEYS]), VALUES
+).map(lambda parts: f"{parts[0]}={parts[1]}")
+
+
+@settings(GENERATED, max_examples=400)
+@given(st.lists(PLAUSIBLE, min_size=1, max_size=3))
+@example(["hydra.verbose=-1"])
+@example(["hydra.launcher=1"])
+@example(["hydra.output_subdir=../beside"])
+@example(["data_dir=0"])
+def test_a_command_line_of_keys_that_there_are_trains_or_is_refused(overrides: list[str]) -> None:
+    """Half of these train; of those above, one in twenty."""
+    train_small(overrides)
 
 
 CELLS = st.one_of(
