@@ -151,6 +151,8 @@ PLAUSIBLE = CHOICES | st.tuples(
 @example(["hydra.launcher=1"])
 @example(["hydra.output_subdir=../beside"])
 @example(["data_dir=0"])
+@example(["threads=64"])
+@example(["threads=415"])
 def test_a_command_line_of_keys_that_there_are_trains_or_is_refused(overrides: list[str]) -> None:
     """Half of these train; of those above, one in twenty."""
     train_small(overrides)
