@@ -75,9 +75,25 @@ class TrainState:
 
 
 def build_data(run: RunConfig) -> Data:
-    """The run's dataset, on the CPU as it was stored."""
-    data = run.dataset.entry.build(run.dataset.config, run.settings.data_folder, run.settings.seed)
-    return cast(Data, data)
+    """The run's dataset, on the CPU as it was stored.
+
+    Raises:
+        ConfigError: for what its builder refuses, and for numbers that are not finite in data held in memory.
+    """
+    data = cast(Data, run.dataset.entry.build(run.dataset.config, run.settings.data_folder, run.settings.seed))
+    for name in ("train", "validation", "test"):
+        if isinstance(split := getattr(data, name), InMemory):
+            refuse_not_finite(split, f"dataset={run.dataset.entry.name}: example {{}} of {name}")
+    return data
+
+
+def refuse_not_finite(split: InMemory, where: str) -> None:
+    """Raises: ConfigError naming the first number of a split that is not finite."""
+    for what, values in (("inputs", split.inputs), ("targets", split.targets)):
+        if values.is_floating_point() and not values.isfinite().all():
+            example, *place = (~values.isfinite()).nonzero()[0].tolist()
+            value = values[(example, *place)].item()
+            raise ConfigError(f"{where.format(example)} has {what}{place} = {value}; allowed: finite numbers")
 
 
 def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:

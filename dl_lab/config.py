@@ -1,5 +1,6 @@
 """The typed configuration of a run, and parse(): everything that can be known to be wrong is told before data load."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -124,8 +125,9 @@ class RunSettings:
     data_dir: str | None
 
     def __post_init__(self) -> None:
-        fits = self.threads is None or 1 <= self.threads <= 1024
-        require(fits, "threads", self.threads, "a whole number from 1 to 1024")
+        most = max(64, os.cpu_count() or 1)  # a process that the system grants no more threads ends without a word
+        fits = self.threads is None or 1 <= self.threads <= most
+        require(fits, "threads", self.threads, f"a whole number from 1 to {most}")
         require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
     @property

@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import os
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from dl_lab.errors import ConfigError
 
 TIMEOUT = 30  # seconds without a byte
+SLOWEST = 1000  # bytes a second, over so many seconds; less is given up
 
 
 @contextmanager
@@ -55,6 +57,19 @@ def download(url: str, sha256: str, path: Path) -> None:
         fetch(url, sha256, path)
 
 
+def chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """What arrives, as it arrives. Raises: OSError if it only trickles."""
+    since, received = time.monotonic(), 0
+    while chunk := response.read1(1 << 16):
+        yield chunk
+        received += len(chunk)
+        seconds = time.monotonic() - since
+        if seconds > TIMEOUT:
+            if received < SLOWEST * seconds:
+                raise OSError(f"only {received} bytes came in {seconds:.1f} s")
+            since, received = time.monotonic(), 0
+
+
 def fetch(url: str, sha256: str, path: Path) -> None:
     """The same. Raises: OSError or HTTPException."""
     from tqdm import tqdm
@@ -67,7 +82,7 @@ def fetch(url: str, sha256: str, path: Path) -> None:
             told = response.headers.get("Content-Length") or ""
             size = int(told) if told.isdecimal() else None
             with tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=not sys.stderr.isatty()) as bar:
-                while chunk := response.read(1 << 16):
+                for chunk in chunks(response):
                     file.write(chunk)
                     digest.update(chunk)
                     bar.update(len(chunk))

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dl_lab.errors import ConfigError
 
@@ -22,19 +22,29 @@ def refuse_code(config: DictConfig) -> None:
         if "_target_" in (text := str(hydra_node.get(key))) or "'()'" in text or "'class'" in text or "://" in text:
             raise ConfigError(f"hydra.{key} names code; allowed: none, and imports=[my_module] for code of yours")
     for key in ("launcher", "sweeper"):
-        target = str((hydra_node.get(key) or {}).get("_target_"))
+        target = str(node.get("_target_") if isinstance(node := hydra_node.get(key), dict) else node)
         if not target.startswith(("hydra_plugins.", "hydra._internal.core_plugins.")):
             raise ConfigError(f"hydra.{key}._target_={target} is no plugin of Hydra's; allowed: hydra/{key}=NAME")
 
 
+def refuse_settings(config: DictConfig) -> None:
+    """Raise ConfigError for a setting of Hydra's at which it would fail, or write beside what a run writes."""
+    verbose, subdir = config.hydra.verbose, config.hydra.output_subdir
+    if not isinstance(verbose, bool | str | ListConfig):
+        raise ConfigError(f"hydra.verbose={verbose} is not allowed; allowed: true, false, or the names of loggers")
+    if subdir is not None:
+        raise ConfigError(f"hydra.output_subdir={subdir} is not allowed; allowed: null, the run writes .hydra/ itself")
+
+
 @contextmanager
 def only_plugins() -> Iterator[None]:
-    """While the context is open, whatever Hydra composes goes through `refuse_code` before Hydra acts on it."""
+    """While the context is open, whatever Hydra composes is checked before Hydra acts on it."""
     compose = ConfigLoaderImpl._load_configuration_impl
 
     def checked(self: ConfigLoaderImpl, *given: Any, **named: Any) -> DictConfig:
         config = compose(self, *given, **named)
         refuse_code(config)
+        refuse_settings(config)
         return config
 
     ConfigLoaderImpl._load_configuration_impl = checked

@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import choices, container
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig
 
 from dl_lab import train as train_module
 from dl_lab.command_line import CONF
@@ -231,3 +233,23 @@ def test_the_bar_shows_loss_metric_speed_and_time_left():
     assert "60/100 [00:00<00:0" in written
     assert "step/s, train/loss 0.125  train/accuracy 0.75  val/loss 0.25  val/accuracy 0.5" in written
     assert "more" not in written
+
+
+def test_a_run_is_composed_once(tmp_path, monkeypatch):
+    compose, times = ConfigLoaderImpl._load_configuration_impl, []
+
+    def counted(self: ConfigLoaderImpl, *given: object, **named: object) -> DictConfig:
+        times.append(given)
+        return compose(self, *given, **named)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", counted)
+    assert train(tmp_path, *TINY).status == 0
+    assert len(times) == 1
+
+
+def test_a_choice_that_sets_hydras_mode_is_obeyed_all_the_same(tmp_path):
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    (tmp_path / "own" / "experiment" / "swept.yaml").write_text("# @package _global_\nhydra: {mode: MULTIRUN}\n")
+    ended = train(tmp_path, "--config-dir", "own", "experiment=swept", "seed=1,2", *TINY)
+    assert ended.status == 0, ended.err
+    assert [run.parent.parent.parent.name for run in ended.runs] == ["sweeps", "sweeps"]

@@ -206,6 +206,43 @@ def test_a_module_of_the_working_folder_registers_a_model_that_trains(tmp_path):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["parameters"] == 6
 
 
+USERS_DATA = """
+from dataclasses import dataclass
+
+import torch
+
+from dl_lab.data import Data, InMemory
+from dl_lab.registry import DATASETS
+from dl_lab.specs import DataSpec, Head
+
+
+@dataclass(frozen=True, kw_only=True)
+class HolesConfig:
+    hole: float
+
+
+@DATASETS.register("holes", HolesConfig, kinds={"features"}, tasks={"regression"})
+def holes(config, data_dir, seed):
+    inputs, targets = torch.rand(20, 3), torch.rand(20, 1)
+    inputs[7, 2] = config.hole
+    split = InMemory(inputs, targets)
+    spec = DataSpec(kind="features", input_shape=(3,), heads=(Head(name="y", task="regression", labels=("y",)),))
+    return Data(spec=spec, train=split, validation=split, test=None)
+"""
+
+
+@pytest.mark.parametrize(("hole", "shown"), [("nan", "nan"), ("inf", "inf"), ("-inf", "-inf")])
+def test_a_number_that_is_not_finite_in_data_of_ones_own_is_named(tmp_path, hole, shown):
+    (tmp_path / "mine.py").write_text(USERS_DATA)
+    (tmp_path / "own" / "dataset").mkdir(parents=True)
+    (tmp_path / "own" / "dataset" / "holes.yaml").write_text("name: holes\nhole: 0.0\n")
+    own = ("--config-dir", "own", "dataset=holes", "imports=[mine]", "train.batch_size=10", "train.steps=1")
+    ended = spawn(tmp_path, "-m", "dl_lab.train", *own, f"dataset.hole={hole}")
+    assert ended.returncode == 2
+    wrong = f"error: dataset=holes: example 7 of train has inputs[2] = {shown}; allowed: finite numbers\n"
+    assert ended.stderr == wrong
+
+
 def test_an_experiment_sets_what_belongs_to_no_group_and_the_command_line_has_the_last_word():
     assert parsed("experiment=norris").settings.precision == "float64"
     assert parsed("experiment=norris", "precision=float32").settings.precision == "float32"

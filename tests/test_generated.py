@@ -127,10 +127,35 @@ OVERRIDES = st.one_of(
 @given(st.lists(OVERRIDES, min_size=1, max_size=4))
 @example(["\n"])
 def test_a_command_line_trains_or_is_refused(overrides: list[str]) -> None:
+    train_small(overrides)
+
+
+def train_small(overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()
         assert_trained_or_refused(train(folder, *SMALL, *overrides), folder, {"data"})
+
+
+VALUES = NUMBERS | st.sampled_from(
+    ["null", "true", "false", "[]", "{}", "[1,2]", "full", "accuracy", "0.9", "'a b'", "cpu", "float64", "bfloat16"]
+)
+PLAUSIBLE = CHOICES | st.tuples(
+    st.sampled_from([*PLAIN_KEYS, *(f"train.{key}" for key in TRAIN_KEYS), *INNER_KEYS]), VALUES
+).map(lambda parts: f"{parts[0]}={parts[1]}")
+
+
+@settings(GENERATED, max_examples=400)
+@given(st.lists(PLAUSIBLE, min_size=1, max_size=3))
+@example(["hydra.verbose=-1"])
+@example(["hydra.launcher=1"])
+@example(["hydra.output_subdir=../beside"])
+@example(["data_dir=0"])
+@example(["threads=64"])
+@example(["threads=415"])
+def test_a_command_line_of_keys_that_there_are_trains_or_is_refused(overrides: list[str]) -> None:
+    """Half of these train; of those above, one in twenty."""
+    train_small(overrides)
 
 
 CELLS = st.one_of(
@@ -146,7 +171,7 @@ CELLS = st.one_of(
 @st.composite
 def tables(draw: st.DrawFn) -> bytes:
     """CSV files: good ones, with a few cells, lines and bytes that are not."""
-    columns, rows = draw(st.integers(1, 4)), draw(st.integers(0, 30))
+    columns, rows = draw(st.integers(1, 4)), draw(st.integers(8, 30) | st.integers(0, 30))
     random = np.random.default_rng(draw(st.integers(0, 99)))
     table = [
         list("xyzw"[:columns]),
@@ -163,7 +188,7 @@ def tables(draw: st.DrawFn) -> bytes:
 
 def spoiled(draw: st.DrawFn, content: bytes) -> bytes:
     """The content, or part of it, or with a few other bytes."""
-    kind = draw(st.sampled_from(["whole", "whole", "cut", "bytes", "more", "other"]))
+    kind = draw(st.sampled_from([*["whole"] * 5, "cut", "bytes", "more", "other"]))
     if kind == "cut":
         return content[: draw(st.integers(0, len(content)))]
     if kind == "bytes" and content:
@@ -189,7 +214,9 @@ def train_on(files: dict[str, bytes], *arguments: str) -> None:
 
 
 @settings(GENERATED, max_examples=200)
-@given(tables(), st.sampled_from(["x", "y", "w"]), st.sampled_from(["regression", "classification", "multi_output"]))
+@given(
+    tables(), st.sampled_from("xxxyw"), st.sampled_from(["regression", "regression", "classification", "multi_output"])
+)
 def test_a_table_trains_or_is_refused(content: bytes, target: str, task: str) -> None:
     arguments = ["dataset=csv", "dataset.path=data/table.csv", f"dataset.targets=[{target}]", f"dataset.task={task}"]
     train_on({"data/table.csv": content}, *arguments, "model.hidden_sizes=[4]")

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -275,6 +276,27 @@ def test_a_download_that_stalls_is_given_up(tmp_path, monkeypatch):
         over.set()
     assert "timed out" in message
     assert time.monotonic() - began < 15
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_download_that_trickles_is_given_up(tmp_path, monkeypatch):
+    """A byte every 20 ms, for ever: no read of it ever waits long."""
+    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    over = threading.Event()
+
+    def trickle(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        while not over.wait(0.02):
+            handler.wfile.write(b"a")
+
+    with serving({"/input.txt": trickle}) as url:
+        try:
+            message = refusal(f"{url}/input.txt", tmp_path / "set" / "input.txt")
+        finally:
+            over.set()
+    assert re.search(r"only \d+ bytes came in \d+\.\d s", message)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

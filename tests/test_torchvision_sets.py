@@ -15,12 +15,14 @@ import pytest
 import torch
 from conftest import parsed
 from numpy.typing import NDArray
+from test_command_line import train
 from test_download import _network, body, files, open_responses, serving  # noqa: F401  # autouse: used by being here
+from test_resume import assert_equal, interrupted
 from torchvision import datasets
 
 from dl_lab.build import build_data
 from dl_lab.data import Data
-from dl_lab.datasets import images, mnist
+from dl_lab.datasets import images, mnist, text
 from dl_lab.errors import ConfigError
 
 IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -269,3 +271,33 @@ def test_real_fashion_mnist_is_what_its_authors_published() -> None:
     assert labels.bincount().tolist() == [6000] * 10
     assert data.test.targets.bincount().tolist() == [1000] * 10
     assert data.spec.heads[0].labels[9] == "Ankle boot"
+
+
+@pytest.mark.parametrize("name", [*SETS, "tiny_shakespeare"])
+def test_every_downloaded_set_resumes_to_the_last_bit(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = ("train.steps=12", "train.validate_every=4", "train.log_every=3", "train.batch_size=8", "hydra.run.dir=run")
+    model = ("dataset.validation=9", "model.hidden_sizes=[4]")
+    if name == "tiny_shakespeare":
+        model = ("model=transformer", "model.embedding_size=8", "model.num_heads=2", "model.num_layers=1")
+        model = (*model, "dataset.context_length=8", "dataset.validation=0.2")
+    for folder in (tmp_path / "whole", tmp_path / "broken"):
+        if name in SETS:
+            publish(name, made_up(name), folder / "data", monkeypatch)
+        else:
+            content = b"To be, or not to be, that is the question:\n" * 20
+            monkeypatch.setattr(text, "SHAKESPEARE_SHA256", hashlib.sha256(content).hexdigest())
+            (folder / "data" / name).mkdir(parents=True)
+            (folder / "data" / name / "input.txt").write_bytes(content)
+    overrides = (f"dataset={name}", "data_dir=data", *model, *short)
+    whole = train(tmp_path / "whole", *overrides)
+    assert whole.status == 0, whole.err
+    interrupted(tmp_path / "broken", 7, *overrides)
+    resumed = train(tmp_path / "broken", "resume=run")
+    assert resumed.status == 0, resumed.err
+    for run in (whole.run, resumed.run):  # whose configurations name their own data folders
+        for path in (run / "checkpoints").glob("*.pt"):
+            contents = torch.load(path, weights_only=True)
+            torch.save(contents | {"config": {**contents["config"], "data_dir": "data"}}, path)
+    assert_equal(resumed, whole)
