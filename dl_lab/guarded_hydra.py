@@ -11,6 +11,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dl_lab.errors import ConfigError
 
+SETS_MODE = ("hydra.mode", "hydra=", "hydra.searchpath", "--config", "-c")  # or brings files that do
+
 
 def refuse_code(config: DictConfig) -> None:
     """Raise ConfigError where Hydra's own part of a configuration names code that Hydra would run by itself: callbacks,
@@ -62,7 +64,7 @@ def composed_once() -> Iterator[None]:
     read = Hydra.get_mode
 
     def mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-        can_set = any("hydra" in argument or argument.startswith(("--config", "-c")) for argument in sys.argv[1:])
+        can_set = any(argument.lstrip("+~").startswith(SETS_MODE) for argument in sys.argv[1:])
         return read(self, config_name, overrides) if can_set else None
 
     Hydra.get_mode = mode
