@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PACKAGES = ("dl_lab", "torch", "numpy", "hydra-core")
 NO_HYPERPARAMETERS = ("data_dir", "imports", "claim")
 COMMAND = ("python", "-m", "dl_lab.train")
+as_json = json.JSONEncoder(allow_nan=False).encode  # json.dumps makes one anew
 OURS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra/config.yaml")
 
 
@@ -164,6 +165,7 @@ class Logbook:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.checkpoints = folder, folder / "checkpoints"
+        self._metrics_path = folder / "metrics.jsonl"
         self._about = {**provenance(), "command": shlex.join([*COMMAND, *overrides])}
         with ExitStack() as opened:
             opened.enter_context(sole_writer(folder))
@@ -191,7 +193,7 @@ class Logbook:
         write_text(self.folder / ".hydra" / "overrides.yaml", as_yaml(overrides))
         write_text(self.folder / ".hydra" / "config.yaml", composed)  # with it the folder holds a run
         self.checkpoints.mkdir(exist_ok=True)
-        (self.folder / "metrics.jsonl").touch()
+        self._metrics_path.touch()
         self._events = opened.enter_context(closing(EventWriter(self.folder, latest)))
         if not resumed_at:
             self._events.text("config", f"```yaml\n{composed}```", 0)
@@ -203,7 +205,7 @@ class Logbook:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            with naming(self.folder / "metrics.jsonl"):
+            with naming(self._metrics_path):
                 self._opened.close()
         except OSError:
             if kind is None:  # else the disk's first refusal is the one to tell of
@@ -220,10 +222,10 @@ class Logbook:
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         line = {"step": step, "epoch": epoch, "split": split, **finite}
         with (
-            naming(self.folder / "metrics.jsonl"),
-            (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file,
-        ):  # hundreds are written side by side
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+            naming(self._metrics_path),
+            self._metrics_path.open("a", encoding="utf-8") as file,
+        ):  # hundreds write at once
+            file.write(as_json(line) + "\n")
         tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
         self._events.scalars({**tagged, "epoch": epoch}, step)
 
