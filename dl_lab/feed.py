@@ -71,7 +71,7 @@ class Feed:
             ]
             order = torch.stack(orders, dim=1).to(self.device)  # (example, source)
             for rows in cut(order, batch_size)[max(0, start - epoch * steps_per_epoch) :]:
-                index = rows[:, self.which.to(self.device)].T.reshape(-1)
+                index = rows.T.index_select(0, self.which.to(self.device)).reshape(-1)
                 shape = (len(self.which), len(rows))
                 yield (
                     inputs.index_select(0, index).view(*shape, *inputs.shape[1:]),

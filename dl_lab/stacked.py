@@ -62,6 +62,7 @@ class StackedRuns:
         self.feed = Feed(keys, [each.data for each in plans], [each.seed for each in plans], self.device)
         self.window = windows_of(states)
         self.gradient = torch.zeros_like(self.flat)
+        self.gradients = self._views(self.gradient)
         self.norms: Tensor | None = None
 
     def _views(self, flat: Tensor, gradients: bool = False) -> list[Tensor]:
@@ -164,8 +165,8 @@ class StackedRuns:
             numbers["augmentation"] = self._keys("augmentation").to(self.device)
         objectives, totals = self._mapped(self.leaves, self.buffers, numbers, inputs, targets)
         gradients = torch.autograd.grad(objectives.sum(), self.leaves)
-        for view, gradient in zip(self._views(self.gradient), gradients, strict=True):
-            view.copy_(gradient)
+        for place, gradient in zip(self.gradients, gradients, strict=True):
+            place.copy_(gradient)
         self.norms = None
         if "max_norm" in numbers:
             self.norms = self.gradient.norm(dim=1)
@@ -221,7 +222,7 @@ class StackedRuns:
     def settle(self, run: int, state: TrainState) -> None:
         """Put a run's own model and optimizer, gradients and window where its row of the stack is."""
         self.row(run).put_into(state)
-        for parameter, gradient in zip(state.model.parameters(), self._views(self.gradient), strict=True):
+        for parameter, gradient in zip(state.model.parameters(), self.gradients, strict=True):
             parameter.grad = gradient[run]
         state.window = self.window_of(run)
 
@@ -232,7 +233,7 @@ class StackedRuns:
         self.plans = [self.plans[run] for run in runs]
         self.flat, self.gradient = self.flat[on_device], self.gradient[on_device]
         self.norms = None if self.norms is None else self.norms[on_device]
-        self.leaves = self._views(self.flat, gradients=True)
+        self.leaves, self.gradients = self._views(self.flat, gradients=True), self._views(self.gradient)
         self.buffers = {name: buffer[on_device] for name, buffer in self.buffers.items()}
         self.numbers = {name: values[on_device] for name, values in self.numbers.items()}
         self.window = [
