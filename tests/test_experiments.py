@@ -61,6 +61,7 @@ def test_the_quick_ones_end_in_a_fraction_of_ci_and_all_but_the_long_ones_in_twe
 
 
 def test_a_row_names_the_launcher_that_made_it():
-    commands = {job.command for job in reproduce.jobs("vectorized")}
-    assert "python -m experiments.reproduce sgd --launcher vectorized" in commands
+    assert "python -m experiments.reproduce sgd" in {job.command for job in reproduce.jobs(reproduce.LAUNCHER)}
+    commands = {job.command for job in reproduce.jobs("in_turn")}
+    assert "python -m experiments.reproduce sgd --launcher in_turn" in commands
     assert "python -m experiments.tensors" in commands

@@ -22,7 +22,9 @@ ENTRIES = [(group, name) for group, registry in REGISTRIES.items() for name in r
 
 @pytest.mark.parametrize("group", REGISTRIES)
 def test_every_entry_has_a_yaml_and_every_yaml_an_entry(group: str) -> None:
-    assert choices(group) == REGISTRIES[group].names()
+    registry = REGISTRIES[group]
+    ours = [name for name in registry.names() if registry[name].build.__module__.startswith("dl_lab.")]
+    assert choices(group) == ours  # other tests register entries of a user's
 
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)

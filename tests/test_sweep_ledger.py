@@ -241,4 +241,4 @@ def test_on_a_terminal_a_sweep_is_one_bar_with_what_runs_and_fails_and_no_lines_
     assert "1 running, 0 failed" in written
     assert "0 running, 1 failed" in written
     assert "error: #1  optimizer.lr=-1.0 is not allowed" in written
-    assert [line.split()[0] for line in ended[0].out.splitlines()] == ["sweep", "look"]
+    assert [line.split()[0] for line in ended[0].out.splitlines()] == ["sweep", "look", "compare"]
