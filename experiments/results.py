@@ -19,11 +19,14 @@ def write_section(title: str, text: str) -> None:
     RESULTS.write_text(after.rstrip() + "\n")
 
 
-def write_rows(title: str, header: Sequence[str], name: str, rows: Sequence[str]) -> None:
-    """Put the rows of `name`, the table's first column, in place of those that stood there; rows are kept sorted."""
+def write_rows(title: str, header: Sequence[str], name: str, command: str, rows: Sequence[str]) -> None:
+    """Put the rows of `name`, the table's first column, that a command made, its last, in place of those that stood
+    there; whatever launcher the command names. Rows are kept sorted.
+    """
     before = RESULTS.read_text() if RESULTS.exists() else ""
     section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", before, re.MULTILINE | re.DOTALL)
     kept = [line for line in (section[1] if section else "").splitlines() if line.startswith("| ")][1:]
-    kept = [line for line in kept if not line.startswith(f"| {name} |")]
+    by_it = re.compile(rf"\| {re.escape(name)} \|.*\| `{re.escape(command)}( --launcher \w+)?` \|")
+    kept = [line for line in kept if not by_it.fullmatch(line)]
     body = sorted([*kept, *rows], key=lambda line: line.split(" | ")[0])
     write_section(title, "\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *body]))

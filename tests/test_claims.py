@@ -111,19 +111,21 @@ def test_every_experiment_is_valid_and_its_claims_can_be_read(name):
             assert re.search(r"https://|doi:|\b(18|19|20)\d\d\b", each.source), "a page, or a paper with its year"
 
 
-def test_rows_of_a_concept_replace_those_before(tmp_path, monkeypatch):
+def test_rows_that_a_command_made_replace_those_before_and_no_others(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path / "RESULTS.md")
     results.write_section("Speed", "fast")
-    header = ("concept", "measured")
-    results.write_rows("Concepts", header, "b", ["| b | 1 |"])
-    results.write_rows("Concepts", header, "a", ["| a | 2 |", "| a | 3 |"])
-    results.write_rows("Concepts", header, "b", ["| b | 4 |"])
+    header = ("concept", "measured", "command")
+    results.write_rows("Concepts", header, "b", "run b", ["| b | 1 | `run b` |"])
+    results.write_rows("Concepts", header, "b", "train b", ["| b | 2 | `train b --launcher x` |"])
+    results.write_rows("Concepts", header, "a", "run a", ["| a | 3 | `run a` |", "| a | 4 | `run a` |"])
+    results.write_rows("Concepts", header, "b", "train b", ["| b | 5 | `train b` |"])
     lines = (tmp_path / "RESULTS.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("| ")] == [
-        "| concept | measured |",
-        "| a | 2 |",
-        "| a | 3 |",
-        "| b | 4 |",
+        "| concept | measured | command |",
+        "| a | 3 | `run a` |",
+        "| a | 4 | `run a` |",
+        "| b | 1 | `run b` |",
+        "| b | 5 | `train b` |",
     ]
     assert "fast" in lines
 
