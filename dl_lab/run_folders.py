@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite, nan
@@ -136,7 +137,7 @@ def read(folder: Path) -> Run | str:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         status, reason = str(summary["status"]), summary.get("reason")
     except FileNotFoundError:
-        pass  # it runs still, or was killed
+        summary = {}  # it runs still, or was killed
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         summary, status, reason = {}, "unreadable", f"summary.json: {_in_a_line(error)}"
     try:
@@ -199,10 +200,8 @@ def given(job: Mapping[str, Any]) -> Values:
 
 
 def _value(text: str) -> Any:
-    try:
+    with suppress(ValueError):
         return float(text)  # "1e-3", which YAML takes for text
-    except ValueError:
-        pass
     try:
         return yaml.load(text, Loader)
     except yaml.YAMLError:
