@@ -265,3 +265,40 @@ def test_jobs_that_failed_before_their_record_began_are_run_when_what_was_missin
     again = train(tmp_path, *VECTORIZED, *data, "seed=1,2", f"sweep.resume={sweep}")
     assert again.status == 0
     assert [summary["status"] for summary in summaries(again)] == ["completed"] * 2
+
+
+def test_a_stack_whose_data_have_changed_is_not_resumed(tmp_path, monkeypatch):
+    table = tmp_path / "table.csv"
+    table.write_text("x,y\n" + "".join(f"{n},{2 * n}\n" for n in range(60)))
+    data = ("dataset=csv", f"dataset.path={table}", "dataset.targets=[y]", "model=linear", *TINY[1:])
+    with monkeypatch.context() as patch:
+        patch.setattr(Signals, "received", lambda self: setattr(self, "_number", signal.SIGTERM) is None)
+        stopped = train(tmp_path, *VECTORIZED, *data, "seed=1,2")
+    assert [summary["status"] for summary in summaries(stopped)] == ["stopped"] * 2
+    table.write_text("x,y\n" + "".join(f"{n},{3 * n}\n" for n in range(60)))
+    again = train(tmp_path, *VECTORIZED, *data, "seed=1,2", f"sweep.resume={by_number(stopped)[0].parent}")
+    assert again.status == 1
+    assert again.err.count("has changed since step 1") >= 2
+
+
+def test_a_damaged_summary_of_a_job_is_as_none(tmp_path):
+    ended = train(tmp_path, *VECTORIZED, "seed=1,2", *TINY)
+    sweep = by_number(ended)[0].parent
+    ledger = json.loads((sweep / "sweep.json").read_text())
+    ledger["jobs"][0]["status"] = "running"
+    (sweep / "sweep.json").write_text(json.dumps(ledger))
+    (sweep / "0" / "summary.json").write_text('{"sta')
+    again = train(tmp_path, *VECTORIZED, "seed=1,2", *TINY, f"sweep.resume={sweep}")
+    assert (again.status, again.err) == (0, "")
+    assert [summary["status"] for summary in summaries(again)] == ["completed"] * 2
+
+
+def test_a_run_is_not_resumed_behind_its_end(tmp_path):
+    ended = train(tmp_path, *TINY, "train.steps=12")
+    kept = (ended.run / "summary.json").read_bytes()
+    again = train(tmp_path, f"resume={ended.run}", "train.steps=null", "train.epochs=1", "train.batch_size=10")
+    assert again.status == 2
+    shorter = train(tmp_path, f"resume={ended.run}", "train.steps=null", "train.epochs=1")
+    assert shorter.status == 2
+    assert "is at step 12, behind the last of" in shorter.err
+    assert (ended.run / "summary.json").read_bytes() == kept
