@@ -1,5 +1,6 @@
 """The entrypoint: python -m dl_lab.train [group=choice ...] [key=value ...]"""
 
+import argparse
 import gc
 import shlex
 import sys
@@ -124,11 +125,16 @@ def unfinished(overrides: list[str]) -> Path | None:
     from dl_lab import resuming
     from dl_lab.config import parse
 
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--config-dir", "-cd", type=Path)
+    own, overrides = options.parse_known_args(overrides)
     for option in (argument for argument in overrides if argument.startswith("-")):
         raise ConfigError(
-            f"{option} does not go with resume=auto; allowed: group=choice and key=value, "
-            "hydra.searchpath=[file://FOLDER] for choices of your own, and for a sweep sweep.resume=FOLDER"
+            f"{option} does not go with resume=auto; allowed: group=choice, key=value and --config-dir, "
+            "and for a sweep sweep.resume=FOLDER"
         )
+    if own.config_dir is not None:
+        overrides.append(f"hydra.searchpath=['file://{own.config_dir.absolute()}']")
     where = [argument for argument in overrides if argument.startswith("hydra.run.dir=")]
     composing = [argument for argument in overrides if not argument.startswith("hydra.run.dir=")]
     config = command_line.compose(*composing)

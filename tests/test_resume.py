@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import choices
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_command_line import Ended, train
+from test_command_line import TINY, Ended, train
 
 from dl_lab.progress import Progress
 
@@ -218,3 +218,18 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_a_second_one_stops_at_once(tmp_p
         _, told = process.communicate(timeout=30)
         assert process.returncode == 130, told
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "stopped"
+
+
+def test_auto_goes_on_with_a_run_of_a_users_own_choices_and_names_what_does_not_go_with_it(tmp_path):
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "small.yaml").write_text("name: mlp\nhidden_sizes: [4]\nactivation: tanh\n")
+    own = ("--config-dir", "own", "model=small", "resume=auto")
+    first = train(tmp_path, *own, *TINY)
+    assert (first.status, first.err) == (0, "")
+    (first.run / "summary.json").unlink()  # as if it had been killed before its end
+    again = train(tmp_path, *own, *TINY)
+    assert again.status == 0
+    assert again.runs == first.runs
+    sweep = train(tmp_path, "-m", "seed=1,2", *TINY, "resume=auto")
+    assert sweep.status == 2
+    assert "-m does not go with resume=auto" in sweep.err
