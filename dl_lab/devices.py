@@ -16,8 +16,6 @@ from dl_lab.errors import ConfigError, unknown
 
 TORCHS_THREADS = torch.get_num_threads()
 SMALL = 2_000_000  # multiply-adds of a forward pass; measured on two cores
-MOST_RUNS = 256  # of a stack; more are no faster
-COPIES = 12  # of its parameters that a run of a stack keeps
 FREE_MEMORY = 4_000_000_000  # bytes, where the system does not say
 COMPILING_PAYS = 2e13  # multiply-adds: some seven minutes on two cores, of which a sixth is saved and one spent
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
@@ -102,12 +100,10 @@ def synchronize() -> None:
         torch.mps.synchronize()
 
 
-def runs_that_fit(device: torch.device, parameters: int) -> int:
-    """How many runs of so many parameters are held at once in half the memory that is free, at most MOST_RUNS: each
-    has its weights, gradients, two moments, a model of its own with the same, and a best checkpoint.
-    """
+def memory_for(device: torch.device, sharing: int) -> int:
+    """Bytes for runs that train together: half of what is free, of which so many processes have an equal share."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
-    return max(1, min(MOST_RUNS, free // 2 // (COPIES * 4 * parameters)))
+    return free // 2 // sharing
 
 
 def available_memory() -> int:

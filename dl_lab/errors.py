@@ -78,7 +78,11 @@ def check(group: str, config: object, rules: Mapping[str, Rule]) -> None:
 
 
 def refuse_interpolations(values: Any, key: str = "") -> None:
-    """Raises: ConfigError if any text within, a key or a value, asks to be looked up elsewhere, as ${oc.env:HOME}."""
+    """Raises: ConfigError if any text within, a key or a value, asks to be looked up elsewhere, as ${oc.env:HOME}, or
+    stands for a value that must be given.
+    """
+    if values == "???":
+        raise ConfigError(f"{key} is missing; allowed: give it, as {key}=VALUE")
     if isinstance(values, str) and "${" in values:
         raise ConfigError(f"{key}={values} would be looked up elsewhere; allowed: a plain value")
     inner = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()

@@ -85,7 +85,7 @@ def fit_together(
     members: list[Member],
     stop: Callable[[], bool] = lambda: False,
     hopeless: Hopeless = lambda members: [False] * len(members),
-    advance: Callable[[], None] = lambda: None,
+    stepped: Callable[[int, int], None] = lambda step, total: None,
 ) -> Iterator[Ended]:
     """Train on from the members' step, and give each with its outcome and its test metrics when it ends: at the last
     step, out of patience, diverged, `hopeless` after a validation, or when `stop` says so after a step.
@@ -99,7 +99,7 @@ def fit_together(
         stack.step(inputs, targets)
         for member in alive:
             member.state.step = stack.step_number
-        advance()
+        stepped(stack.step_number, plan.total_steps)
         examples += targets.shape[stack.feed.axis is not None]
         validating = stack.step_number % plan.validate_every == 0 or stack.step_number == plan.total_steps
         ended: dict[int, Outcome] = {}

@@ -1,44 +1,34 @@
-"""Several jobs of a sweep at a time, each in a process with one thread, which starts once and runs job after job."""
+"""The jobs of a sweep in several processes, each of which starts once and works share after share of them."""
 
 import multiprocessing
 import os
+import shutil
 import signal
+import sys
 import threading
+import time
+import traceback
 from collections import deque
-from contextlib import redirect_stderr, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from dl_lab.errors import Stopped
 from dl_lab.signals import Signals, sigterm_raises
-from dl_lab.sweeps import Ended, Job, Report, run_one
+from dl_lab.sweeps import Job, Report, run_in_turn
 
 PATIENCE = 60.0  # seconds that the processes have to save what they run, once they are asked to stop
+LISTENING = 0.5  # seconds between two looks for a signal
+SHOWN = 0.5  # seconds between two steps of a stack that are told of
 
-
-def run(jobs: list[Job], report: Report, processes: int | None = None) -> None:
-    """Run the jobs, so many at a time; null: as many as there are cores. A process that dies is one failed job.
-
-    Raises:
-        Stopped: after Ctrl-C or SIGTERM, when all have saved what they were at.
-    """
-    count = min(processes or cores(), len(jobs))
-    waiting, workers = deque(jobs), [Worker() for _ in range(count)]
-    try:
-        with Signals() as signals:
-            while waiting or any(worker.job for worker in workers):
-                if signals.received():
-                    stop(workers, report)
-                    raise Stopped("stopped", signals.status)
-                for worker in workers:
-                    if worker.job is None and waiting:
-                        worker.start(waiting.popleft(), report)
-                for worker in ready(workers):
-                    worker.finish(report)
-    finally:
-        for worker in workers:
-            worker.end()
+Message = tuple[Any, ...]  # the name of what is told of, then its arguments; jobs by their numbers
+Share = tuple[list[Job], int | None]  # jobs, and among how many to share the memory if they train as stacks
 
 
 def cores() -> int:
@@ -46,66 +36,157 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def ready(workers: "list[Worker]") -> "list[Worker]":
-    """The busy workers whose job has ended or that have died; none for half a second, so that signals are heard."""
-    busy = {worker.answers: worker for worker in workers if worker.job}
-    return [busy[answers] for answers in wait(list(busy), timeout=0.5) if isinstance(answers, Connection)]
+def has_gpu() -> bool:
+    """Whether a GPU is likely here, without the second that importing torch takes to be sure: a driver of NVIDIA's or
+    AMD's, or a Mac.
+    """
+    return sys.platform == "darwin" or Path("/dev/kfd").exists() or shutil.which("nvidia-smi") is not None
 
 
-def stop(workers: "list[Worker]", report: Report) -> None:
-    """Ask every worker to save what it runs, and record that."""
-    busy = [worker for worker in workers if worker.job]
-    for worker in busy:
-        worker.process.terminate()
-    for worker in busy:
-        if not worker.answers.poll(PATIENCE):
-            worker.process.kill()
-        worker.finish(report, stopping=True)
+class Workers:
+    """Processes that wait for jobs from when they are made to their `end`."""
+
+    def __init__(self, count: int, threads: int):
+        self._workers = [Worker(threads) for _ in range(count)]
+
+    def run_each(self, jobs: list[Job], report: Report) -> None:
+        """Run the jobs by themselves, as many at a time as there are processes; one that dies is one failed job.
+
+        Raises:
+            Stopped: after Ctrl-C or SIGTERM, when all have saved what they were at.
+            JobsFailed: if one failed and the sweep was asked to fail fast.
+        """
+        self._run(deque(([job], None) for job in jobs), report)
+
+    def run_together(self, jobs: list[Job], report: Report) -> None:
+        """Give each process an equal share of the jobs, which it trains as stacks; what does not stack, and what a
+        process died of, then runs by itself. Raises as `run_each`.
+        """
+        count = min(len(self._workers), len(jobs))
+        self._run(deque((jobs[start::count], count) for start in range(count)), report)
+
+    def _run(self, waiting: deque[Share], report: Report) -> None:
+        try:
+            with Signals() as signals:
+                while waiting or any(worker.busy for worker in self._workers):
+                    if signals.received():
+                        raise Stopped("stopped", signals.status)
+                    for worker in self._workers:
+                        if waiting and not worker.busy:
+                            worker.start(*waiting.popleft())
+                    for worker in heard(self._workers):
+                        waiting.extend(([job], None) for job in worker.listen(report))
+        except BaseException:
+            self._stop(report)
+            raise
+
+    def _stop(self, report: Report) -> None:
+        """Have every process save what it runs, and record that."""
+        busy = [worker for worker in self._workers if worker.busy]
+        for worker in busy:
+            worker.process.terminate()
+        for worker in busy:
+            worker.finish(report)
+
+    def end(self) -> None:
+        """Let the processes end."""
+        for worker in self._workers:
+            worker.answers.close()
+            worker.process.kill()  # it is idle, or was heard out
+            worker.process.join()
+
+
+def heard(workers: "Iterable[Worker]") -> "list[Worker]":
+    """The busy workers that have something to tell or have died; none after a while, so that signals are heard."""
+    busy = {worker.answers: worker for worker in workers if worker.busy}
+    return [busy[answers] for answers in wait(list(busy), LISTENING) if isinstance(answers, Connection)]
 
 
 class Worker:
-    """A process, and the job that it runs."""
+    """A process, and by their numbers the jobs of its share that have not ended."""
 
-    def __init__(self) -> None:
-        self.job: Job | None = None
+    def __init__(self, threads: int) -> None:
+        self.busy = False
+        self.jobs: dict[int, Job] = {}
+        self._threads = threads
         self._begin()
 
     def _begin(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.answers, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=work, args=(theirs,))
+        self.process: SpawnProcess = context.Process(target=work, args=(theirs, self._threads))
         self.process.start()
         theirs.close()  # so that its death is heard at our end
 
-    def start(self, job: Job, report: Report) -> None:
-        """Give it a job."""
-        self.job = job
-        report.started(job)
-        self.answers.send(job)
+    def start(self, jobs: list[Job], sharing: int | None) -> None:
+        """Give it its share."""
+        self.busy, self.jobs = True, {job.number: job for job in jobs}
+        with suppress(OSError):  # it has died, which is heard next
+            self.answers.send((jobs, sharing))
 
-    def finish(self, report: Report, stopping: bool = False) -> None:
-        """Take how its job ended; if the process died, that is how, and another begins."""
-        assert self.job is not None
-        job, self.job = self.job, None
+    def listen(self, report: Report) -> list[Job]:
+        """Take one thing that it tells. Returns the jobs that are to run by themselves now."""
+        message = self._heard()
+        return self._died(report) if message is None else self._take(report, *message)
+
+    def finish(self, report: Report) -> None:
+        """Hear it out after it was asked to stop."""
+        until = time.monotonic() + PATIENCE
+        while self.busy and self.answers.poll(max(0.0, until - time.monotonic())):
+            if (message := self._heard()) is None:
+                break
+            self._take(report, *message)
+        self._interrupted(report)
+
+    def _heard(self) -> Message | None:
+        """What it tells next; None if it has died."""
         try:
-            ended: Ended = self.answers.recv()
+            message: Message = self.answers.recv()
         except (EOFError, OSError):
-            self.process.join()
-            ended = Ended("failed", reason=death(self.process.exitcode))
-            if stopping:  # before it could save
-                ended = Ended("stopped", reason="interrupted")
-            else:
-                self._begin()
-        report.trace(ended.traceback)
-        report.ended(job, ended.status, ended.value, ended.reason)
+            return None
+        return message
 
-    def end(self) -> None:
-        """Let the process end; one that runs a job saves it first."""
-        self.answers.close()
-        if self.job is not None:
-            self.process.terminate()
-        self.process.join(PATIENCE)
-        self.process.kill()
+    def _take(self, report: Report, name: str, *values: Any) -> list[Job]:
+        if name == "alone":
+            return [self.jobs.pop(number) for number in values[0]]
+        if name == "started":
+            report.started(self.jobs[values[0]])
+        elif name == "ended":
+            report.ended(self.jobs.pop(values[0]), *values[1:])
+        elif name == "done":
+            self.busy = False
+            self._interrupted(report)
+        else:
+            assert name in ("note", "trace", "stepped"), name
+            getattr(report, name)(*values)
+        return []
+
+    def _interrupted(self, report: Report) -> None:
+        """What has not ended by now was interrupted."""
+        while self.jobs:
+            _, job = self.jobs.popitem()
+            report.ended(job, "stopped", None, "interrupted")
+
+    def _died(self, report: Report) -> list[Job]:
+        """Begin another process in place of one that died. One job is what it died of; of several, it is not known."""
+        left, self.jobs, self.busy = list(self.jobs.values()), {}, False
+        self.process.join()
+        reason = death(self.process.exitcode)
+        self._begin()
+        if len(left) > 1:
+            report.note(f"a process that had {len(left)} runs is gone: {reason}; each of them goes on by itself")
+            return [gone_on_with(job) for job in left]
+        for job in left:
+            report.started(job)
+            report.ended(job, "failed", None, reason)
+        return []
+
+
+def gone_on_with(job: Job) -> Job:
+    """The job, to go on from what there is in its folder."""
+    assert job.config is not None
+    job.config.sweep.resume = str(job.folder.parent)
+    return replace(job, resumes=True)
 
 
 def death(code: int | None) -> str:
@@ -117,27 +198,75 @@ def death(code: int | None) -> str:
     return f"its process ended with status {code}"
 
 
-def work(answers: Connection) -> None:
-    """Run the jobs that come, until none do, or until the process that started this one is gone."""
+class Relay(Report):
+    """A report that is kept in the process that started this one."""
+
+    def __init__(self, tell: Callable[[Message], None]):
+        self._tell = tell
+        self._shown_at = 0.0
+
+    def started(self, job: Job) -> None:
+        self._tell(("started", job.number))
+
+    def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
+        self._tell(("ended", job.number, status, value, reason))
+
+    def alone(self, jobs: list[Job], report: Report) -> None:
+        """Give back jobs that are to run by themselves, in whatever process is free."""
+        self._tell(("alone", [job.number for job in jobs]))
+
+    def note(self, line: str) -> None:
+        self._tell(("note", line))
+
+    def trace(self, text: str | None) -> None:
+        if text is not None:
+            self._tell(("trace", text))
+
+    def stepped(self, step: int, total: int) -> None:
+        if time.monotonic() - self._shown_at > SHOWN:
+            self._tell(("stepped", step, total))
+            self._shown_at = time.monotonic()
+
+    def validated(self, job: Job, step: int, metrics: Mapping[str, float]) -> None:
+        """Nothing: runs in several processes are not compared while they train."""
+
+    def hopeless(self, job: Job, step: int) -> bool:
+        return False
+
+
+def work(answers: Connection, threads: int) -> None:
+    """Run the shares that come, until none do, or until the process that started this one is gone."""
     threading.Thread(target=follow, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"  # before torch is imported
-    ends = suppress(EOFError, BrokenPipeError, KeyboardInterrupt, Stopped)
+        os.environ[name] = str(threads)  # before torch is imported
+    tqdm.set_lock(threading.RLock())  # its own has a semaphore, which would outlive a process that is killed
+    relay = Relay(answers.send)
+    ends = suppress(EOFError, ConnectionError, KeyboardInterrupt, Stopped)
     with ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+        from dl_lab import together  # takes seconds, while the jobs are composed
+
         while True:  # bars and warnings of several runs at once are no help
-            answers.send(carried_out(answers.recv()))
+            jobs, sharing = answers.recv()
+            with suppress(KeyboardInterrupt, Stopped), traced(relay):
+                if sharing is None:
+                    alone_here(jobs, relay)
+                else:
+                    together.run(jobs, relay, relay.alone, sharing)
+            answers.send(("done",))
 
 
-def follow() -> None:
-    """Ask for a stop, as SIGTERM does, when the process that started this one ends."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
+@contextmanager
+def traced(report: Report) -> Iterator[None]:
+    """Tell of what this process dies of, which nobody else would see."""
+    try:
+        yield
+    except Exception:
+        report.trace(traceback.format_exc())
+        raise
 
 
-def carried_out(job: Job) -> Ended:
-    """How a job ended that was run here."""
+def alone_here(jobs: list[Job], report: Report) -> None:
+    """Run jobs one after the other in this process, which Hydra did not start."""
     from hydra import version
     from hydra._internal.callbacks import Callbacks
     from hydra.core.utils import setup_globals
@@ -147,9 +276,14 @@ def carried_out(job: Job) -> Ended:
 
     version.setbase("1.3")  # or Hydra works in the run's folder
     setup_globals()
-    assert job.config is not None
-    context = HydraContext(config_loader=None, callbacks=Callbacks(job.config))  # type: ignore[arg-type]  # is composed
-    try:
-        return run_one(job, train, context)
-    except (KeyboardInterrupt, Stopped):
-        return Ended("stopped", reason="interrupted")
+    assert jobs[0].config is not None
+    callbacks = Callbacks(jobs[0].config)
+    run_in_turn(jobs, report, train, HydraContext(config_loader=None, callbacks=callbacks))  # type: ignore[arg-type]
+
+
+def follow() -> None:
+    """Ask for a stop, as SIGTERM does, when the process that started this one ends."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)

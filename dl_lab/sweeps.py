@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -60,6 +60,7 @@ class Report:
         self._failed: set[int] = set()
         self._told: set[str] = set()  # tracebacks
         self._bar = tqdm(total=total, unit="job", dynamic_ncols=True, disable=not sys.stderr.isatty())
+        self._steps: tqdm[Never] | None = None
 
     def started(self, job: Job) -> None:
         """A job runs now."""
@@ -84,6 +85,8 @@ class Report:
         entry.status = status
         self._ledger.changed()
         self._running.discard(job.number)
+        if not self._running:
+            self._end_steps()
         self.passed(entry)
         if status in FAILED:
             self._error(f"error: #{job.number}  {entry.why}")
@@ -116,6 +119,20 @@ class Report:
         """Whether to prune a job after its validation at this step."""
         return pruning.hopeless(self._settings, self._losses, job.number, step)
 
+    def stepped(self, step: int, total: int) -> None:
+        """The step that a stack has come to, of so many; on a terminal a second bar."""
+        if self._bar.disable:
+            return
+        if self._steps is None or self._steps.total != total:
+            self._end_steps()
+            self._steps = tqdm(total=total, unit="step", dynamic_ncols=True, leave=False)
+        self._steps.update(step - self._steps.n)
+
+    def _end_steps(self) -> None:
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
+
     def note(self, line: str) -> None:
         """Show a line, without breaking the bar."""
         if self._bar.disable:
@@ -137,6 +154,7 @@ class Report:
         self._bar.set_postfix_str(f"{len(self._running)} running, {len(self._failed)} failed")
 
     def close(self) -> None:
+        self._end_steps()
         self._bar.close()
 
 

@@ -1,31 +1,27 @@
 """hydra/launcher=vectorized: the jobs of a sweep that are alike train as one stack, what does not stack runs alone."""
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from contextlib import ExitStack, suppress
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dl_lab import build, devices, loop, many, milestones, resuming
+from dl_lab import build, devices, many, milestones, resuming
 from dl_lab.command_line import JobsFailed, is_out_of_memory
 from dl_lab.config import RunConfig, parse
-from dl_lab.data import Data, training_batches
+from dl_lab.data import Data
 from dl_lab.errors import ConfigError, Stopped
 from dl_lab.logbook import Logbook
 from dl_lab.many import DoesNotStack, Member
 from dl_lab.milestones import Outcome
 from dl_lab.progress import Progress
 from dl_lab.signals import Signals
-from dl_lab.stacked import StackedRuns
+from dl_lab.sizing import fastest, has_room_for_one_more
 from dl_lab.sweeps import Job, Report, Runner, ended_by
 from dl_lab.train import broken_off
-
-TRIED_STEPS = 3  # of which the fastest counts
 
 
 @dataclass(frozen=True)
@@ -39,22 +35,33 @@ class Ready:
     saved: dict[str, Any] | None
 
 
-def run(jobs: list[Job], report: Report, in_turn: Runner) -> None:
-    """Run every job: stacks first, then those that train alone, of which it says why."""
+def run(jobs: list[Job], report: Report, in_turn: Runner, sharing: int = 1) -> None:
+    """Run every job: stacks first, then those that train alone, of which it says why. So many processes are `sharing`
+    the memory.
+    """
     alone: dict[str, list[Job]] = {}
     for group in sorted_out(jobs, report, alone).values():
-        for alike in made_ready(group, report, alone).values():
-            try:
-                at_once = fastest(alike)
-            except DoesNotStack as reason:
-                alone.setdefault(str(reason), []).extend(each.job for each in alike)
-                continue
-            for start in range(0, len(alike), at_once):
-                train_stack(alike[start : start + at_once], report)
+        left = group
+        while left:
+            ready, left = made_ready(left, report, alone, sharing)
+            for alike in ready.values():
+                train_alike(alike, report, alone, sharing)
     for why, some in alone.items():
         report.note(f"alone: {len(some)} of {len(jobs)} jobs ({why})")
-    left = {job.number for some in alone.values() for job in some}
-    in_turn([job for job in jobs if job.number in left], report)
+    numbers = {job.number for some in alone.values() for job in some}
+    if numbers:
+        in_turn([job for job in jobs if job.number in numbers], report)
+
+
+def train_alike(alike: list[Ready], report: Report, alone: dict[str, list[Job]], sharing: int) -> None:
+    """Train runs that are alike as stacks, or put them with those that train alone."""
+    try:
+        at_once = fastest([each.plan for each in alike], [each.state for each in alike], sharing)
+    except DoesNotStack as reason:
+        alone.setdefault(str(reason), []).extend(each.job for each in alike)
+        return
+    for start in range(0, len(alike), at_once):
+        train_stack(alike[start : start + at_once], report)
 
 
 def sorted_out(
@@ -84,17 +91,21 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def made_ready(
-    group: list[tuple[Job, RunConfig]], report: Report, alone: dict[str, list[Job]]
-) -> dict[Hashable, list[Ready]]:
-    """The jobs of a group by what makes them alike in full. Their datasets differ in the seed alone: each is loaded
-    once.
+    group: list[tuple[Job, RunConfig]], report: Report, alone: dict[str, list[Job]], sharing: int = 1
+) -> tuple[dict[Hashable, list[Ready]], list[tuple[Job, RunConfig]]]:
+    """The first jobs of a group by what makes them alike in full, and those for whose data there is no memory yet.
+    Their datasets differ in the seed alone: each is loaded once.
     """
     loaded: dict[int, Data] = {}
     groups: dict[Hashable, list[Ready]] = {}
-    for job, configuration in group:
+    settings = group[0][1].settings
+    device = devices.choose(settings.device, settings.precision)
+    for number, (job, configuration) in enumerate(group):
         seed = configuration.settings.seed
         try:
             if seed not in loaded:
+                if loaded and not has_room_for_one_more(list(loaded.values()), device, sharing):
+                    return groups, group[number:]
                 loaded[seed] = build.on_device(configuration, build.build_data(configuration))
             plan, state = build.prepare(configuration, loaded[seed])
             saved = resuming.left_off(job.folder) if job.resumes else None
@@ -105,78 +116,7 @@ def made_ready(
             alone.setdefault(str(reason), []).append(job)
         except Exception as error:
             failed(job, report, error)
-    return groups
-
-
-def fastest(alike: list[Ready]) -> int:
-    """How many of these runs to train at once, and with how many threads: the fastest of what was tried for a few
-    steps, on copies. Sets the threads.
-
-    Raises:
-        DoesNotStack: if they are no slower one after the other, or torch cannot map over their computation.
-    """
-    plan, state = alike[0].plan, alike[0].state
-    if len(alike) < 2:
-        raise DoesNotStack("no other run is like it")
-    parameters = sum(parameter.numel() for parameter in state.model.parameters())
-    at_once = min(len(alike), devices.runs_that_fit(plan.device, parameters), records_at_once())
-    threads = torch.get_num_threads()
-    try:
-        in_turn = seconds_of(alone_steps(alike[0]))
-        as_one = dict.fromkeys(devices.thread_counts(plan.run.settings.threads) if at_once > 1 else (), 0.0)
-        for number in as_one:
-            torch.set_num_threads(number)
-            as_one[number] = seconds_of(stacked_steps(alike[:at_once])) / at_once
-    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:  # what torch.func.vmap refuses
-        if is_out_of_memory(error):
-            return max(1, at_once // 2)
-        reason = " ".join(str(error).split())[:200]
-        raise DoesNotStack(f"its computation cannot be stacked: {type(error).__name__}: {reason}") from error
-    finally:
-        torch.set_num_threads(threads)
-    if not as_one:
-        raise DoesNotStack("there is memory for one at a time")
-    if min(as_one.values()) > in_turn:
-        alone, stacked = in_turn * 1000, min(as_one.values()) * 1000
-        raise DoesNotStack(f"a step of one takes {alone:.3g} ms, and {stacked:.3g} ms in a stack")
-    torch.set_num_threads(min(as_one, key=as_one.__getitem__))
-    return at_once
-
-
-def records_at_once() -> int:
-    """How many run folders this process may write side by side: each holds a lock."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 256
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, soft // 2)
-
-
-def alone_steps(ready: Ready) -> Callable[[], object]:
-    """Steps of a copy of one run."""
-    plan, state = ready.plan, deepcopy(ready.state)
-    state = replace(state, forward=state.model)
-    batches = training_batches(plan.data.train, plan.seed, plan.batch_size, plan.device, state.step)
-    return lambda: loop.train_step(state, plan, *next(batches))
-
-
-def stacked_steps(alike: list[Ready]) -> Callable[[], object]:
-    """Steps of a copy of several runs."""
-    stack = StackedRuns([each.plan for each in alike], [each.state for each in alike])
-    batches = stack.feed.training(alike[0].plan.batch_size, stack.step_number)
-    return lambda: stack.step(*next(batches))
-
-
-def seconds_of(step: Callable[[], object]) -> float:
-    """Of the fastest of a few steps, after one that does not count."""
-    seconds = []
-    for _ in range(TRIED_STEPS + 1):
-        started = time.perf_counter()
-        step()
-        devices.synchronize()
-        seconds.append(time.perf_counter() - started)
-    return min(islice(seconds, 1, None))
+    return groups, []
 
 
 def failed(job: Job, report: Report, error: Exception) -> None:
@@ -204,11 +144,13 @@ def train_stack(alike: list[Ready], report: Report) -> None:
     del alike, unfinished  # so that the halves find the memory that the whole had
     devices.free_memory()
     report.note(f"not enough memory for {len(left)} runs at once: in halves")
+    alone: dict[str, list[Job]] = {}
     for half in (left[: len(left) // 2], left[len(left) // 2 :]):
-        alone: dict[str, list[Job]] = {}
-        for ready in made_ready(half, report, alone).values():
-            train_stack(ready, report)
-        assert not alone, f"what was in a stack does not stack: {alone}"
+        while half:
+            ready, half = made_ready(half, report, alone)
+            for some in ready.values():
+                train_stack(some, report)
+    assert not alone, f"what was in a stack does not stack: {alone}"
 
 
 def ran_out_of_memory(alike: list[Ready], unfinished: dict[int, Ready], report: Report) -> bool:
@@ -246,10 +188,8 @@ def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Rep
         members = recorded(alike, unfinished, context, report)
         if not members:
             return
-        bar = Progress(members[0].plan.total_steps, members[0].state.step)
-        context.callback(bar.close)
         try:
-            for member, outcome, test in many.fit_together(members, signals.received, hopeless, bar.advance):
+            for member, outcome, test in many.fit_together(members, signals.received, hopeless, report.stepped):
                 share = (time.perf_counter() - started) / len(alike)
                 finish(unfinished.pop(id(member.state)), member, outcome, test, share, report)
         except BaseException as error:

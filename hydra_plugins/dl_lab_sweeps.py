@@ -3,6 +3,8 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
+from math import ceil
+from typing import TYPE_CHECKING
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -11,10 +13,15 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, setup_globals
 
 from dl_lab.command_line import is_of_sweep
-from dl_lab.errors import ConfigError
+from dl_lab.errors import ConfigError, require
 from dl_lab.sweep_settings import GridConfig, SearchConfig, settings_of
 from dl_lab.sweeping import Sweep
 from dl_lab.sweeps import Job, Report, Runner, run_elsewhere, run_in_turn
+
+if TYPE_CHECKING:
+    from dl_lab.processes import Workers
+
+RUNS_A_PROCESS = 4  # of a stack, at least: fewer are not worth that another process imports torch
 
 
 class LabLauncher(BasicLauncher):
@@ -26,9 +33,15 @@ class LabLauncher(BasicLauncher):
         super().__init__()
         self._sweep: Sweep | None = None
 
+    def begin(self, jobs: int, settings: GridConfig) -> None:
+        """Called with the most jobs there will be at once, before they are composed: processes can start meanwhile."""
+
     @abstractmethod
     def run(self, jobs: list[Job], report: Report) -> None:
         """Run the jobs, and tell the report of each that it started and how it ended."""
+
+    def end(self) -> None:
+        """Called when there are no more jobs, or an error has ended the sweep."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run these jobs for a sweeper that is not ours; the ledger numbers them."""
@@ -38,7 +51,11 @@ class LabLauncher(BasicLauncher):
         if self._sweep is None:
             loader = self.hydra_context.config_loader
             self._sweep = Sweep(self.config, settings_of(self.config), loader, len(job_overrides))
-        return [self._sweep.returned(entry) for entry in self._sweep.launch(job_overrides, self.run)]
+        try:
+            self.begin(len(job_overrides), settings_of(self.config))
+            return [self._sweep.returned(entry) for entry in self._sweep.launch(job_overrides, self.run)]
+        finally:
+            self.end()
 
 
 class InTurnLauncher(LabLauncher):
@@ -54,21 +71,49 @@ class ProcessesLauncher(LabLauncher):
     """Several jobs at a time, each in a process with one thread."""
 
     def __init__(self, processes: int | None) -> None:
+        """Raises: ConfigError if there are to be none."""
         super().__init__()
+        is_count = processes is None or (isinstance(processes, int) and processes >= 1)
+        require(is_count, "hydra.launcher.processes", processes, "null, or a whole number, 1 or more")
         self.processes = processes
+        self._workers: Workers | None = None
+
+    def begin(self, jobs: int, settings: GridConfig) -> None:
+        from dl_lab.processes import Workers, cores
+
+        self._workers = Workers(min(self.processes or cores(), jobs), threads=1)
 
     def run(self, jobs: list[Job], report: Report) -> None:
-        from dl_lab.processes import run
+        assert self._workers is not None
+        self._workers.run_each(jobs, report)
 
-        run(jobs, report, self.processes)
+    def end(self) -> None:
+        if self._workers is not None:
+            self._workers.end()
+            self._workers = None
 
 
-class VectorizedLauncher(LabLauncher):
-    """Jobs that are alike as one stack, the others one after the other."""
+class VectorizedLauncher(ProcessesLauncher):
+    """Jobs that are alike as one stack, or as one in each of several processes; the others by themselves."""
 
     prunes = True
 
+    def begin(self, jobs: int, settings: GridConfig) -> None:
+        from dl_lab.processes import Workers, cores, has_gpu
+
+        assert self.config is not None
+        one = settings.prune != "none" or (self.config.device != "cpu" and has_gpu())
+        count = self.processes or (1 if one else min(cores(), ceil(jobs / RUNS_A_PROCESS)))
+        if settings.prune != "none" and count > 1:
+            key = f"hydra.launcher.processes={count}"
+            raise ConfigError(f"{key} does not go with sweep.prune={settings.prune}, which compares runs; allowed: 1")
+        if count > 1:
+            self._workers = Workers(min(count, jobs), threads=max(1, cores() // count))
+
     def run(self, jobs: list[Job], report: Report) -> None:
+        if self._workers is not None:
+            self._workers.run_together(jobs, report)
+            return
         from dl_lab.together import run
 
         assert self.task_function is not None
@@ -92,21 +137,31 @@ class LabSweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         given = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         overrides = [override for override in given if not is_of_sweep(str(override.input_line))]
-        runner = self._runner(settings)
-        if isinstance(settings, SearchConfig):
-            return self._search(settings, overrides, runner)
+        try:
+            if isinstance(settings, SearchConfig):
+                return self._search(settings, overrides)
+            return self._every(settings, overrides)
+        finally:
+            if isinstance(self.launcher, LabLauncher):
+                self.launcher.end()
+
+    def _every(self, settings: GridConfig, overrides: list[Override]) -> list[JobReturn]:
+        assert self.config is not None
+        assert self.hydra_context is not None
         batches = self._grid(overrides)
-        with Sweep(self.config, settings, loader, sum(map(len, batches))) as sweep:
+        runner = self._runner(settings, max(map(len, batches), default=0))
+        with Sweep(self.config, settings, self.hydra_context.config_loader, sum(map(len, batches))) as sweep:
             entries = [entry for batch in batches for entry in sweep.launch(batch, runner)]
             sweep.finish()
         return [sweep.returned(entry) for entry in entries]
 
-    def _search(self, settings: SearchConfig, overrides: list[Override], runner: Runner) -> list[JobReturn]:
+    def _search(self, settings: SearchConfig, overrides: list[Override]) -> list[JobReturn]:
         from dl_lab.search import Study, space_of
 
         assert self.config is not None
         assert self.hydra_context is not None
         space = space_of(overrides, settings)
+        runner = self._runner(settings, settings.batch or settings.trials)
         with Sweep(self.config, settings, self.hydra_context.config_loader, settings.trials) as sweep:
             study = Study(sweep, settings, space)
             entries = study.run(runner)
@@ -120,11 +175,14 @@ class LabSweeper(BasicSweeper):
                 raise ConfigError(f"{override.input_line} is no list of values; allowed: sweep=random or sweep=optuna")
         return self.split_arguments(overrides, self.max_batch_size)
 
-    def _runner(self, settings: GridConfig) -> Runner:
-        """How the launcher that was chosen runs jobs."""
+    def _runner(self, settings: GridConfig, jobs: int) -> Runner:
+        """How the launcher that was chosen runs jobs, of which there are so many at once."""
         launcher = self.launcher
         if settings.prune != "none" and not getattr(launcher, "prunes", False):
             raise ConfigError(
                 f"sweep.prune={settings.prune} needs runs that train side by side; allowed: hydra/launcher=vectorized"
             )
-        return launcher.run if isinstance(launcher, LabLauncher) else partial(run_elsewhere, launcher=launcher)
+        if not isinstance(launcher, LabLauncher):
+            return partial(run_elsewhere, launcher=launcher)
+        launcher.begin(jobs, settings)
+        return launcher.run

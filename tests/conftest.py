@@ -38,7 +38,7 @@ def choices(group: str) -> list[str]:
 
 
 def container(*overrides: str) -> dict[str, object]:
-    """The configuration as plain, unresolved dictionaries."""
-    values = OmegaConf.to_container(compose(*overrides))
+    """The configuration as plain dictionaries."""
+    values = OmegaConf.to_container(compose(*overrides), resolve=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}

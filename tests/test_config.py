@@ -31,7 +31,7 @@ def base() -> dict[str, Any]:
 
 def with_entry(group: str, name: str, /, **changes: Any) -> dict[str, Any]:
     """A whole configuration that chooses an entry, its YAML's values changed."""
-    chosen = OmegaConf.to_container(OmegaConf.load(f"{CONF}/{group}/{name}.yaml"))
+    chosen = OmegaConf.to_container(OmegaConf.load(f"{CONF}/{group}/{name}.yaml"), resolve=True)
     given = {key: REQUIRED[key] if value == "???" else value for key, value in chosen.items()}
     return {**deepcopy(base()), group: {**given, **changes}}
 
@@ -105,6 +105,12 @@ def test_an_unknown_key_is_told_with_the_nearest():
         parse(with_entry("optimizer", "adam", beta=[0.9, 0.999]))
     with pytest.raises(ConfigError, match=r"^sed is not a key \(nearest: seed\); allowed: "):
         parse({**base(), "sed": 1})
+
+
+@pytest.mark.parametrize(("value", "words"), [("???", "is missing"), ("${seed}", "would be looked up elsewhere")])
+def test_a_plain_mapping_holds_values_and_nothing_to_look_up(value, words):
+    with pytest.raises(ConfigError, match=f"^optimizer.lr(=.*)? {words}"):
+        parse(with_entry("optimizer", "adam", lr=value))
 
 
 def test_a_missing_group_or_setting_is_told():

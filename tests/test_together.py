@@ -10,22 +10,22 @@ from pathlib import Path
 import pytest
 from test_command_line import TINY, Ended, train
 
-from dl_lab import together
+from dl_lab import sizing, together
 from dl_lab.signals import Signals
 from dl_lab.stacked import StackedRuns
 
-VECTORIZED = ("-m", "hydra/launcher=vectorized")
+VECTORIZED = ("-m", "hydra/launcher=vectorized", "hydra.launcher.processes=1")
 
 
 @pytest.fixture(autouse=True)
 def a_stack_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the clock says: a step takes a second, of one run or of many."""
 
-    def one_second(step: together.Callable[[], object]) -> float:
+    def one_second(step: sizing.Callable[[], object]) -> float:
         step()
         return 1.0
 
-    monkeypatch.setattr(together, "seconds_of", one_second)
+    monkeypatch.setattr(sizing, "seconds_of", one_second)
 
 
 def summaries(ended: Ended) -> list[dict[str, object]]:
@@ -131,7 +131,7 @@ def test_without_memory_for_all_it_trains_halves(tmp_path, monkeypatch):
         step(self, *batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StackedRuns, "step", with_little_memory)
-    monkeypatch.setattr(together, "fastest", len)
+    monkeypatch.setattr(together, "fastest", lambda plans, states, sharing: len(plans))
     ended = train(tmp_path, *VECTORIZED, "seed=range(4)", *TINY)
     assert ended.status == 0
     assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 4
@@ -180,7 +180,7 @@ def killed_at_the_ninth_step(sweep: Path) -> None:
     """A stack that has saved each member at its second validation, step 8."""
     fatal = (
         "import os, signal\nfrom dl_lab import many, stacked, together, train\nmany.SAVE_SECONDS = 0\n"
-        "together.fastest = len\nstep = stacked.StackedRuns.step\n"
+        "together.fastest = lambda plans, states, sharing: len(plans)\nstep = stacked.StackedRuns.step\n"
         "def fatal(self, *batch):\n"
         "    if self.step_number == 9:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    step(self, *batch)\n"
