@@ -14,6 +14,7 @@ import pytest
 from hydra.errors import MissingConfigException
 from test_command_line import TINY, spawn, train
 from test_sweep_resume import table
+from test_together import assert_close, by_number, metrics
 
 from dl_lab import processes
 from dl_lab.command_line import explain
@@ -74,6 +75,55 @@ def test_jobs_in_processes_are_what_they_are_in_turn_but_for_those_whose_process
     assert json.loads((tmp_path / "here" / "0" / "summary.json").read_text())["threads"] == 1
 
 
+TOGETHER = ("-m", "hydra/launcher=vectorized", "hydra.launcher.processes=2")
+
+
+def test_stacks_in_two_processes_are_the_runs_in_turn_and_what_does_not_stack_is_dealt_out(tmp_path):
+    whatever_the_clock_says = "from dl_lab import sizing\nsizing.seconds_of = lambda step: 1.0\n"
+    (tmp_path / "sure_to_stack.py").write_text(whatever_the_clock_says)
+    jobs = ("optimizer=adam,lbfgs", "seed=range(5)", *TINY)
+    ended = train(tmp_path, *TOGETHER, "imports=[sure_to_stack]", *jobs, "hydra.sweep.dir=here")
+    train(tmp_path, "-m", *jobs, "hydra.sweep.dir=there")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.count("together: ") == 2  # the shares are 3 and 2 of each optimizer
+    assert ended.out.count("(optimizer=lbfgs has no rule for a stack)") == 2
+    together = [json.loads((run / "summary.json").read_text()).get("together") for run in by_number(ended)]
+    assert together == [3, 2, 3, 2, 3, None, None, None, None, None]
+    for ours, theirs in zip(by_number(ended), sorted((tmp_path / "there").glob("[0-9]")), strict=True):
+        assert_close(metrics(ours), metrics(theirs))
+
+
+def test_of_a_share_that_its_process_dies_of_the_others_go_on_by_themselves(tmp_path):
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "doomed.yaml").write_text("name: doomed\nwidth: 1\n")
+    (tmp_path / "doomed_models.py").write_text(DOOMED)
+    own = ("--config-dir", "own", *TOGETHER, "imports=[doomed_models]", "model=doomed", *TINY)
+    ended = train(tmp_path, *own, "model.width=1,2", "seed=1,2,3", "hydra.sweep.dir=here")
+    assert ended.status == 1
+    assert [job["status"] for job in table(tmp_path / "here")] == ["completed"] * 3 + ["failed"] * 3
+    assert "is gone: its process was ended by SIGKILL (often because memory ran out); each of them goes on" in ended.out
+    assert ended.err.count("its process was ended by SIGKILL (often because memory ran out)") == 2 * 3
+
+
+def test_with_fail_fast_the_processes_save_what_they_run(tmp_path):
+    jobs = ("optimizer=sgd", "optimizer.lr=0.1,1e30", "seed=1,2", *TINY, "train.steps=100000", "train.log_every=1")
+    ended = train(tmp_path, *TOGETHER, *jobs, "sweep.fail_fast=true", "hydra.sweep.dir=here")
+    assert ended.status == 1
+    assert "a job failed, and sweep.fail_fast=true:\n  #" in ended.err
+    statuses = [job["status"] for job in table(tmp_path / "here")]
+    assert "diverged" in statuses[2:]
+    assert set(statuses[:2]) <= {"stopped", "pending"}  # the other process may not have begun
+
+
+def test_what_does_not_go_with_processes_is_refused(tmp_path):
+    pruned = train(tmp_path, *TOGETHER, "sweep.prune=asha", "seed=1,2", *TINY)
+    assert pruned.status == 2
+    assert "hydra.launcher.processes=2 does not go with sweep.prune=asha, which compares runs; allowed: 1" in pruned.err
+    none = train(tmp_path, "-m", "hydra/launcher=processes", "hydra.launcher.processes=0", "seed=1,2", *TINY)
+    assert none.status == 2
+    assert "hydra.launcher.processes=0 is not allowed; allowed: null, or a whole number, 1 or more" in none.err
+
+
 def wait_until(done: Callable[[], bool]) -> None:
     """However long it takes a busy machine; a test that waits in vain fails."""
     deadline = time.monotonic() + 200
@@ -91,24 +141,31 @@ def is_gone(group: int) -> bool:
     return False
 
 
+@pytest.mark.parametrize("launcher", ["processes", "vectorized"])
 @pytest.mark.parametrize("how", ["Ctrl-C", "kill -9"])
-def test_the_processes_save_what_they_run_when_the_sweep_is_stopped_and_when_it_is_gone(tmp_path, how):
+def test_the_processes_save_what_they_run_when_the_sweep_is_stopped_and_when_it_is_gone(tmp_path, how, launcher):
     steps = ("dataset=iris", "train.batch_size=10", "train.validate_every=10", "train.steps=1000000")
-    command = ("-m", "seed=range(3)", *steps, "hydra.sweep.dir=here", "hydra/launcher=processes")
+    command = ("-m", "seed=range(3)", *steps, "hydra.sweep.dir=here", f"hydra/launcher={launcher}")
     line = [sys.executable, "-m", "dl_lab.train", *command, "hydra.launcher.processes=2"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(line, cwd=tmp_path, start_new_session=True, **pipes) as sweep:
-        wait_until(lambda: len(list(tmp_path.glob("here/*/checkpoints/last.pt"))) == 2)
-        if how == "Ctrl-C":  # a terminal tells all of them
-            os.killpg(sweep.pid, signal.SIGINT)
-            _, told = sweep.communicate(timeout=100)
-            assert sweep.returncode == 130
-            assert told == f"\nstopped; go on with the same command and sweep.resume={tmp_path}/here\n"
-            assert [job["status"] for job in table(tmp_path / "here")] == ["stopped", "stopped", "pending"]
-        else:
-            sweep.kill()
+        try:
+            wait_until(lambda: len(list(tmp_path.glob("here/*/checkpoints/last.pt"))) >= 2)
+            running = [path.parts[-3] for path in tmp_path.glob("here/*/checkpoints/last.pt")]
+        finally:
+            if how == "Ctrl-C":  # a terminal tells all of them
+                os.killpg(sweep.pid, signal.SIGINT)
+            else:
+                sweep.kill()
+        _, told = sweep.communicate(timeout=100)
+    if how == "Ctrl-C":
+        assert sweep.returncode == 130
+        assert told == f"\nstopped; go on with the same command and sweep.resume={tmp_path}/here\n"
+        statuses = {str(job["folder"]): job["status"] for job in table(tmp_path / "here")}
+        assert {statuses[name] for name in running} == {"stopped"}
+        assert set(statuses.values()) <= {"stopped", "pending"}
     wait_until(lambda: is_gone(sweep.pid))
-    for name in "01":
+    for name in running:
         assert json.loads((tmp_path / "here" / name / "summary.json").read_text())["status"] == "stopped"
 
 
