@@ -49,7 +49,7 @@ def check_views(proof: Proof) -> None:
         same_strides = reference.strides == tuple(8 * stride for stride in view.stride())
         alike += same_strides and shares == np.shares_memory(base.numpy(), reference)
         if shares:
-            title = f"Memory addresses of: {name}, strides {view.stride()}"
+            title = f"Addresses of: {name}, strides {view.stride()}"
             proof.figure(f"memory/{name}", matrix(addresses(view), title, "column", "row", form="{:d}"))
     proof.equal("offset and strides find every number", torch.cat(found), np.concatenate(references), 0.0, "NumPy")
     claim = "strides, and what shares memory so that a write to it is seen in the base, are NumPy's"
