@@ -88,16 +88,22 @@ def decision_boundary(
     classes: Numbers,
     points: Numbers,
     labels: Numbers,
+    names: Sequence[str],
     title: str,
     axes_names: Sequence[str],
 ) -> Figure:
-    """Predicted `classes` (row, column) over a grid, with the points (example, 2) and their classes (example,)."""
-    figure, axes = _panel(title, axes_names[0], axes_names[1], (5.4, 4.8))
+    """Predicted `classes` (row, column) over a grid, with the points (example, 2) and their classes (example,); a name
+    for every class.
+    """
+    figure, axes = _panel(title, axes_names[0], axes_names[1], (5.4, 5.2))
     number = int(max(array(classes).max(), array(labels).max())) + 1
     colours = {"cmap": "tab10", "vmin": 0, "vmax": 9} if number > 2 else {"cmap": "coolwarm", "vmin": 0, "vmax": 1}
     axes.pcolormesh(array(grid_x), array(grid_y), array(classes), alpha=0.35, shading="auto", **colours)
     where = array(points)
-    axes.scatter(where[:, 0], where[:, 1], c=array(labels), s=10, edgecolors="black", linewidths=0.3, **colours)
+    shown = axes.scatter(where[:, 0], where[:, 1], c=array(labels), s=10, edgecolors="black", linewidths=0.3, **colours)
+    (handles, _), present = shown.legend_elements(num=None), np.unique(array(labels))
+    words = {"title": "class", "fontsize": 8, "title_fontsize": 8}
+    figure.legend(handles, [names[number] for number in present], loc="outside lower center", ncols=5, **words)
     return figure
 
 

@@ -109,7 +109,8 @@ def _boundary(model: nn.Module, data: Data) -> "dict[str, Figure]":
         classes,
         points,
         labels,
-        "Decision boundary",
+        data.spec.heads[0].labels,
+        "Decision boundary, and points of the training split",
         ("x1 (as the model takes it)", "x2 (as the model takes it)"),
     )
     return {"boundary": figure}

@@ -17,6 +17,7 @@ from dl_lab.activations import ACTIVATIONS
 from dl_lab.figures import curves
 from experiments import parts
 from experiments.proofs import Proof
+from experiments.slopes import autograd
 
 TAKES = 10  # seconds on two cores
 SOURCE = "https://arxiv.org/abs/1706.02515"
@@ -47,7 +48,7 @@ def carry(activation: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def draw_slopes(proof: Proof) -> None:
     """Every activation with its derivative, and what is known of two of them."""
-    slopes = {name: torch.func.grad(lambda x, f=f: f(x).sum())(POINTS) for name, f in ACTIVATIONS.items()}
+    slopes = {name: autograd(function)(POINTS) for name, function in ACTIVATIONS.items()}
     for name, slope in slopes.items():
         lines = {name: (POINTS, ACTIVATIONS[name](POINTS)), "its derivative": (POINTS, slope)}
         proof.figure(f"activation/{name}", curves(lines, f"{name} and its derivative", "x", "value"))

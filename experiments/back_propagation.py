@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dl_lab.build import build_data, build_model
-from dl_lab.command_line import compose
-from dl_lab.config import parse
 from dl_lab.figures import graph, image_grid
+from experiments import parts
 from experiments.autograd_graph import walk
 from experiments.proofs import Proof
+from experiments.slopes import central
 
 TAKES = 4  # seconds on two cores
 SOURCE = "https://doi.org/10.1038/323533a0"
-SETTINGS = "dataset=digits", "model=mlp", "model.hidden_sizes=[16]", "model.activation=sigmoid", "precision=float64"
+SETTINGS = "dataset=digits model=mlp model.hidden_sizes=[16] model.activation=sigmoid precision=float64"
 SEEDS, BATCH = 5, 64
 
 Array = NDArray[np.float64]
@@ -48,42 +47,35 @@ def backward(x: Array, y: Array, h: Array, p: Array, w: dict[str, Array]) -> dic
     }
 
 
-def slopes_along(gradients: dict[str, Array], x: Array, y: Array, w: dict[str, Array]) -> list[tuple[float, float]]:
-    """For each weight matrix and bias, the length of its gradient, and the slope of the loss along it by central
-    difference: one number that hangs on every entry.
-    """
-    found, step = [], 1e-5
-    for name, weights in w.items():
-        length = float(np.linalg.norm(gradients[name]))
-        moved = [w | {name: weights + side * step * gradients[name] / length} for side in (1, -1)]
-        up, down = (-np.log((forward(x, each)[1] * y).sum(1)).mean() for each in moved)
-        found.append((length, (up - down) / (2 * step)))
-    return found
+def slope_along(direction: Array, name: str, x: Array, y: Array, w: dict[str, Array]) -> float:
+    """Of the loss, by central difference, where w[name] moves: one number that hangs on every entry of a gradient."""
+
+    def loss(distance: float) -> float:
+        return -np.log((forward(x, w | {name: w[name] + distance * direction})[1] * y).sum(1)).mean()
+
+    return central(loss, step=1e-5)(0.0)
 
 
 def main() -> Proof:
     proof = Proof("back_propagation", SOURCE)
-    by_hand, by_autograd, slopes = [], [], []
+    by_hand, by_autograd, lengths, slopes = [], [], [], []
     for seed in range(SEEDS):
-        run = parse(compose(*SETTINGS, f"seed={seed}"))
-        data = build_data(run).to(torch.device("cpu"), torch.float64)
-        model = build_model(run, data.spec)
-        images, classes = next(iter(data.train.everything(BATCH)))
-        images = data.prepare(images).flatten(1).requires_grad_()
+        model, images, classes = parts.model_and_examples(f"{SETTINGS} seed={seed}", BATCH)
+        images = images.flatten(1).requires_grad_()
         leaves = {**dict(model.named_parameters()), "images": images}
         loss = torch.nn.functional.cross_entropy(model(images), classes)
         loss.backward()
-
         x, y = images.detach().numpy(), np.eye(10)[classes]
         w = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
         gradients = backward(x, y, *forward(x, w), w)
         by_hand += [gradients[name].ravel() for name in leaves]
         by_autograd += [leaf.grad.numpy().ravel() for leaf in leaves.values()]
-        slopes += slopes_along(gradients, x, y, w)
+        for name in w:
+            lengths.append(np.linalg.norm(gradients[name]))
+            slopes.append(slope_along(gradients[name] / lengths[-1], name, x, y, w))
     claim = f"all {sum(map(len, by_hand)) // SEEDS} gradients, of weights, biases and images, {SEEDS} seeds"
     proof.equal(claim, np.concatenate(by_hand), np.concatenate(by_autograd), 1e-12, "autograd")
-    lengths, differences = zip(*slopes, strict=True)
-    proof.equal("the slope along each gradient is its length", lengths, differences, 1e-8, "central difference")
+    proof.equal("the slope along each gradient is its length", lengths, slopes, 1e-8, "central difference")
     places, edges = walk(loss, leaves)
     ends = places.keys() - {start for start, _ in edges}
     claim, measured = "the graph ends in every parameter and the images, and nowhere else", f"{len(ends)} leaves"

@@ -48,6 +48,11 @@ class LossCase:
     gradient: Array
     second: Array
 
+    @property
+    def name(self) -> str:
+        """As it is registered."""
+        return self.settings.split()[0].removeprefix("loss=")
+
 
 def losses() -> list[LossCase]:
     """Every registered loss on 20 random examples of 5 outputs. The errors of the regressions are .02 or more from 0

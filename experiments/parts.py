@@ -7,9 +7,10 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from dl_lab.build import build_model
+from dl_lab.build import build_data, build_model
 from dl_lab.command_line import CONF, compose
 from dl_lab.config import parse, typed
+from dl_lab.devices import PRECISIONS
 from dl_lab.losses.criteria import Loss
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.specs import DataSpec, Head
@@ -29,6 +30,14 @@ def optimizer_settings(name: str, changes: Mapping[str, Any]) -> Any:
     values = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text())
     del values["name"]
     return typed(OPTIMIZERS[name].schema, values | changes, "optimizer")
+
+
+def model_and_examples(settings: str, number: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """A model on the CPU, its first training examples as it takes them, and their targets."""
+    run = parse(compose(*settings.split()))
+    data = build_data(run).to(torch.device("cpu"), PRECISIONS[run.settings.precision])
+    inputs, targets = next(iter(data.train.everything(number)))
+    return build_model(run, data.spec), data.prepare(inputs), targets
 
 
 def plain_layers(settings: str, depth: int, width: int, labels: Sequence[str]) -> nn.Module:

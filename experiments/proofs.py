@@ -1,7 +1,7 @@
 """What a concept program shows: findings for a table, and figures for TensorBoard."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,11 @@ class Proof:
         assert ours.shape == theirs.shape, f"{claim}: {ours.shape} against {theirs.shape}"
         error = float(np.max(np.abs(ours - theirs), initial=0.0))
         self.holds(claim, error <= within, f"off by {error:.1e}", f"{against}, to {within:.0e}")
+
+    def covers(self, claim: str, names: Iterable[str], known: Iterable[str]) -> None:
+        """Every one of the names is among those known."""
+        missing = set(names) - set(known)
+        self.holds(claim, not missing, f"missing: {missing or 'none'}", "all")
 
     def mean(
         self,

@@ -192,6 +192,13 @@ def test_digits_are_scikit_learns() -> None:
     assert [len(split) for split in splits(data)] == [1258, 180, 359]
 
 
+def test_digits_that_are_not_standardised_go_from_0_to_1() -> None:
+    """Their largest value is 16."""
+    data = built("digits", "dataset.standardize=false")
+    inputs = data.prepare(data.train.inputs)
+    assert torch.equal(inputs, data.train.inputs.double() / 16)
+
+
 def fitted(inputs: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Least squares by NumPy: a weight each feature, and the intercept last."""
     return np.linalg.lstsq(np.column_stack([inputs, np.ones(len(inputs))]), targets[:, 0])[0]

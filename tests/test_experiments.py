@@ -6,7 +6,8 @@ import pytest
 import torch
 from conftest import choices
 
-from experiments import parts, reproduce
+from experiments import parts, reproduce, slopes
+from experiments.array_rules import added, addresses, broadcast
 from experiments.autograd_graph import walk
 from experiments.ngrams import NGrams
 
@@ -34,6 +35,49 @@ def test_the_graph_of_autograd_ends_in_the_leaves():
     assert len(edges) == 6
     assert places["x"][1] == -4
     assert len(set(places.values())) == len(places)
+
+
+def test_an_address_is_the_offset_and_a_stride_for_each_step():
+    """Rows 1 and 2, columns 0 and 2 of numbers 0 to 11 in rows of four, on their side."""
+    assert addresses(torch.arange(12).view(3, 4)[1:, ::2].T).tolist() == [[4, 8], [6, 10]]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "both"),
+    [((), (2, 3), (2, 3)), ((3,), (2, 1), (2, 3)), ((2, 1, 3), (4, 1), (2, 4, 3)), ((2,), (3,), None)],
+)
+def test_shapes_are_broadcast_from_the_last_size(a, b, both):
+    assert broadcast(a, b) == both
+    assert added(torch.ones(a), torch.ones(b))[0] == both
+
+
+def test_slopes_of_a_cube():
+    """3 x^2; the central difference is off by step^2, the complex step by nothing."""
+    points = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.float64)
+    for way, within in ((slopes.autograd, 1e-15), (slopes.complex_step, 1e-15), (slopes.central, 1e-9)):
+        torch.testing.assert_close(way(lambda x: x**3)(points), 3 * points**2, rtol=within, atol=within)
+    assert slopes.central(lambda x: x**3, step=0.1)(2.0) == pytest.approx(12.01)
+
+
+def test_a_function_whose_backward_pass_is_wrong_does_not_pass():
+    class Twice(torch.autograd.Function):
+        @staticmethod
+        def forward(context, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(context, gradient):
+            return 3 * gradient
+
+    points = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    assert slopes.passing([torch.tanh, Twice.apply, torch.exp], points) == 2
+
+
+def test_examples_come_as_the_model_takes_them():
+    model, inputs, targets = parts.model_and_examples("dataset=digits model=mlp precision=float64", 5)
+    assert inputs.dtype == torch.float64
+    assert model(inputs).shape == (5, 10)
+    assert targets.shape == (5,)
 
 
 def test_layers_without_anything_else_record_what_each_gives():

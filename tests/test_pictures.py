@@ -50,7 +50,9 @@ def test_a_boundary_has_the_classes_of_the_model():
     with torch.no_grad():
         state.model.linear.weight.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
         state.model.linear.bias.zero_()
-    (axes,) = pictures.figures_of(state.model, plan.data)["boundary"].axes
+    figure = pictures.figures_of(state.model, plan.data)["boundary"]
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(plan.data.spec.heads[0].labels)
     mesh = axes.collections[0]
     corners = mesh.get_coordinates()
     classes = mesh.get_array().reshape(len(corners) - 1, -1)

@@ -19,6 +19,7 @@ from test_command_line import train
 from test_download import _network, body, files, open_responses, serving  # noqa: F401  # autouse: used by being here
 from test_resume import assert_equal, interrupted
 from torchvision import datasets
+from torchvision.transforms import ToTensor
 
 from dl_lab.build import build_data
 from dl_lab.data import Data
@@ -181,6 +182,17 @@ def test_statistics_are_those_of_the_training_images_alone(
     assert not torch.equal(after.validation.inputs, before.validation.inputs)
     assert torch.equal(after.mean, before.mean)
     assert torch.equal(after.std, before.std)
+
+
+@every_set
+def test_pixels_that_are_not_standardised_go_from_0_to_1(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchvision's ToTensor has them."""
+    publish(name, made_up(name), tmp_path, monkeypatch)
+    data = built(name, tmp_path, "dataset.standardize=false").to(torch.device("cpu"), torch.float32)
+    as_published = [ToTensor()(image.permute(1, 2, 0).numpy()) for image in data.train.inputs]
+    assert torch.equal(data.prepare(data.train.inputs), torch.stack(as_published))
 
 
 def test_fewer_examples_are_the_first_of_the_same_training_split(

@@ -24,10 +24,15 @@ SHA256 = {  # of the archives
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
-    """`validation` is a fraction or a number of the training images; `examples` keeps only so many for training."""
+    """`validation` is a fraction or a number of the training images; `examples` keeps only so many for training.
+
+    `standardize` gives pixels mean 0 and standard deviation 1, channel by channel, over the training split; without it
+    they are divided by its largest.
+    """
 
     validation: float
     examples: int | None
+    standardize: bool
     flip: bool
     crop: int
 
@@ -50,7 +55,7 @@ def image_data(
         require(config.examples <= len(train), "dataset.examples", config.examples, f"at most {len(train)}")
         train = train[: config.examples]
     split = InMemory(images[train], labels[train])
-    mean, std = byte_statistics(split.inputs)
+    mean, std = byte_statistics(split.inputs) if config.standardize else scale(split.inputs)
     return Data(
         spec=DataSpec(
             kind="image",
@@ -64,6 +69,12 @@ def image_data(
         std=std,
         augmentation=config.augmentation,
     )
+
+
+def scale(images: Tensor) -> tuple[Tensor, Tensor]:
+    """In place of the statistics (channel, 1, 1) of images in bytes: 0, and the largest value, which becomes 1."""
+    zeros = torch.zeros(images.shape[1], 1, 1, dtype=torch.float64)
+    return zeros, zeros + images.max().clamp(min=1)
 
 
 def _tensors(dataset: Any) -> tuple[Tensor, Tensor]:

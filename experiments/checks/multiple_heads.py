@@ -44,5 +44,5 @@ def check(runs: list[Run], proof: Proof) -> None:
         for number, label in enumerate(plan.data.spec.heads[1].labels)
         if np.any(which := (test.targets[:, 1] == number).numpy())
     }
-    title = f"The width of petals by the net that also names the species, seed {runs[-1].seed}"
+    title = f"Width of petals, by the net that names the species too, seed {runs[-1].seed}"
     proof.figure("width", scatter(named, title, "actual width (cm)", "predicted width (cm)", diagonal=True))
