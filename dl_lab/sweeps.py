@@ -65,12 +65,12 @@ class Report:
         self._steps: tqdm[Never] | None = None
 
     def started(self, job: Job) -> None:
-        """A job runs now."""
+        """A job runs now; one that starts anew, as half of a stack that had not memory enough, is shown once."""
         self._ledger[job.number].status = "running"
         self._ledger.changed()
-        self._running.add(job.number)
-        if self._bar.disable:
+        if self._bar.disable and job.number not in self._running:
             self.note(f"#{job.number}  {' '.join(job.overrides)}")
+        self._running.add(job.number)
         self._refresh()
 
     def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
