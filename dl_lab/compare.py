@@ -25,15 +25,19 @@ HELP = """Compare runs by configuration, seeds together: python -m dl_lab.compar
   out=FOLDER        where compare.md, compare.csv and the folder compare/ with figures and TensorBoard's events go; by
                     default the one FOLDER, if it is no run itself, else a new one in outputs/comparisons
 
-Runs that have not completed are counted and never averaged. Seeds of one configuration are one row.
+Runs that have not completed are counted and never averaged. Seeds of one configuration are one row. Rows stand by mean,
+in which, for the order alone, a seed that was pruned or diverged counts as the worst score of all.
 """
 KEYS = ("metric", "out")
 MOST_ROWS = 20  # of the table, on the screen
+MOST_FLATTERED = 3  # that are named
 
 NOTE = f"""Intervals are of 95 %: of a mean by Student's t over seeds; of a difference, paired by seed, the wider of
 Student's t and the bootstrap, each by itself. A verdict counts all pairs that the leader was chosen among: 5 % of those
 that say "behind" are wrong at most (Benjamini & Hochberg 1995). So many `more seeds` might settle it, with a
 probability of 80 %, if the difference is as it looks now; "-" is for what cannot be told, or more than {MOST_SEEDS}.
+Means and verdicts are of seeds that completed. Those that were pruned or diverged are likely to be the worse ones: for
+the order of the rows, and for that alone, each counts as the worst score of all (Lachin 1999).
 """
 
 
@@ -152,9 +156,13 @@ def summary(comparison: Comparison, runs: Sequence[Run], chosen: bool) -> list[s
     ]
     if leader.others:
         lines.append(f"{_counted(leader.others)} of the leader's {len(leader.runs)} runs are not in its mean")
+    flattered = comparison.flattered[:MOST_FLATTERED]
+    better = "a better mean, but of what is left of its seeds"
+    lines.extend(f"{better}: {comparison.label(each)}: {_mean(each)}{_lost(each)}" for each in flattered)
     if verdicts:
-        apart = sum(each.sign != 0 for each in verdicts)
-        lines.append(f"behind it: {apart} of {len(verdicts)}; not distinguishable from it: {len(verdicts) - apart}")
+        signs = Counter(each.sign for each in verdicts)
+        lines.append(f"behind it: {signs[1]} of {len(verdicts)}; not distinguishable from it: {signs[0]}")
+        lines[-1] += f"; ahead of it on the seeds in common: {signs[-1]}" if signs[-1] else ""
     others = Counter(run.status for run in runs if run.status != "completed")
     if others:
         lines.append(f"not completed, and in no mean: {_counted(others)}")
@@ -165,6 +173,12 @@ def summary(comparison: Comparison, runs: Sequence[Run], chosen: bool) -> list[s
 def _mean(each: Configuration) -> str:
     seeds = len(each.scores)
     return f"{shown(each.mean)} ± {shown(each.deviation)} over {seeds} seeds" if seeds > 1 else shown(each.mean)
+
+
+def _lost(each: Configuration) -> str:
+    """How many seeds a mean or verdict is without that would have made it worse."""
+    number, statuses = len(each.lost), " or ".join(sorted(set(each.lost.values())))
+    return f" ({number} of {number + len(each.scores)} seeds {statuses})" if number else ""
 
 
 def _counted(statuses: Mapping[str, int]) -> str:
@@ -204,10 +218,11 @@ def table(comparison: Comparison) -> list[str]:
         row += [shown(each.mean), shown(each.deviation), _range(*each.interval), best]
         row += [str(len(each.scores)), shown(each.seconds)]
         if verdict is None:
-            row += ["", "", "leader" if rank == 1 else "no run counts", ""]
+            row += ["", "", f"leader{_lost(each)}" if rank == 1 else "no run counts", ""]
         else:
             more = "" if verdict.sign else shown(verdict.more)
-            row += [shown(verdict.mean), _range(verdict.low, verdict.high), in_words(verdict), more]
+            words = in_words(verdict) + _lost(each)
+            row += [shown(verdict.mean), _range(verdict.low, verdict.high), words, more]
         rows.append([*row, _counted(each.others)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]

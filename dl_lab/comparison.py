@@ -19,6 +19,7 @@ from dl_lab.run_folders import NUMBERS, Run, Values
 from dl_lab.specs import higher_is_better
 
 LEAST_RUNS = 12  # to fit what mattered
+CUT_SHORT = ("diverged", "pruned")  # because of what they measured: the seeds that are left are the better ones
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class Configuration:
     def best_seed(self) -> int:
         return (max if self.higher else min)(self.scores, key=lambda seed: self.scores[seed])
 
+    @cached_property
+    def lost(self) -> dict[int, str]:
+        """The seeds of which no run counts and one diverged or was pruned, with that status."""
+        return {run.seed: run.status for run in self.runs if run.status in CUT_SHORT and run.seed not in self.completed}
+
+    def mean_at_worst(self, worst: float) -> float:
+        """The mean as if each seed that is lost had the score `worst` (Lachin 1999, worst-rank score analysis)."""
+        return fmean([*self.scores.values(), *[worst] * len(self.lost)])
+
     @property
     def seconds(self) -> float:
         """The mean of the runs that count."""
@@ -61,8 +71,9 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Configurations, the best mean first and those without any at the end; `verdicts` of the leader's difference from
-    each, positive where the leader is better (None for the leader and for what has no mean).
+    """Configurations, the best mean first, in which seeds that are lost count as the worst score of all, and those
+    without any at the end; `verdicts` of the leader's difference from each, positive where the leader is better (None
+    for the leader and for what has no mean).
     """
 
     metric: str
@@ -74,6 +85,12 @@ class Comparison:
     @property
     def ranked(self) -> list[Configuration]:
         return [each for each in self.configurations if each.scores]
+
+    @property
+    def flattered(self) -> list[Configuration]:
+        """Those whose mean is better than the leader's, of fewer of their seeds."""
+        sign = 1 if self.higher else -1
+        return [each for each in self.ranked[1:] if sign * each.mean > sign * self.ranked[0].mean]
 
     @property
     def pairs(self) -> int:
@@ -122,7 +139,9 @@ def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, st
         grouped.setdefault(run.digest, []).append(run)
     higher = higher_is_better(metric)
     configurations = [_configuration(group, metric, higher, left_out) for group in grouped.values()]
-    ranked = sorted((each for each in configurations if each.scores), key=lambda each: each.mean, reverse=higher)
+    scored = [each for each in configurations if each.scores]
+    worst = (min if higher else max)((score for each in scored for score in each.scores.values()), default=nan)
+    ranked = sorted(scored, key=lambda each: each.mean_at_worst(worst), reverse=higher)
     if not ranked:
         completed = [run for run in runs if run.status == "completed"]
         if not completed:

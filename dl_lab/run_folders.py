@@ -60,16 +60,21 @@ class Run:
         return [name for name in known if isfinite(self.metric(name))]
 
     def curve(self, name: str) -> dict[int, float]:
-        """Value by step of a metric of training or validation, "train/loss" or "val/loss", from metrics.jsonl."""
-        split, _, metric = name.partition("/")
-        points = {}
-        for line in _lines(self.folder / "metrics.jsonl"):
-            if f'"split": "{split}"' in line:
-                point = _parsed(line)
-                value, step = point.get(metric), point.get("step")
-                if isinstance(step, int) and isinstance(value, int | float):
-                    points[step] = float(value)
-        return points
+        """Value by step of a metric of training or validation, "train/loss" or "val/loss"."""
+        return curve(self.folder, name)
+
+
+def curve(folder: Path, name: str) -> dict[int, float]:
+    """Value by step of a metric of training or validation, from the metrics.jsonl of a run; empty without one."""
+    split, _, metric = name.partition("/")
+    points = {}
+    for line in _lines(folder / "metrics.jsonl"):
+        if f'"split": "{split}"' in line:
+            point = _parsed(line)
+            value, step = point.get(metric), point.get("step")
+            if isinstance(step, int) and isinstance(value, int | float):
+                points[step] = float(value)
+    return points
 
 
 def _lines(path: Path) -> list[str]:

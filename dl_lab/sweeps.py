@@ -56,6 +56,8 @@ class Report:
         self._ledger = ledger
         self._settings = settings
         self._losses: dict[int, dict[int, float]] = {}  # of validations, by job and step
+        if settings.prune != "none" and ledger.objective is not None:
+            self._losses = losses_so_far(ledger)
         self._running: set[int] = set()
         self._failed: set[int] = set()
         self._told: set[str] = set()  # tracebacks
@@ -63,12 +65,12 @@ class Report:
         self._steps: tqdm[Never] | None = None
 
     def started(self, job: Job) -> None:
-        """A job runs now."""
+        """A job runs now; one that starts anew, as half of a stack that had not memory enough, is shown once."""
         self._ledger[job.number].status = "running"
         self._ledger.changed()
-        self._running.add(job.number)
-        if self._bar.disable:
+        if self._bar.disable and job.number not in self._running:
             self.note(f"#{job.number}  {' '.join(job.overrides)}")
+        self._running.add(job.number)
         self._refresh()
 
     def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
@@ -110,10 +112,9 @@ class Report:
 
     def validated(self, job: Job, step: int, metrics: Mapping[str, float]) -> None:
         """A validation of a job; told of all that train side by side before any is asked about, none is favoured."""
-
-        metric = str(self._ledger.objective).removeprefix("val/")
-        sign = -1 if higher_is_better(metric) else 1
-        self._losses.setdefault(job.number, {})[step] = sign * metrics[metric]
+        objective = str(self._ledger.objective)
+        value = metrics[objective.removeprefix("val/")]
+        self._losses.setdefault(job.number, {})[step] = as_loss(objective, value)
 
     def hopeless(self, job: Job, step: int) -> bool:
         """Whether to prune a job after its validation at this step."""
@@ -159,6 +160,26 @@ class Report:
 
 
 Runner = Callable[[list[Job], Report], None]
+
+
+def as_loss(objective: str, value: float) -> float:
+    """A value of the objective, as pruning compares it: lower is better."""
+    return -value if higher_is_better(objective) else value
+
+
+def losses_so_far(ledger: Ledger) -> dict[int, dict[int, float]]:
+    """The validations of every job so far, by its number and step, from the run folders: what an earlier command has
+    seen. A job that goes on from before its last one measures the same again.
+    """
+    from dl_lab.run_folders import curve
+
+    objective = str(ledger.objective)
+    curves = {entry.number: curve(ledger.folder / entry.folder, objective) for entry in ledger.jobs}
+    return {
+        number: {step: as_loss(objective, value) for step, value in seen.items()}
+        for number, seen in curves.items()
+        if seen
+    }
 
 
 def named(entries: Iterable[Entry]) -> list[str]:

@@ -168,6 +168,51 @@ def test_runs_that_have_not_completed_are_counted_and_in_no_mean(tmp_path, confi
     )
     assert "not completed, and in no mean: 2 diverged, 1 failed, 1 stopped, 1 unfinished" in ended.out
     assert "of the leader's 8 runs are not in its mean" in ended.out
+    assert "leader (1 of 5 seeds diverged)" in ended.out  # it leads even with the worst score for that seed
+
+
+def write_seeds(folder: Path, config: Mapping[str, Any], lr: float, losses: Mapping[int, float | str]) -> None:
+    """A run for every seed: its loss, or the status that it ended with before it was trained to the end."""
+    for seed, loss in losses.items():
+        ended = ("completed", loss) if isinstance(loss, float) else (loss, 0.4)
+        write_run(folder / f"{lr}_{seed}", config, {"optimizer.lr": lr}, seed, status=ended[0], loss=ended[1])
+
+
+def test_a_configuration_does_not_lead_because_its_bad_seeds_were_pruned(tmp_path, config):
+    """Five good seeds are all that is left of the eight of lr 1, which is ahead on these and not the leader."""
+    good, pruned = dict(zip(range(5), (0.19, 0.21, 0.20, 0.22, 0.18), strict=True)), dict.fromkeys((5, 6, 7), "pruned")
+    write_seeds(tmp_path, config, 1.0, {**good, **pruned})
+    write_seeds(tmp_path, config, 0.1, {seed: good.get(seed, 0.23) + 0.01 + seed / 1e3 for seed in range(8)})
+    write_seeds(tmp_path, config, 0.01, {seed: good.get(seed, 0.23) + 0.05 + seed / 1e3 for seed in range(8)})
+    ended = compared(tmp_path, tmp_path)
+    leader, flattered, _ = rows(tmp_path)
+    assert [float(row["optimizer.lr"]) for row in rows(tmp_path)] == [0.1, 1.0, 0.01]
+    assert (leader["seeds"], leader["pruned"], flattered["seeds"], flattered["pruned"]) == ("8", "0", "5", "3")
+    assert numbers(leader, "mean") == pytest.approx([(1.0 + 3 * 0.23) / 8 + 0.01 + 3.5e-3])
+    assert numbers(flattered, "mean", "common_seeds", "difference") == pytest.approx([0.2, 5, -0.012])
+    told = "a better mean, but of what is left of its seeds: lr 1: 0.2 ± 0.01581 over 5 seeds (3 of 8 seeds pruned)"
+    assert told in ended.out.splitlines()
+    assert "behind it: 1 of 2; not distinguishable from it: 0; ahead of it on the seeds in common: 1" in ended.out
+    (row,) = (line for line in ended.out.splitlines() if line.startswith("| 2 "))
+    assert "ahead (3 of 8 seeds pruned)" in row
+
+
+def test_where_every_configuration_was_pruned_one_lucky_seed_does_not_lead(tmp_path, config):
+    write_seeds(tmp_path, config, 0.1, {0: 0.18, 1: "pruned", 2: "pruned", 3: "diverged"})
+    write_seeds(tmp_path, config, 1.0, {0: 0.20, 1: 0.20, 2: 0.21, 3: "pruned"})
+    write_seeds(tmp_path, config, 0.01, {0: "pruned", 1: 0.30, 2: "pruned", 3: "pruned"})
+    ended = compared(tmp_path, tmp_path, "metric=val/accuracy")  # 1 - loss: more is better
+    assert [float(row["optimizer.lr"]) for row in rows(tmp_path)] == [1.0, 0.1, 0.01]
+    assert "leader (1 of 4 seeds pruned)" in ended.out
+    assert "nothing can be said with 1 common seed (3 of 4 seeds diverged or pruned)" in ended.out
+
+
+def test_a_seed_that_was_pruned_in_one_sweep_and_completed_in_another_is_not_lost(tmp_path, config):
+    write_seeds(tmp_path, config, 0.1, {0: 0.2, 1: 0.3})
+    write_run(tmp_path / "again", config, {"optimizer.lr": 0.1}, 1, 0.4, "pruned")
+    ended = compared(tmp_path, tmp_path)
+    assert "not completed, and in no mean: 1 pruned" in ended.out
+    assert "seeds pruned)" not in ended.out
 
 
 def test_with_one_seed_nothing_is_claimed(tmp_path, config):

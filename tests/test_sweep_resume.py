@@ -7,12 +7,16 @@ import random
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 import pytest
 from test_command_line import TINY, Ended, train
 from test_sweep_ledger import plant
+
+from dl_lab import together
+from dl_lab.signals import Signals
 
 SWEEP = ("-m", "optimizer=sgd,adam,lbfgs", "seed=range(2)", "dropout=none,dropout", *TINY)
 KILLS = 5
@@ -149,3 +153,54 @@ def test_a_job_that_could_not_be_composed_is_tried_again_under_its_number(tmp_pa
     ended = train(tmp_path, *asked, "sweep.resume=here")
     assert ended.status == 1
     assert [job["status"] for job in table(tmp_path / "here")] == ["completed", "failed"]
+
+
+PRUNED = (*TINY, "train.steps=60", "train.validate_every=10", "hydra/launcher=vectorized", "sweep.prune_after=20")
+LRS = ("0.003", "0.01", "0.02", "0.03", "1e-6", "2e-6")
+
+
+def all_at_once(plans: Sequence[object], *_: object) -> int:
+    """Whatever the clock says."""
+    return len(plans)
+
+
+def ends(folder: Path) -> list[tuple[str, int]]:
+    """How each job ended, and at which step."""
+    found = [json.loads((folder / job["folder"] / "summary.json").read_text()) for job in table(folder)]
+    return [(summary["status"], summary["steps"]) for summary in found]
+
+
+@pytest.mark.parametrize("rule", [("median", "sweep.prune_least=4"), ("asha", "sweep.prune_factor=2")], ids=" ".join)
+def test_jobs_that_are_added_are_pruned_by_what_those_before_have_shown(tmp_path, monkeypatch, rule):
+    """By themselves the two that are added are too few for the median, and one of them is the best for ASHA."""
+    monkeypatch.setattr(together, "fastest", all_at_once)
+    asked = ("-m", *PRUNED, f"sweep.prune={rule[0]}", rule[1])
+    train(tmp_path, *asked, f"optimizer.lr={','.join(LRS[:4])}", "hydra.sweep.dir=here")
+    before = ends(tmp_path / "here")
+    assert ("completed", 60) in before
+    ended = train(tmp_path, *asked, f"optimizer.lr={','.join(LRS)}", "sweep.resume=here")
+    assert ended.status == 0, ended.err
+    assert ends(tmp_path / "here") == [*before, ("pruned", 20), ("pruned", 20)]
+
+
+@pytest.mark.parametrize("objective", ["loss", "accuracy"])
+def test_a_sweep_that_was_stopped_prunes_what_one_that_never_was_prunes(tmp_path, monkeypatch, objective):
+    """The median rule compares with means from the first step on, which the second command has not seen."""
+    monkeypatch.setattr(together, "fastest", all_at_once)
+    rule = ("sweep.prune=median", "sweep.prune_least=2", f"train.best={objective}")
+    asked = ("-m", *PRUNED, *rule, "optimizer.lr=0.0003,0.001,0.002,0.004,0.006,0.01")
+    train(tmp_path, *asked, "hydra.sweep.dir=whole")
+    with monkeypatch.context() as patch:
+        steps = []
+
+        def after_35_steps(self: Signals) -> bool:
+            steps.append(None)
+            self._number = signal.SIGTERM if len(steps) >= 35 else None
+            return len(steps) >= 35
+
+        patch.setattr(Signals, "received", after_35_steps)
+        assert train(tmp_path, *asked, "hydra.sweep.dir=here").status == 143
+    assert ("stopped", 35) in ends(tmp_path / "here")
+    assert train(tmp_path, *asked, "sweep.resume=here").status == 0
+    assert ends(tmp_path / "here") == ends(tmp_path / "whole")
+    assert {status for status, _ in ends(tmp_path / "here")} == {"pruned", "completed"}

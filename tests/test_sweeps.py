@@ -6,6 +6,9 @@ from datetime import datetime
 import pytest
 from test_command_line import TINY, Ended, train
 
+from dl_lab import together
+from dl_lab.stacked import StackedRuns
+
 FILES = {"metrics.jsonl", "summary.json", *(f"checkpoints/{name}.pt" for name in ("best", "last", "previous"))}
 
 
@@ -125,3 +128,21 @@ def test_a_key_that_no_job_knows_is_told_before_any_runs(tmp_path):
     assert ended.err.count("\n") == 1
     assert ended.err.startswith("error: optimizer.learning_rate is not a key; allowed: ")
     assert list((tmp_path / "outputs").rglob("*")) == []
+
+
+def test_a_job_that_starts_anew_in_half_of_its_stack_is_told_once(tmp_path, monkeypatch):
+    step = StackedRuns.step
+
+    def with_little_memory(self: StackedRuns, *batch: object) -> None:
+        if len(self.plans) > 2 and self.step_number == 1:
+            raise RuntimeError("CUDA out of memory")
+        step(self, *batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StackedRuns, "step", with_little_memory)
+    monkeypatch.setattr(together, "fastest", lambda plans, states, sharing: len(plans))  # whatever the clock says
+    here = ("hydra/launcher=vectorized", "hydra.launcher.processes=1")
+    ended = train(tmp_path, "-m", *here, "seed=range(4)", *TINY)
+    assert "in halves" in ended.out
+    for start in ("#", "  #"):
+        told = [line.split()[0] for line in ended.out.splitlines() if line.startswith(start)]
+        assert sorted(told) == ["#0", "#1", "#2", "#3"]
