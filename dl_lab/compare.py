@@ -240,7 +240,11 @@ def as_csv(comparison: Comparison) -> str:
     writer.writerow(["rank", "configuration", *comparison.keys, "metric", *numbers, *against, *statuses])
     for rank, (each, verdict) in enumerate(zip(comparison.configurations, comparison.verdicts, strict=True), 1):
         best = [each.scores[each.best_seed], each.completed[each.best_seed].folder] if each.scores else ["", ""]
-        row = [rank if each.scores else "", each.runs[0].digest, *(each.values.get(key, "") for key in comparison.keys)]
+        row = [
+            rank if each.scores else "",
+            each.runs[0].configuration_name,
+            *(each.values.get(key, "") for key in comparison.keys),
+        ]
         row += [comparison.metric, each.mean, each.deviation, *each.interval, *best, len(each.scores), each.seconds]
         if verdict is None:
             row += ["", "", "", "", "", "leader" if rank == 1 else "", ""]

@@ -136,7 +136,7 @@ def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, st
     left_out: dict[Path, str] = {}
     grouped: dict[str, list[Run]] = {}
     for run in runs:
-        grouped.setdefault(run.digest, []).append(run)
+        grouped.setdefault(run.configuration_name, []).append(run)
     higher = higher_is_better(metric)
     configurations = [_configuration(group, metric, higher, left_out) for group in grouped.values()]
     scored = [each for each in configurations if each.scores]

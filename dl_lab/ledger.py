@@ -48,11 +48,11 @@ def signature(config: DictConfig) -> str:
             values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     if isinstance(path := values["dataset"].get("path"), str):
         values["dataset"]["path"] = str(Path(path).expanduser().absolute())
-    return digest(values)
+    return signature_of(values)
 
 
-def digest(values: Mapping[Any, Any]) -> str:
-    """sha256 of canonical JSON, in which 1.0 is 1."""
+def signature_of(values: Mapping[Any, Any]) -> str:
+    """The sha256 of canonical JSON, in which 1.0 is 1."""
     return sha256(
         json.dumps(_canonical(values), sort_keys=True, separators=(",", ":"), default=str).encode()
     ).hexdigest()

@@ -68,7 +68,7 @@ def configuration(values: Mapping[str, float | str | bool]) -> dict[str, float |
     return {key: value for key, value in values.items() if key != "seed"}
 
 
-def digest(values: Mapping[str, float | str | bool]) -> str:
+def configuration_name(values: Mapping[str, float | str | bool]) -> str:
     """Eight hexadecimal digits that name a configuration, however its keys are ordered and its numbers written."""
     plain = [[key, value if isinstance(value, bool | str) else float(value)] for key, value in sorted(values.items())]
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:8]
@@ -198,7 +198,7 @@ class Logbook:
         if not resumed_at:
             self._events.text("config", f"```yaml\n{composed}```", 0)
             values = configuration(hyperparameters(config))
-            self._events.hparams_start(values, digest(values))
+            self._events.hparams_start(values, configuration_name(values))
 
     def __enter__(self) -> Self:
         return self

@@ -20,8 +20,8 @@ from typing import Any
 from tqdm import tqdm
 
 from dl_lab.errors import Stopped
+from dl_lab.jobs import Job, Report, run_in_turn
 from dl_lab.signals import Signals, sigterm_raises
-from dl_lab.sweeps import Job, Report, run_in_turn
 
 PATIENCE = 60.0  # seconds that the processes have to save what they run, once they are asked to stop
 LISTENING = 0.5  # seconds between two looks for a signal

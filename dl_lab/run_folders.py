@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from dl_lab.logbook import configuration, digest, hyperparameters
+from dl_lab.logbook import configuration, configuration_name, hyperparameters
 
 Values = dict[str, float | str | bool]
 
@@ -33,9 +33,9 @@ class Run:
     summary: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def digest(self) -> str:
+    def configuration_name(self) -> str:
         """The name of the configuration that it shares with other seeds, as in HPARAMS."""
-        return digest(configuration(self.values))
+        return configuration_name(configuration(self.values))
 
     @property
     def seed(self) -> int:

@@ -10,10 +10,10 @@ import numpy as np
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from dl_lab.errors import ConfigError, require
+from dl_lab.jobs import Runner
 from dl_lab.ledger import Entry
+from dl_lab.sweep import Sweep
 from dl_lab.sweep_settings import SearchConfig
-from dl_lab.sweeping import Sweep
-from dl_lab.sweeps import Runner
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

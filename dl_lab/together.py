@@ -14,13 +14,13 @@ from dl_lab.command_line import JobsFailed, is_out_of_memory
 from dl_lab.config import RunConfig, parse
 from dl_lab.data import Data
 from dl_lab.errors import ConfigError, Stopped
+from dl_lab.jobs import Job, Report, Runner, ended_by
 from dl_lab.logbook import Logbook
 from dl_lab.many import DoesNotStack, Member
 from dl_lab.milestones import Outcome
 from dl_lab.progress import Progress
 from dl_lab.signals import Signals
 from dl_lab.sizing import fastest, has_room_for_one_more
-from dl_lab.sweeps import Job, Report, Runner, ended_by
 from dl_lab.train import broken_off
 
 

@@ -14,9 +14,9 @@ from hydra.core.utils import JobReturn, setup_globals
 
 from dl_lab.command_line import is_of_sweep
 from dl_lab.errors import ConfigError, require
+from dl_lab.jobs import Job, Report, Runner, run_elsewhere, run_in_turn
+from dl_lab.sweep import Sweep
 from dl_lab.sweep_settings import GridConfig, SearchConfig, settings_of
-from dl_lab.sweeping import Sweep
-from dl_lab.sweeps import Job, Report, Runner, run_elsewhere, run_in_turn
 
 if TYPE_CHECKING:
     from dl_lab.processes import Workers

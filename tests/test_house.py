@@ -22,8 +22,8 @@ FLOORS = [
     {"milestones", "rows"},
     {"stacked"},
     {"loop", "many", "comparison"},
-    {"command_line", "train", "evaluate", "compare", "comparison_pictures", "composing", "ledger", "sweeps"}
-    | {"sweeping", "sweep_settings", "search", "pruning", "processes", "together", "sizing"},
+    {"command_line", "train", "evaluate", "compare", "comparison_pictures", "composing", "ledger", "jobs"}
+    | {"sweep", "sweep_settings", "search", "pruning", "processes", "together", "sizing"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PEERS = (0, len(FLOORS) - 1)  # the ground is one room of small tools; the doors on top share command_line

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from dl_lab.command_line import INTERRUPTED, JobsFailed, explain, refuse_added_keys
 from dl_lab.composing import Composer
 from dl_lab.errors import ConfigError, Stopped
-from dl_lab.ledger import ENDED, NAME, Entry, Ledger, digest, signature
+from dl_lab.jobs import FAILED, Job, Report, Runner, named
+from dl_lab.ledger import ENDED, NAME, Entry, Ledger, signature, signature_of
 from dl_lab.signals import sigterm_raises
 from dl_lab.specs import higher_is_better
 from dl_lab.sweep_settings import GridConfig
-from dl_lab.sweeps import FAILED, Job, Report, Runner, named
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -112,7 +112,7 @@ class Sweep:
         except Exception as error:
             if (reason := explain(error)) is None:
                 raise
-            return None, digest({"overrides": overrides}), reason
+            return None, signature_of({"overrides": overrides}), reason
         if self.ledger.objective is None:
             self.ledger.objective = f"val/{config.train.best}"
         return config, computed, None
