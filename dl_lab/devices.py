@@ -87,6 +87,13 @@ def use_threads(wanted: int | None, multiply_adds: int) -> None:
     torch.set_num_threads(wanted or (1 if multiply_adds < SMALL else TORCHS_THREADS))
 
 
+def limit_threads(count: int) -> None:
+    """Have torch take no more threads of the CPU than so many where none are wanted."""
+    global TORCHS_THREADS
+    TORCHS_THREADS = count
+    torch.set_num_threads(count)
+
+
 def thread_counts(wanted: int | None) -> list[int]:
     """How many threads of the CPU are worth trying: what is wanted, or else one and as many as torch had."""
     return [wanted] if wanted else sorted({1, TORCHS_THREADS})

@@ -5,29 +5,30 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from dl_lab.errors import Stopped
-from dl_lab.jobs import Job, Report, run_in_turn
-from dl_lab.signals import Signals, sigterm_raises
+from dl_lab.jobs import Job, Report
+from dl_lab.signals import Signals
+from dl_lab.worker import Message, work
 
 PATIENCE = 60.0  # seconds that the processes have to save what they run, once they are asked to stop
 LISTENING = 0.5  # seconds between two looks for a signal
-SHOWN = 0.5  # seconds between two steps of a stack that are told of
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-Message = tuple[Any, ...]  # the name of what is told of, then its arguments; jobs by their numbers
+# Processes start as copies of one that has imported torch: more than a second and hundreds of megabytes, once for all.
+# Windows has no copies, and Apple's libraries do not survive being copied.
+COPIED = sys.platform not in ("win32", "darwin")
+
 Share = tuple[list[Job], int | None]  # jobs, and among how many to share the memory if they train as stacks
 
 
@@ -47,7 +48,18 @@ class Workers:
     """Processes that wait for jobs from when they are made to their `end`."""
 
     def __init__(self, count: int, threads: int):
-        self._workers = [Worker(threads) for _ in range(count)]
+        self._count, self._threads = count, threads
+        self._workers: list[Worker] = []
+        with one_thread_a_library():  # torch is imported while the caller goes on
+            if COPIED:
+                multiprocessing.set_forkserver_preload(["dl_lab.training"])
+                forkserver.ensure_running()
+            else:
+                self._start()
+
+    def _start(self) -> None:
+        if not self._workers:
+            self._workers = [Worker(self._threads) for _ in range(self._count)]
 
     def run_each(self, jobs: list[Job], report: Report) -> None:
         """Run the jobs by themselves, as many at a time as there are processes; one that dies is one failed job.
@@ -62,10 +74,11 @@ class Workers:
         """Give each process an equal share of the jobs, which it trains as stacks; what does not stack, and what a
         process died of, then runs by itself. Raises as `run_each`.
         """
-        count = min(len(self._workers), len(jobs))
+        count = min(self._count, len(jobs))
         self._run(deque((jobs[start::count], count) for start in range(count)), report)
 
     def _run(self, waiting: deque[Share], report: Report) -> None:
+        self._start()
         try:
             with Signals() as signals:
                 while waiting or any(worker.busy for worker in self._workers):
@@ -102,6 +115,23 @@ def heard(workers: "Iterable[Worker]") -> "list[Worker]":
     return [busy[answers] for answers in wait(list(busy), LISTENING) if isinstance(answers, Connection)]
 
 
+@contextmanager
+def one_thread_a_library() -> Iterator[None]:
+    """Within, a process that starts has one thread for each of its numerical libraries, which ask when they are
+    imported: else it could not be copied safely.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 class Worker:
     """A process, and by their numbers the jobs of its share that have not ended."""
 
@@ -112,10 +142,13 @@ class Worker:
         self._begin()
 
     def _begin(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context: ForkServerContext | SpawnContext = (
+            multiprocessing.get_context("forkserver") if COPIED else multiprocessing.get_context("spawn")
+        )
         self.answers, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=work, args=(theirs, self._threads))
-        self.process.start()
+        self.process = context.Process(target=work, args=(theirs, self._threads))
+        with one_thread_a_library():
+            self.process.start()
         theirs.close()  # so that its death is heard at our end
 
     def start(self, jobs: list[Job], sharing: int | None) -> None:
@@ -196,94 +229,3 @@ def death(code: int | None) -> str:
         often = " (often because memory ran out)" if name == "SIGKILL" else ""
         return f"its process was ended by {name}{often}"
     return f"its process ended with status {code}"
-
-
-class Relay(Report):
-    """A report that is kept in the process that started this one."""
-
-    def __init__(self, tell: Callable[[Message], None]):
-        self._tell = tell
-        self._shown_at = 0.0
-
-    def started(self, job: Job) -> None:
-        self._tell(("started", job.number))
-
-    def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
-        self._tell(("ended", job.number, status, value, reason))
-
-    def alone(self, jobs: list[Job], report: Report) -> None:
-        """Give back jobs that are to run by themselves, in whatever process is free."""
-        self._tell(("alone", [job.number for job in jobs]))
-
-    def note(self, line: str) -> None:
-        self._tell(("note", line))
-
-    def trace(self, text: str | None) -> None:
-        if text is not None:
-            self._tell(("trace", text))
-
-    def stepped(self, step: int, total: int) -> None:
-        if time.monotonic() - self._shown_at > SHOWN:
-            self._tell(("stepped", step, total))
-            self._shown_at = time.monotonic()
-
-    def validated(self, job: Job, step: int, metrics: Mapping[str, float]) -> None:
-        """Nothing: runs in several processes are not compared while they train."""
-
-    def hopeless(self, job: Job, step: int) -> bool:
-        return False
-
-
-def work(answers: Connection, threads: int) -> None:
-    """Run the shares that come, until none do, or until the process that started this one is gone."""
-    threading.Thread(target=follow, daemon=True).start()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)  # before torch is imported
-    tqdm.set_lock(threading.RLock())  # its own has a semaphore, which would outlive a process that is killed
-    relay = Relay(answers.send)
-    ends = suppress(EOFError, ConnectionError, KeyboardInterrupt, Stopped)
-    with ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-        from dl_lab import together  # takes seconds, while the jobs are composed
-
-        while True:  # bars and warnings of several runs at once are no help
-            jobs, sharing = answers.recv()
-            with suppress(KeyboardInterrupt, Stopped), traced(relay):
-                if sharing is None:
-                    alone_here(jobs, relay)
-                else:
-                    together.run(jobs, relay, relay.alone, sharing)
-            answers.send(("done",))
-
-
-@contextmanager
-def traced(report: Report) -> Iterator[None]:
-    """Tell of what this process dies of, which nobody else would see."""
-    try:
-        yield
-    except Exception:
-        report.trace(traceback.format_exc())
-        raise
-
-
-def alone_here(jobs: list[Job], report: Report) -> None:
-    """Run jobs one after the other in this process, which Hydra did not start."""
-    from hydra import version
-    from hydra._internal.callbacks import Callbacks
-    from hydra.core.utils import setup_globals
-    from hydra.types import HydraContext
-
-    from dl_lab.train import train
-
-    version.setbase("1.3")  # or Hydra works in the run's folder
-    setup_globals()
-    assert jobs[0].config is not None
-    callbacks = Callbacks(jobs[0].config)
-    run_in_turn(jobs, report, train, HydraContext(config_loader=None, callbacks=callbacks))  # type: ignore[arg-type]
-
-
-def follow() -> None:
-    """Ask for a stop, as SIGTERM does, when the process that started this one ends."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -44,8 +44,8 @@ def run(jobs: list[Job], report: Report, in_turn: Runner, sharing: int = 1) -> N
         left = group
         while left:
             ready, left = made_ready(left, report, alone, sharing)
-            for alike in ready.values():
-                train_alike(alike, report, alone, sharing)
+            while ready:  # what is done with lets go of its data
+                train_alike(ready.pop(next(iter(ready))), report, alone, sharing)
     for why, some in alone.items():
         report.note(f"alone: {len(some)} of {len(jobs)} jobs ({why})")
     numbers = {job.number for some in alone.values() for job in some}

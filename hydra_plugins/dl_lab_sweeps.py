@@ -103,7 +103,8 @@ class VectorizedLauncher(ProcessesLauncher):
 
         assert self.config is not None
         one = settings.prune != "none" or (self.config.device != "cpu" and has_gpu())
-        count = self.processes or (1 if one else min(cores(), ceil(jobs / RUNS_A_PROCESS)))
+        at_most = max(1, cores() // (self.config.threads or 1))
+        count = self.processes or (1 if one else min(at_most, ceil(jobs / RUNS_A_PROCESS)))
         if settings.prune != "none" and count > 1:
             key = f"hydra.launcher.processes={count}"
             raise ConfigError(f"{key} does not go with sweep.prune={settings.prune}, which compares runs; allowed: 1")

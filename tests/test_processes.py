@@ -58,7 +58,9 @@ def assert_same_runs(one: Path, other: Path) -> None:
         }
 
 
-def test_jobs_in_processes_are_what_they_are_in_turn_but_for_those_whose_process_dies(tmp_path):
+@pytest.mark.parametrize("copied", sorted({processes.COPIED, False}))
+def test_jobs_in_processes_are_what_they_are_in_turn_but_for_those_whose_process_dies(tmp_path, copied, monkeypatch):
+    monkeypatch.setattr(processes, "COPIED", copied)
     (tmp_path / "own" / "model").mkdir(parents=True)
     (tmp_path / "own" / "model" / "doomed.yaml").write_text("name: doomed\nwidth: 1\n")
     (tmp_path / "doomed_models.py").write_text(DOOMED)
