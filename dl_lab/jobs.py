@@ -35,6 +35,7 @@ class Job:
     number: int
     overrides: list[str]  # those of the run, as given
     config: DictConfig | None  # with Hydra's node; None if it could not be composed, which no launcher sees
+    values: dict[str, Any] | None  # the same, plain and without that node
     folder: Path
     resumes: bool  # go on from the checkpoint that is in the folder, if there is one
 

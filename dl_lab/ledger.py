@@ -16,7 +16,7 @@ from dl_lab.files import whole
 
 NAME = "sweep.json"
 ENDED = ("completed", "diverged", "pruned")  # results, not to be had again; the rest is run, or gone on with
-NOT_COMPUTED = ("hydra", "sweep", "claim", "device", "data_dir", "imports")  # where a job runs, and what is said of it
+NOT_COMPUTED = ("sweep", "claim", "device", "data_dir", "imports")  # where a job runs, and what is said of it
 BETWEEN_WRITES = 0.3  # seconds
 
 
@@ -39,16 +39,23 @@ class Entry:
         return self.reason or self.status if self.status == "failed" else f"{self.status}: {self.reason}"
 
 
-def signature(config: DictConfig) -> str:
-    """A digest of what a job computes; raises OmegaConf's errors for what cannot be resolved."""
-    values: dict[str, Any] = {}
-    for key in map(str, config):
-        if key not in NOT_COMPUTED:
-            value = config[key]
-            values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """A job's configuration as plain values, without Hydra's node; raises OmegaConf's errors for what cannot be looked
+    up.
+    """
+    own = {str(key): config[key] for key in config if key != "hydra"}
+    return {
+        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        for key, node in own.items()
+    }
+
+
+def signature(values: Mapping[str, Any]) -> str:
+    """A digest of what a job of these values computes."""
+    computed = {key: value for key, value in values.items() if key not in NOT_COMPUTED}
     if isinstance(path := values["dataset"].get("path"), str):
-        values["dataset"]["path"] = str(Path(path).expanduser().absolute())
-    return signature_of(values)
+        computed["dataset"] = {**values["dataset"], "path": str(Path(path).expanduser().absolute())}
+    return signature_of(computed)
 
 
 def signature_of(values: Mapping[Any, Any]) -> str:

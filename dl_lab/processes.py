@@ -1,21 +1,19 @@
 """The jobs of a sweep in several processes, each of which starts once and works share after share of them."""
 
-import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any
 
+from dl_lab import copies
 from dl_lab.errors import Stopped
 from dl_lab.jobs import Job, Report
 from dl_lab.signals import Signals
@@ -23,11 +21,6 @@ from dl_lab.worker import Message, work
 
 PATIENCE = 60.0  # seconds that the processes have to save what they run, once they are asked to stop
 LISTENING = 0.5  # seconds between two looks for a signal
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-# Processes start as copies of one that has imported torch: more than a second and hundreds of megabytes, once for all.
-# Windows has no copies, and Apple's libraries do not survive being copied.
-COPIED = sys.platform not in ("win32", "darwin")
 
 Share = tuple[list[Job], int | None]  # jobs, and among how many to share the memory if they train as stacks
 
@@ -48,14 +41,11 @@ class Workers:
     """Processes that wait for jobs from when they are made to their `end`."""
 
     def __init__(self, count: int, threads: int):
+        """Whatever they import is imported while the caller goes on."""
         self._count, self._threads = count, threads
         self._workers: list[Worker] = []
-        with one_thread_a_library():  # torch is imported while the caller goes on
-            if COPIED:
-                multiprocessing.set_forkserver_preload(["dl_lab.training"])
-                forkserver.ensure_running()
-            else:
-                self._start()
+        if not copies.begin():
+            self._start()
 
     def _start(self) -> None:
         if not self._workers:
@@ -115,23 +105,6 @@ def heard(workers: "Iterable[Worker]") -> "list[Worker]":
     return [busy[answers] for answers in wait(list(busy), LISTENING) if isinstance(answers, Connection)]
 
 
-@contextmanager
-def one_thread_a_library() -> Iterator[None]:
-    """Within, a process that starts has one thread for each of its numerical libraries, which ask when they are
-    imported: else it could not be copied safely.
-    """
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 class Worker:
     """A process, and by their numbers the jobs of its share that have not ended."""
 
@@ -142,12 +115,10 @@ class Worker:
         self._begin()
 
     def _begin(self) -> None:
-        context: ForkServerContext | SpawnContext = (
-            multiprocessing.get_context("forkserver") if COPIED else multiprocessing.get_context("spawn")
-        )
+        context = copies.context()
         self.answers, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, self._threads))
-        with one_thread_a_library():
+        with copies.one_thread_a_library():
             self.process.start()
         theirs.close()  # so that its death is heard at our end
 
@@ -155,7 +126,8 @@ class Worker:
         """Give it its share."""
         self.busy, self.jobs = True, {job.number: job for job in jobs}
         with suppress(OSError):  # it has died, which is heard next
-            self.answers.send((jobs, sharing))
+            needed = jobs if sharing is None else [replace(job, config=None) for job in jobs]  # which is slow to send
+            self.answers.send((needed, sharing))
 
     def listen(self, report: Report) -> list[Job]:
         """Take one thing that it tells. Returns the jobs that are to run by themselves now."""

@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -13,7 +13,7 @@ from dl_lab.command_line import INTERRUPTED, JobsFailed, explain, refuse_added_k
 from dl_lab.composing import Composer
 from dl_lab.errors import ConfigError, Stopped
 from dl_lab.jobs import FAILED, Job, Report, Runner, named
-from dl_lab.ledger import ENDED, NAME, Entry, Ledger, signature, signature_of
+from dl_lab.ledger import ENDED, NAME, Entry, Ledger, resolved, signature, signature_of
 from dl_lab.signals import sigterm_raises
 from dl_lab.specs import higher_is_better
 from dl_lab.sweep_settings import GridConfig
@@ -93,29 +93,30 @@ class Sweep:
         """Each job, and why it was refused, if it was. One that the ledger has keeps its number and folder."""
         planned, taken = [], set[int]()
         for overrides in map(list, job_overrides):
-            config, computed, refused = self._compose(overrides)
+            config, values, refused = self._compose(overrides)
+            computed = signature_of({"overrides": overrides}) if values is None else signature(values)
             entry = self.ledger.find(computed, overrides, taken) or self._new(computed, overrides, config)
             taken.add(entry.number)
             folder = self.folder / entry.folder
-            job = Job(entry.number, entry.overrides, config, folder, folder.exists())
+            job = Job(entry.number, entry.overrides, config, values, folder, folder.exists())
             if config is not None:
                 self._place(config, entry, job.resumes)
             planned.append((job, refused))
         return planned
 
-    def _compose(self, overrides: list[str]) -> tuple[DictConfig | None, str, str | None]:
-        """A job's configuration, its signature, and why it was refused, if it was."""
+    def _compose(self, overrides: list[str]) -> tuple[DictConfig | None, dict[str, Any] | None, str | None]:
+        """A job's configuration, its values, and why it was refused, if it was."""
         try:
             config = self._composer.compose(overrides)
             refuse_added_keys(config, overrides)
-            computed = signature(config)
+            values = resolved(config)
         except Exception as error:
             if (reason := explain(error)) is None:
                 raise
-            return None, signature_of({"overrides": overrides}), reason
+            return None, None, reason
         if self.ledger.objective is None:
             self.ledger.objective = f"val/{config.train.best}"
-        return config, computed, None
+        return config, values, None
 
     def _new(self, computed: str, overrides: list[str], config: DictConfig | None) -> Entry:
         number = self.ledger.next_number()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from dl_lab import build, devices, many, milestones, resuming
 from dl_lab.command_line import JobsFailed, is_out_of_memory
@@ -70,24 +69,15 @@ def sorted_out(
     """Jobs by what makes their configurations alike; those that do not stack go to `alone`, mistakes to the report."""
     groups: dict[Hashable, list[tuple[Job, RunConfig]]] = {}
     for job in jobs:
-        assert job.config is not None
+        assert job.values is not None
         try:
-            configuration = parse(plain(job.config))
+            configuration = parse(job.values)
             groups.setdefault(many.key(configuration), []).append((job, configuration))
         except DoesNotStack as reason:
             alone.setdefault(str(reason), []).append(job)
         except Exception as error:
             failed(job, report, error)
     return groups
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """A job's configuration without Hydra's node, every value looked up."""
-    own = {str(key): config[key] for key in config if key != "hydra"}
-    return {
-        key: OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
-        for key, node in own.items()
-    }
 
 
 def made_ready(

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from dl_lab.command_line import CONF
 from dl_lab.composing import Composer
-from dl_lab.ledger import signature
+from dl_lab.ledger import resolved, signature
 
 SHAPES = [
     [],
@@ -69,7 +69,7 @@ def test_a_job_is_composed_as_hydra_composes_it(loader_and_master, overrides):
         expected = loader.load_sweep_config(master, overrides)
         assert OmegaConf.to_container(composed) == OmegaConf.to_container(expected)
         assert OmegaConf.is_struct(composed) == OmegaConf.is_struct(expected)
-        assert signature(composed) == signature(expected)  # resolved
+        assert signature(resolved(composed)) == signature(resolved(expected))  # resolved
         composed.optimizer.lr = -1.0  # changing one leaves the next alone
         composed.hydra.job.num = 7
 

@@ -14,7 +14,7 @@ PACKAGE = Path(dl_lab.__file__).parent
 FLOORS = [
     {"__init__", "registry", "errors", "specs", "streams", "activations", "data", "devices", "figures", "download"}
     | {"sampling", "events", "records", "eager", "files", "signals", "feed", "schemas", "intervals", "sweep_figures"}
-    | {"guarded_hydra"},
+    | {"guarded_hydra", "copies"},
     {"models", "optimizers", "initializers", "dropouts", "datasets", "losses", "schedules", "tasks"}
     | {"stacked_optimizers"},
     {"config", "logbook", "checkpoint", "distributed", "progress", "pictures"},

@@ -16,7 +16,7 @@ from test_command_line import TINY, spawn, train
 from test_sweep_resume import table
 from test_together import assert_close, by_number, metrics
 
-from dl_lab import processes
+from dl_lab import copies, processes
 from dl_lab.command_line import explain
 
 DOOMED = """
@@ -58,9 +58,9 @@ def assert_same_runs(one: Path, other: Path) -> None:
         }
 
 
-@pytest.mark.parametrize("copied", sorted({processes.COPIED, False}))
+@pytest.mark.parametrize("copied", sorted({copies.ARE_THERE, False}))
 def test_jobs_in_processes_are_what_they_are_in_turn_but_for_those_whose_process_dies(tmp_path, copied, monkeypatch):
-    monkeypatch.setattr(processes, "COPIED", copied)
+    monkeypatch.setattr(copies, "ARE_THERE", copied)
     (tmp_path / "own" / "model").mkdir(parents=True)
     (tmp_path / "own" / "model" / "doomed.yaml").write_text("name: doomed\nwidth: 1\n")
     (tmp_path / "doomed_models.py").write_text(DOOMED)
