@@ -22,6 +22,8 @@ from dl_lab.signals import Signals
 from dl_lab.sizing import fastest, has_room_for_one_more
 from dl_lab.train import broken_off
 
+NAMED = 16  # jobs in a line
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -46,7 +48,8 @@ def run(jobs: list[Job], report: Report, in_turn: Runner, sharing: int = 1) -> N
             while ready:  # what is done with lets go of its data
                 train_alike(ready.pop(next(iter(ready))), report, alone, sharing)
     for why, some in alone.items():
-        report.note(f"alone: {len(some)} of {len(jobs)} jobs ({why})")
+        named = " ".join(f"#{job.number}" for job in some[:NAMED]) + (" ..." if len(some) > NAMED else "")
+        report.note(f"alone: {len(some)} jobs, {named} ({why})")
     numbers = {job.number for some in alone.values() for job in some}
     if numbers:
         in_turn([job for job in jobs if job.number in numbers], report)

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import parsed
 from test_command_line import TINY, Ended, train
 
-from dl_lab import sizing, together
+from dl_lab import build, devices, sizing, together
 from dl_lab.signals import Signals
 from dl_lab.stacked import StackedRuns
 
@@ -54,7 +55,7 @@ def test_what_is_alike_trains_together_and_the_rest_alone_with_the_reason(tmp_pa
     assert [summary.get("together") for summary in summaries(ended)] == [3, 3, 3, None, None, None]
     assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 6
     assert "together: 3 runs as one stack" in ended.out
-    assert "alone: 3 of 6 jobs (optimizer=lbfgs has no rule for a stack)" in ended.out
+    assert "alone: 3 jobs, #3 #4 #5 (optimizer=lbfgs has no rule for a stack)" in ended.out
 
 
 def test_a_member_leaves_what_a_run_leaves_and_its_numbers(tmp_path):
@@ -118,7 +119,7 @@ def test_a_model_that_cannot_be_mapped_over_trains_alone(tmp_path):
     own = ("imports=[odd_model]", "model=odd")
     ended = train(tmp_path, "--config-dir", "own", *VECTORIZED, *own, "seed=1,2", *TINY)
     assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 2
-    assert "alone: 2 of 2 jobs (its computation cannot be stacked" in ended.out
+    assert "alone: 2 jobs, #0 #1 (its computation cannot be stacked" in ended.out
 
 
 def test_without_memory_for_all_it_trains_halves(tmp_path, monkeypatch):
@@ -137,6 +138,24 @@ def test_without_memory_for_all_it_trains_halves(tmp_path, monkeypatch):
     assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 4
     assert "not enough memory for 4 runs at once: in halves" in ended.out
     assert set(tried) == {4, 2}
+
+
+def test_a_stack_has_as_many_runs_as_there_is_memory_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "available_memory", lambda: 2 * 8_000)
+    monkeypatch.setattr(sizing, "bytes_of_run", lambda state, step: 4_000)
+    ended = train(tmp_path, *VECTORIZED, "model=linear", "optimizer.lr=0.1,0.2,0.3,0.4,0.5", "seed=1", *TINY)
+    assert [summary.get("together") for summary in summaries(ended)] == [2, 2, 2, 2, 1]
+
+
+def test_data_of_more_seeds_than_there_is_memory_for_are_loaded_later(tmp_path, monkeypatch):
+    run = parsed("dataset=iris")
+    data = build.on_device(run, build.build_data(run))
+    splits = (data.train, data.validation, data.test)
+    size = sum(split.inputs.nbytes + split.targets.nbytes for split in splits)
+    room = 2 * (4 * size - 1)  # half of what is free: the data of two seeds, and of both again, but of no third
+    monkeypatch.setattr(devices, "available_memory", lambda: room)
+    ended = train(tmp_path, *VECTORIZED, "model=linear", "seed=range(5)", *TINY)
+    assert [summary.get("together") for summary in summaries(ended)] == [2, 2, 2, 2, None]
 
 
 def test_hopeless_members_are_pruned_and_the_best_is_not(tmp_path):
