@@ -129,7 +129,8 @@ def train_stack(alike: list[Ready], report: Report) -> None:
     """
     for each in alike:
         report.started(each.job)
-    report.note(f"together: {len(alike)} runs as one stack, {torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    report.note(f"together: {len(alike)} runs as one stack, {threads} thread{'s' if threads > 1 else ''}")
     unfinished = {id(each.state): each for each in alike}
     if not ran_out_of_memory(alike, unfinished, report):
         return
