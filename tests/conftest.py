@@ -37,8 +37,8 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (Path(CONF) / group).glob("*.yaml"))
 
 
-def container(*overrides: str) -> dict[str, object]:
+def container(*overrides: str, resolve: bool = True) -> dict[str, object]:
     """The configuration as plain dictionaries."""
-    values = OmegaConf.to_container(compose(*overrides), resolve=True)
+    values = OmegaConf.to_container(compose(*overrides), resolve=resolve)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
