@@ -26,7 +26,7 @@ HELP = """Compare runs by configuration, seeds together: python -m dl_lab.compar
                     default the one FOLDER, if it is no run itself, else a new one in outputs/comparisons
 
 Runs that have not completed are counted and never averaged. Seeds of one configuration are one row. Rows stand by mean,
-in which, for the order alone, a seed that was pruned or diverged counts as the worst score of all.
+in which, for the order alone, a seed that was pruned or diverged counts as the worst score that any run measured.
 """
 KEYS = ("metric", "out")
 MOST_ROWS = 20  # of the table, on the screen
@@ -37,7 +37,7 @@ Student's t and the bootstrap, each by itself. A verdict counts all pairs that t
 that say "behind" are wrong at most (Benjamini & Hochberg 1995). So many `more seeds` might settle it, with a
 probability of 80 %, if the difference is as it looks now; "-" is for what cannot be told, or more than {MOST_SEEDS}.
 Means and verdicts are of seeds that completed. Those that were pruned or diverged are likely to be the worse ones: for
-the order of the rows, and for that alone, each counts as the worst score of all (Lachin 1999).
+the order of the rows, and for that alone, each counts as the worst score that any run measured (Lachin 1999).
 """
 
 

@@ -71,7 +71,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Configurations, the best mean first, in which seeds that are lost count as the worst score of all, and those
+    """Configurations, the best mean first, in which seeds that are lost count as the worst score measured, and those
     without any at the end; `verdicts` of the leader's difference from each, positive where the leader is better (None
     for the leader and for what has no mean).
     """
@@ -140,7 +140,8 @@ def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, st
     higher = higher_is_better(metric)
     configurations = [_configuration(group, metric, higher, left_out) for group in grouped.values()]
     scored = [each for each in configurations if each.scores]
-    worst = (min if higher else max)((score for each in scored for score in each.scores.values()), default=nan)
+    judged = (run.metric(metric) for run in runs if run.status in ("completed", "pruned"))
+    worst = (min if higher else max)(filter(isfinite, judged), default=nan)
     ranked = sorted(scored, key=lambda each: each.mean_at_worst(worst), reverse=higher)
     if not ranked:
         completed = [run for run in runs if run.status == "completed"]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,8 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def begin() -> bool:
     """Start the process of which others will be copies, if it has not begun, and where there are copies."""
     if ARE_THERE:
-        multiprocessing.set_forkserver_preload(["dl_lab.training"])
-        with one_thread_a_library():
+        multiprocessing.set_forkserver_preload(["dl_lab.preload"])
+        with quiet():
             forkserver.ensure_running()
     return ARE_THERE
 
@@ -27,10 +28,13 @@ def context() -> ForkServerContext | SpawnContext:
 
 
 @contextmanager
-def one_thread_a_library() -> Iterator[None]:
-    """Within, a process that starts has one thread for each of its numerical libraries, which ask when they are
-    imported: else it could not be copied safely.
+def quiet() -> Iterator[None]:
+    """Within, a process that starts never hears Ctrl-C, which a terminal sends to all: the process that started it asks
+    it to stop, by SIGTERM. And it has one thread for each of its numerical libraries, which ask when they are imported:
+    else it could not be copied safely.
     """
+    has_masks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if has_masks else set()
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
@@ -41,3 +45,5 @@ def one_thread_a_library() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+        if has_masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)

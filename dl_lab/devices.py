@@ -4,6 +4,7 @@ import gc
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -114,10 +115,20 @@ def memory_for(device: torch.device, sharing: int) -> int:
 
 
 def available_memory() -> int:
-    """Bytes of the machine's memory that a process may still take, caches of files that can be let go included."""
+    """Bytes of memory that a process may still take, of the machine's, caches of files that can be let go included, and
+    of its container's.
+    """
     meminfo = Path("/proc/meminfo")
     found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text()) if meminfo.exists() else None
-    return int(found[1]) * 1024 if found else FREE_MEMORY
+    return min(int(found[1]) * 1024 if found else FREE_MEMORY, left_in_container())
+
+
+def left_in_container() -> int:
+    """Bytes below the limit of the container that this process is in, by Linux's cgroup v2; very many without one."""
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if not limit.exists() or (most := limit.read_text().strip()) == "max":
+        return sys.maxsize
+    return max(0, int(most) - int(used.read_text()))
 
 
 def free_memory() -> None:

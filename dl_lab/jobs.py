@@ -250,7 +250,7 @@ def run_elsewhere(jobs: list[Job], report: Report, launcher: "Launcher") -> None
         returns = launcher.launch(asked, initial_job_idx=0)
         ends = [by_return(returned) for returned in returns]
     except Exception as error:  # of the launcher: a process that died, a cluster that refused
-        reason = f"the launcher failed ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+        reason = f"the launcher failed ({type(error).__name__}: {' '.join(str(error).split())})"
         ends = [Ended(report.recorded(job) or "failed", reason=reason) for job in jobs]
     for job, ended in zip(jobs, ends, strict=True):
         report.trace(ended.traceback)

@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from dl_lab import copies
+from dl_lab.command_line import JobsFailed
 from dl_lab.errors import Stopped
 from dl_lab.jobs import Job, Report
 from dl_lab.signals import Signals
@@ -77,8 +78,9 @@ class Workers:
                     for worker in self._workers:
                         if waiting and not worker.busy:
                             worker.start(*waiting.popleft())
+                    first = next(worker for worker in self._workers if worker.busy)
                     for worker in heard(self._workers):
-                        waiting.extend(([job], None) for job in worker.listen(report))
+                        waiting.extend(([job], None) for job in worker.listen(report, worker is first))
         except BaseException:
             self._stop(report)
             raise
@@ -101,8 +103,9 @@ class Workers:
 
 def heard(workers: "Iterable[Worker]") -> "list[Worker]":
     """The busy workers that have something to tell or have died; none after a while, so that signals are heard."""
-    busy = {worker.answers: worker for worker in workers if worker.busy}
-    return [busy[answers] for answers in wait(list(busy), LISTENING) if isinstance(answers, Connection)]
+    busy = [worker for worker in workers if worker.busy]
+    telling = wait([worker.answers for worker in busy], LISTENING)
+    return [worker for worker in busy if worker.answers in telling]
 
 
 class Worker:
@@ -111,6 +114,7 @@ class Worker:
     def __init__(self, threads: int) -> None:
         self.busy = False
         self.jobs: dict[int, Job] = {}
+        self._begun: set[int] = set()  # of their numbers
         self._threads = threads
         self._begin()
 
@@ -118,7 +122,7 @@ class Worker:
         context = copies.context()
         self.answers, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, self._threads))
-        with copies.one_thread_a_library():
+        with copies.quiet():
             self.process.start()
         theirs.close()  # so that its death is heard at our end
 
@@ -129,10 +133,12 @@ class Worker:
             needed = jobs if sharing is None else [replace(job, config=None) for job in jobs]  # which is slow to send
             self.answers.send((needed, sharing))
 
-    def listen(self, report: Report) -> list[Job]:
-        """Take one thing that it tells. Returns the jobs that are to run by themselves now."""
+    def listen(self, report: Report, is_first: bool) -> list[Job]:
+        """Take one thing that it tells; of several stacks, the steps of the first stand for all. Returns the jobs that
+        are to run by themselves now.
+        """
         message = self._heard()
-        return self._died(report) if message is None else self._take(report, *message)
+        return self._died(report) if message is None else self._take(report, is_first, *message)
 
     def finish(self, report: Report) -> None:
         """Hear it out after it was asked to stop."""
@@ -140,7 +146,8 @@ class Worker:
         while self.busy and self.answers.poll(max(0.0, until - time.monotonic())):
             if (message := self._heard()) is None:
                 break
-            self._take(report, *message)
+            with suppress(JobsFailed):  # another was the first
+                self._take(report, False, *message)
         self._interrupted(report)
 
     def _heard(self) -> Message | None:
@@ -151,25 +158,29 @@ class Worker:
             return None
         return message
 
-    def _take(self, report: Report, name: str, *values: Any) -> list[Job]:
+    def _take(self, report: Report, is_first: bool, name: str, *values: Any) -> list[Job]:
         if name == "alone":
             return [self.jobs.pop(number) for number in values[0]]
         if name == "started":
+            self._begun.add(values[0])
             report.started(self.jobs[values[0]])
         elif name == "ended":
             report.ended(self.jobs.pop(values[0]), *values[1:])
+        elif name == "stepped":
+            if is_first:
+                report.stepped(*values)
         elif name == "done":
             self.busy = False
             self._interrupted(report)
         else:
-            assert name in ("note", "trace", "stepped"), name
+            assert name in ("note", "trace"), name
             getattr(report, name)(*values)
         return []
 
     def _interrupted(self, report: Report) -> None:
-        """What has not ended by now was interrupted."""
-        while self.jobs:
-            _, job = self.jobs.popitem()
+        """What has begun and not ended by now was interrupted; the rest is as it was."""
+        left, self.jobs = self.jobs, {}
+        for job in (job for number, job in left.items() if number in self._begun):
             report.ended(job, "stopped", None, "interrupted")
 
     def _died(self, report: Report) -> list[Job]:

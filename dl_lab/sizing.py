@@ -49,7 +49,9 @@ def fastest(plans: Sequence[Plan], states: Sequence[TrainState], sharing: int) -
         for number in devices.thread_counts(plan.run.settings.threads):
             torch.set_num_threads(number)
             as_one[number] = seconds_of(stacked_steps(plans[:at_once], states[:at_once])) / at_once
-    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:  # what torch.func.vmap refuses
+    except DoesNotStack:
+        raise
+    except Exception as error:  # what torch.func.vmap refuses, and what the model itself does
         if is_out_of_memory(error):
             return max(1, at_once // 2)
         reason = " ".join(str(error).split())[:200]
@@ -64,6 +66,11 @@ def fastest(plans: Sequence[Plan], states: Sequence[TrainState], sharing: int) -
     return at_once
 
 
+def bytes_of_parameters(state: TrainState) -> int:
+    """Of memory, that the parameters of a run take in a stack, with all that there is of their size."""
+    return COPIES * sum(parameter.nbytes for parameter in state.model.parameters())
+
+
 def bytes_of_run(state: TrainState, step: Callable[[], object]) -> int:
     """Of memory, that a run takes in a stack: copies of its parameters, and what a step keeps for its backward pass."""
     kept = 0
@@ -75,7 +82,7 @@ def bytes_of_run(state: TrainState, step: Callable[[], object]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         step()
-    return COPIES * sum(parameter.nbytes for parameter in state.model.parameters()) + 2 * kept  # and their gradients
+    return bytes_of_parameters(state) + 2 * kept  # and their gradients
 
 
 def records_at_once() -> int:

@@ -147,7 +147,6 @@ class Sweep:
 
     def higher_is_better(self) -> bool:
         """Whether more of the objective is better."""
-
         return higher_is_better(str(self.ledger.objective))
 
     def finish(self, told: Sequence[str] = ()) -> None:
@@ -161,8 +160,13 @@ class Sweep:
         doors = [f"look     tensorboard --logdir {where}", f"compare  python -m dl_lab.compare {where}"]
         print("\n".join([*told, f"sweep    {self.folder}", *doors]), flush=True)
         failed = [self._wanted[number] for number in sorted(self._wanted) if self._wanted[number].status in FAILED]
-        if failed:
-            raise JobsFailed("\n".join([f"{len(failed)} of {len(self._wanted)} jobs failed:", *named(failed)]))
+        open_ones = [entry for entry in self._wanted.values() if entry.status not in (*ENDED, *FAILED)]
+        lines = [f"{len(failed)} of {len(self._wanted)} jobs failed:", *named(failed)] if failed else []
+        if open_ones:  # their process was stopped, and not by us
+            again = f"go on with the same command and sweep.resume={where}"
+            lines.append(f"{len(open_ones)} of {len(self._wanted)} jobs have not ended; {again}")
+        if lines:
+            raise JobsFailed("\n".join(lines))
 
 
 def folder_of(config: DictConfig, settings: GridConfig) -> Path:

@@ -19,7 +19,7 @@ from dl_lab.many import DoesNotStack, Member
 from dl_lab.milestones import Outcome
 from dl_lab.progress import Progress
 from dl_lab.signals import Signals
-from dl_lab.sizing import fastest, has_room_for_one_more
+from dl_lab.sizing import bytes_of_parameters, fastest, has_room_for_one_more
 from dl_lab.train import broken_off
 
 NAMED = 16  # jobs in a line
@@ -63,7 +63,7 @@ def train_alike(alike: list[Ready], report: Report, alone: dict[str, list[Job]],
         alone.setdefault(str(reason), []).extend(each.job for each in alike)
         return
     for start in range(0, len(alike), at_once):
-        train_stack(alike[start : start + at_once], report)
+        train_stack(alike[start : start + at_once], report, sharing)
 
 
 def sorted_out(
@@ -84,16 +84,19 @@ def sorted_out(
 
 
 def made_ready(
-    group: list[tuple[Job, RunConfig]], report: Report, alone: dict[str, list[Job]], sharing: int = 1
+    group: list[tuple[Job, RunConfig]], report: Report, alone: dict[str, list[Job]], sharing: int
 ) -> tuple[dict[Hashable, list[Ready]], list[tuple[Job, RunConfig]]]:
-    """The first jobs of a group by what makes them alike in full, and those for whose data there is no memory yet.
-    Their datasets differ in the seed alone: each is loaded once.
+    """The first jobs of a group by what makes them alike in full, and those for which there is no memory yet. Their
+    datasets differ in the seed alone: each is loaded once.
     """
     loaded: dict[int, Data] = {}
     groups: dict[Hashable, list[Ready]] = {}
     settings = group[0][1].settings
     device = devices.choose(settings.device, settings.precision)
+    most = len(group)
     for number, (job, configuration) in enumerate(group):
+        if sum(map(len, groups.values())) >= most:
+            return groups, group[number:]
         seed = configuration.settings.seed
         try:
             if seed not in loaded:
@@ -101,6 +104,7 @@ def made_ready(
                     return groups, group[number:]
                 loaded[seed] = build.on_device(configuration, build.build_data(configuration))
             plan, state = build.prepare(configuration, loaded[seed])
+            most = max(2, min(most, devices.memory_for(device, sharing) // bytes_of_parameters(state)))
             saved = resuming.left_off(job.folder) if job.resumes else None
             if saved is not None:
                 milestones.take_up(state, plan, saved, job.folder)
@@ -120,7 +124,7 @@ def failed(job: Job, report: Report, error: Exception) -> None:
     report.ended(job, ended.status, None, ended.reason)
 
 
-def train_stack(alike: list[Ready], report: Report) -> None:
+def train_stack(alike: list[Ready], report: Report, sharing: int) -> None:
     """Train these jobs as one; in halves, if there is not memory enough for all.
 
     Raises:
@@ -141,9 +145,9 @@ def train_stack(alike: list[Ready], report: Report) -> None:
     alone: dict[str, list[Job]] = {}
     for half in (left[: len(left) // 2], left[len(left) // 2 :]):
         while half:
-            ready, half = made_ready(half, report, alone)
-            for some in ready.values():
-                train_stack(some, report)
+            ready, half = made_ready(half, report, alone, sharing)
+            while ready:
+                train_stack(ready.pop(next(iter(ready))), report, sharing)
     assert not alone, f"what was in a stack does not stack: {alone}"
 
 

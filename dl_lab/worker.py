@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -24,11 +24,15 @@ Message = tuple[Any, ...]  # the name of what is told of, then its arguments; jo
 
 
 class Relay(Report):
-    """A report that is kept in the process that started this one."""
+    """A report that is kept in the process that started this one; of the methods, those that runners call."""
 
-    def __init__(self, tell: Callable[[Message], None]):
-        self._tell = tell
+    def __init__(self, answers: Connection):
+        self._answers = answers
         self._shown_at = 0.0
+
+    def _tell(self, message: Message) -> None:
+        with suppress(ConnectionError):  # that process is gone: this one saves what it runs, and follows it
+            self._answers.send(message)
 
     def started(self, job: Job) -> None:
         self._tell(("started", job.number))
@@ -63,15 +67,15 @@ def work(answers: Connection, threads: int) -> None:
     """Run the shares that come, until none do, or until the process that started this one is gone."""
     threading.Thread(target=follow, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own has a semaphore, which would outlive a process that is killed
-    relay = Relay(answers.send)
-    ends = suppress(EOFError, ConnectionError, KeyboardInterrupt, Stopped)
+    relay = Relay(answers)
+    ends = suppress(EOFError, ConnectionError, Stopped)
     with ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-        from dl_lab.training import devices, together  # takes seconds, while the jobs are composed
+        from dl_lab.preload import devices, together  # takes seconds, while the jobs are composed
 
         devices.limit_threads(threads)
         while True:  # bars and warnings of several runs at once are no help
             jobs, sharing = answers.recv()
-            with suppress(KeyboardInterrupt, Stopped), traced(relay):
+            with suppress(Stopped), traced(relay):
                 if sharing is None:
                     alone_here(jobs, relay)
                 else:
@@ -81,12 +85,12 @@ def work(answers: Connection, threads: int) -> None:
 
 @contextmanager
 def traced(report: Report) -> Iterator[None]:
-    """Tell of what this process dies of, which nobody else would see."""
+    """Tell of what this process dies of, once."""
     try:
         yield
     except Exception:
         report.trace(traceback.format_exc())
-        raise
+        os._exit(1)
 
 
 def alone_here(jobs: list[Job], report: Report) -> None:

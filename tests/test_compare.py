@@ -185,8 +185,8 @@ def test_a_configuration_does_not_lead_because_its_bad_seeds_were_pruned(tmp_pat
     write_seeds(tmp_path, config, 0.1, {seed: good.get(seed, 0.23) + 0.01 + seed / 1e3 for seed in range(8)})
     write_seeds(tmp_path, config, 0.01, {seed: good.get(seed, 0.23) + 0.05 + seed / 1e3 for seed in range(8)})
     ended = compared(tmp_path, tmp_path)
-    leader, flattered, _ = rows(tmp_path)
-    assert [float(row["optimizer.lr"]) for row in rows(tmp_path)] == [0.1, 1.0, 0.01]
+    leader, _, flattered = rows(tmp_path)
+    assert [float(row["optimizer.lr"]) for row in rows(tmp_path)] == [0.1, 0.01, 1.0]
     assert (leader["seeds"], leader["pruned"], flattered["seeds"], flattered["pruned"]) == ("8", "0", "5", "3")
     assert numbers(leader, "mean") == pytest.approx([(1.0 + 3 * 0.23) / 8 + 0.01 + 3.5e-3])
     assert numbers(flattered, "mean", "common_seeds", "difference") == pytest.approx([0.2, 5, -0.012])
@@ -195,6 +195,14 @@ def test_a_configuration_does_not_lead_because_its_bad_seeds_were_pruned(tmp_pat
     assert "behind it: 1 of 2; not distinguishable from it: 0; ahead of it on the seeds in common: 1" in ended.out
     (row,) = (line for line in ended.out.splitlines() if line.startswith("| 2 "))
     assert "ahead (3 of 8 seeds pruned)" in row
+
+
+def test_the_worst_score_is_one_that_was_measured_by_what_was_pruned(tmp_path, config):
+    """The only seed of lr 1 that is left leads in no order: what its others had shown is worse than all of lr 0.1."""
+    write_seeds(tmp_path, config, 1.0, {0: 0.10, 1: "pruned", 2: "pruned", 3: "pruned"})
+    write_seeds(tmp_path, config, 0.1, {0: 0.20, 1: 0.20, 2: 0.20, 3: 0.21})
+    compared(tmp_path, tmp_path)
+    assert [float(row["optimizer.lr"]) for row in rows(tmp_path)] == [0.1, 1.0]
 
 
 def test_where_every_configuration_was_pruned_one_lucky_seed_does_not_lead(tmp_path, config):

@@ -23,7 +23,7 @@ FLOORS = [
     {"stacked"},
     {"loop", "many", "comparison"},
     {"command_line", "train", "evaluate", "compare", "comparison_pictures", "composing", "ledger", "jobs"}
-    | {"sweep", "sweep_settings", "search", "pruning", "processes", "worker", "together", "sizing", "training"},
+    | {"sweep", "sweep_settings", "search", "pruning", "processes", "worker", "together", "sizing", "preload"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PEERS = (0, len(FLOORS) - 1)  # the ground is one room of small tools; the doors on top share command_line

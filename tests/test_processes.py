@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from test_together import assert_close, by_number, metrics
 
 from dl_lab import copies, processes
 from dl_lab.command_line import explain
+from dl_lab.worker import Relay
 
 DOOMED = """
 import os
@@ -108,13 +110,36 @@ def test_of_a_share_that_its_process_dies_of_the_others_go_on_by_themselves(tmp_
 
 
 def test_with_fail_fast_the_processes_save_what_they_run(tmp_path):
-    jobs = ("optimizer=sgd", "optimizer.lr=0.1,1e30", "seed=1,2", *TINY, "train.steps=100000", "train.log_every=1")
+    """And one that diverges in the other process meanwhile does not keep them from it."""
+    jobs = ("optimizer=sgd", "optimizer.lr=0.1,1e30,1e31", "seed=1,2", *TINY, "train.steps=100000", "train.log_every=1")
     ended = train(tmp_path, *TOGETHER, *jobs, "sweep.fail_fast=true", "hydra.sweep.dir=here")
     assert ended.status == 1
     assert "a job failed, and sweep.fail_fast=true:\n  #" in ended.err
-    statuses = [job["status"] for job in table(tmp_path / "here")]
-    assert "diverged" in statuses[2:]
-    assert set(statuses[:2]) <= {"stopped", "pending"}  # the other process may not have begun
+    jobs = table(tmp_path / "here")
+    assert "diverged" in [job["status"] for job in jobs[2:]]
+    assert {job["status"] for job in jobs} <= {"diverged", "stopped", "pending"}  # the other may not have begun
+    for job in jobs:
+        assert (tmp_path / "here" / str(job["folder"])).exists() == (job["status"] != "pending")
+
+
+def test_what_a_process_tells_to_one_that_is_gone_is_lost_and_not_an_error():
+    ours, theirs = Pipe()
+    theirs.close()
+    Relay(ours).note("is anybody there?")
+
+
+def test_a_process_that_is_stopped_by_somebody_else_leaves_jobs_that_are_told_of(tmp_path):
+    steps = ("dataset=iris", "train.batch_size=10", "train.validate_every=10", "train.steps=3000")
+    (tmp_path / "lives.py").write_text("import os\nopen(f'{os.getpid()}.lives', 'w').close()\n")
+    line = [sys.executable, "-m", "dl_lab.train", *TOGETHER, "imports=[lives]", "seed=range(4)", *steps]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*line, "hydra.sweep.dir=here"], cwd=tmp_path, **pipes) as sweep:
+        wait_until(lambda: any(tmp_path.glob("here/*/metrics.jsonl")))
+        os.kill(int(next(tmp_path.glob("*.lives")).stem), signal.SIGTERM)
+        _, told = sweep.communicate(timeout=200)
+    assert sweep.returncode == 1
+    assert "jobs have not ended; go on with the same command and sweep.resume=" in told
+    assert {job["status"] for job in table(tmp_path / "here")} <= {"completed", "stopped", "pending"}
 
 
 def test_what_does_not_go_with_processes_is_refused(tmp_path):

@@ -122,6 +122,26 @@ def test_a_model_that_cannot_be_mapped_over_trains_alone(tmp_path):
     assert "alone: 2 jobs, #0 #1 (its computation cannot be stacked" in ended.out
 
 
+def test_a_model_that_fails_fails_alone(tmp_path):
+    (tmp_path / "bad_model.py").write_text(
+        "from dl_lab.registry import MODELS\n"
+        "from dl_lab.models.linear import Linear, LinearConfig\n"
+        "@MODELS.register('bad', LinearConfig, kinds={'features'})\n"
+        "class Bad(Linear):\n"
+        "    def forward(self, inputs):\n"
+        "        if len(list(self.parameters())) == 1:\n"
+        "            return {}['missing']\n"
+        "        return super().forward(inputs)\n"
+    )
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "bad.yaml").write_text("name: bad\nbias: true\n")
+    own = ("imports=[bad_model]", "model=bad", "model.bias=false,true")
+    ended = train(tmp_path, "--config-dir", "own", *VECTORIZED, *own, "seed=1,2", *TINY)
+    assert ended.status == 1
+    assert [summary["status"] for summary in summaries(ended)] == ["failed"] * 2 + ["completed"] * 2
+    assert "KeyError" in str(summaries(ended)[0]["reason"])
+
+
 def test_without_memory_for_all_it_trains_halves(tmp_path, monkeypatch):
     step, tried = StackedRuns.step, []
 
@@ -145,6 +165,15 @@ def test_a_stack_has_as_many_runs_as_there_is_memory_for(tmp_path, monkeypatch):
     monkeypatch.setattr(sizing, "bytes_of_run", lambda state, step: 4_000)
     ended = train(tmp_path, *VECTORIZED, "model=linear", "optimizer.lr=0.1,0.2,0.3,0.4,0.5", "seed=1", *TINY)
     assert [summary.get("together") for summary in summaries(ended)] == [2, 2, 2, 2, 1]
+
+
+def test_models_are_not_made_before_there_is_memory_for_them(tmp_path, monkeypatch):
+    """A linear model on iris has 15 parameters, of which twelve copies are counted: 720 bytes."""
+    monkeypatch.setattr(devices, "available_memory", lambda: 2 * (3 * 720 + 10))
+    monkeypatch.setattr(together, "has_room_for_one_more", lambda loaded, device, sharing: True)
+    monkeypatch.setattr(together, "fastest", lambda plans, states, sharing: len(plans))
+    ended = train(tmp_path, *VECTORIZED, "model=linear", "seed=range(7)", *TINY)
+    assert [summary.get("together") for summary in summaries(ended)] == [3, 3, 3, 3, 3, 3, 1]
 
 
 def test_data_of_more_seeds_than_there_is_memory_for_are_loaded_later(tmp_path, monkeypatch):
