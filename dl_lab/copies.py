@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 ARE_THERE = sys.platform not in ("win32", "darwin")  # Windows has none, Apple's libraries do not survive being copied
@@ -17,6 +17,7 @@ def begin() -> bool:
     """Start the process of which others will be copies, if it has not begun, and where there are copies."""
     if ARE_THERE:
         multiprocessing.set_forkserver_preload(["dl_lab.preload"])
+        resource_tracker.ensure_running()  # which would let Ctrl-C through again when it starts
         with quiet():
             forkserver.ensure_running()
     return ARE_THERE

@@ -15,7 +15,7 @@ from typing import Any
 
 from dl_lab import copies
 from dl_lab.command_line import JobsFailed
-from dl_lab.errors import Stopped
+from dl_lab.errors import ConfigError, Stopped
 from dl_lab.jobs import Job, Report
 from dl_lab.signals import Signals
 from dl_lab.worker import Message, work
@@ -81,6 +81,8 @@ class Workers:
                     first = next(worker for worker in self._workers if worker.busy)
                     for worker in heard(self._workers):
                         waiting.extend(([job], None) for job in worker.listen(report, worker is first))
+                if signals.received():  # all was told of before it was seen
+                    raise Stopped("stopped", signals.status)
         except BaseException:
             self._stop(report)
             raise
@@ -122,8 +124,12 @@ class Worker:
         context = copies.context()
         self.answers, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, self._threads))
-        with copies.quiet():
-            self.process.start()
+        try:
+            with copies.quiet():
+                self.process.start()
+        except (EOFError, OSError) as error:  # the one to be copied has died of its imports, and said so
+            reason = f"processes cannot start here ({type(error).__name__}: {error})"
+            raise ConfigError(f"{reason}; allowed: hydra/launcher=in_turn") from error
         theirs.close()  # so that its death is heard at our end
 
     def start(self, jobs: list[Job], sharing: int | None) -> None:
@@ -146,7 +152,7 @@ class Worker:
         while self.busy and self.answers.poll(max(0.0, until - time.monotonic())):
             if (message := self._heard()) is None:
                 break
-            with suppress(JobsFailed):  # another was the first
+            with suppress(JobsFailed, BrokenPipeError):  # of which the first is on its way
                 self._take(report, False, *message)
         self._interrupted(report)
 
@@ -181,7 +187,8 @@ class Worker:
         """What has begun and not ended by now was interrupted; the rest is as it was."""
         left, self.jobs = self.jobs, {}
         for job in (job for number, job in left.items() if number in self._begun):
-            report.ended(job, "stopped", None, "interrupted")
+            with suppress(BrokenPipeError):  # nobody reads what is shown; the ledger has it
+                report.ended(job, "stopped", None, "interrupted")
 
     def _died(self, report: Report) -> list[Job]:
         """Begin another process in place of one that died. One job is what it died of; of several, it is not known."""

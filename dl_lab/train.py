@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import shlex
 import sys
 import time
@@ -27,6 +28,9 @@ def main() -> None:
     """Train one run, or with -m one for every combination; with resume=FOLDER go on with one, with rerun=FOLDER do one
     again.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this process
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # for as long as the process lives
     gc.set_threshold(50_000)  # at 700, a tenth of the time that imports take is spent looking for garbage among them
     doors = {"resume": "", "rerun": ""}
     others = []

@@ -69,13 +69,13 @@ def work(answers: Connection, threads: int) -> None:
     tqdm.set_lock(threading.RLock())  # its own has a semaphore, which would outlive a process that is killed
     relay = Relay(answers)
     ends = suppress(EOFError, ConnectionError, Stopped)
-    with ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+    with traced(relay), ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         from dl_lab.preload import devices, together  # takes seconds, while the jobs are composed
 
         devices.limit_threads(threads)
         while True:  # bars and warnings of several runs at once are no help
             jobs, sharing = answers.recv()
-            with suppress(Stopped), traced(relay):
+            with suppress(Stopped):
                 if sharing is None:
                     alone_here(jobs, relay)
                 else:

@@ -196,6 +196,23 @@ def test_the_processes_save_what_they_run_when_the_sweep_is_stopped_and_when_it_
         assert json.loads((tmp_path / "here" / name / "summary.json").read_text())["status"] == "stopped"
 
 
+def test_ctrl_c_while_the_processes_begin_is_answered_in_one_line(tmp_path):
+    command = (*TOGETHER, "seed=range(8)", "dataset=iris", "train.batch_size=10", "train.steps=1000000")
+    line = [sys.executable, "-m", "dl_lab.train", *command, "hydra.sweep.dir=here"]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(line, cwd=tmp_path, start_new_session=True, **pipes) as sweep:
+        try:
+            wait_until(lambda: (tmp_path / "here" / "sweep.json").exists())
+        finally:
+            os.killpg(sweep.pid, signal.SIGINT)
+        _, told = sweep.communicate(timeout=100)
+    assert (sweep.returncode, told.strip()) == (
+        130,
+        f"stopped; go on with the same command and sweep.resume={tmp_path}/here",
+    )
+    assert {job["status"] for job in table(tmp_path / "here")} <= {"pending", "stopped"}
+
+
 def test_why_a_process_died_is_told_in_one_line():
     assert processes.death(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
     assert processes.death(3) == "its process ended with status 3"
