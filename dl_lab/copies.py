@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
+from typing import Any
 
 ARE_THERE = sys.platform not in ("win32", "darwin")  # Windows has none, Apple's libraries do not survive being copied
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -21,6 +22,16 @@ def begin() -> bool:
         with quiet():
             forkserver.ensure_running()
     return ARE_THERE
+
+
+def end() -> None:
+    """Let the process go that others were copies of, so that the system counts what they took as this one's. There is
+    no public way; it would take a second to clear away torch by itself, and has nothing to save.
+    """
+    server: Any = forkserver._forkserver
+    if server._forkserver_pid is not None:
+        os.kill(server._forkserver_pid, signal.SIGKILL)
+    server._stop()
 
 
 def context() -> ForkServerContext | SpawnContext:

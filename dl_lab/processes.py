@@ -101,6 +101,7 @@ class Workers:
             worker.answers.close()
             worker.process.kill()  # it is idle, or was heard out
             worker.process.join()
+        copies.end()
 
 
 def heard(workers: "Iterable[Worker]") -> "list[Worker]":
