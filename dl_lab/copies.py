@@ -6,9 +6,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext, SpawnContext
-from typing import Any
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 ARE_THERE = sys.platform not in ("win32", "darwin")  # Windows has none, Apple's libraries do not survive being copied
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -17,8 +19,9 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def begin() -> bool:
     """Start the process of which others will be copies, if it has not begun, and where there are copies."""
     if ARE_THERE:
+        from multiprocessing import forkserver
+
         multiprocessing.set_forkserver_preload(["dl_lab.preload"])
-        resource_tracker.ensure_running()  # which would let Ctrl-C through again when it starts
         with quiet():
             forkserver.ensure_running()
     return ARE_THERE
@@ -28,13 +31,17 @@ def end() -> None:
     """Let the process go that others were copies of, so that the system counts what they took as this one's. There is
     no public way; it would take a second to clear away torch by itself, and has nothing to save.
     """
+    if not ARE_THERE:
+        return
+    from multiprocessing import forkserver
+
     server: Any = forkserver._forkserver
     if server._forkserver_pid is not None:
         os.kill(server._forkserver_pid, signal.SIGKILL)
     server._stop()
 
 
-def context() -> ForkServerContext | SpawnContext:
+def context() -> "ForkServerContext | SpawnContext":
     """What makes the processes."""
     return multiprocessing.get_context("forkserver") if ARE_THERE else multiprocessing.get_context("spawn")
 
@@ -46,7 +53,9 @@ def quiet() -> Iterator[None]:
     else it could not be copied safely.
     """
     has_masks = hasattr(signal, "pthread_sigmask")  # not on Windows
-    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if has_masks else set()
+    if has_masks:
+        resource_tracker.ensure_running()  # which lets Ctrl-C through again when it starts
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
