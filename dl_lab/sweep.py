@@ -60,11 +60,11 @@ class Sweep:
         Raises:
             Stopped: if a signal stopped it, after all is recorded.
         """
-        planned = self._plan(job_overrides)
-        entries = [self.ledger[job.number] for job, _ in planned]
-        self._wanted |= {entry.number: entry for entry in entries}
-        self.ledger.write()  # before any runs, so that no run folder is without its entry
         try:
+            planned = self._plan(job_overrides)
+            entries = [self.ledger[job.number] for job, _ in planned]
+            self._wanted |= {entry.number: entry for entry in entries}
+            self.ledger.write()  # before any runs, so that no run folder is without its entry
             with sigterm_raises():
                 if jobs := self._left(planned):
                     run(jobs, self._report)
