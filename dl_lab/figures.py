@@ -224,8 +224,8 @@ def ratio_bars(names: Sequence[str], ratios: Sequence[Sequence[float]], bounds: 
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_yticks(places, names)
     axes.invert_yaxis()
-    axes.set_xlabel("time (or memory) of dl_lab over that of the yardstick: less is better")
-    figure.suptitle("dl_lab against the yardsticks: median, least and most of the pairs")
+    axes.set_xlabel("dl_lab over the yardstick (less is better)")
+    figure.suptitle("Time, or memory, over that of the yardsticks: median, least and most of the pairs")
     figure.legend(loc="outside lower right")
     return figure
 

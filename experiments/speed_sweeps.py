@@ -47,12 +47,8 @@ def two_processes(runs: int = 16) -> tuple[float, float]:
 
 
 ROWS = {
-    "basic": Row(
-        "64 runs vectorized, against one after the other by Hydra's basic launcher", 1 / 8, 1 / 15, against_basic
-    ),
-    "in_turn": Row(
-        "64 runs vectorized, against one after the other by our own launcher", 1 / 6, 1 / 15, against_in_turn
-    ),
+    "basic": Row("64 runs vectorized, against Hydra's basic launcher", 1 / 8, 1 / 15, against_basic),
+    "in_turn": Row("64 runs vectorized, against our own, in turn", 1 / 6, 1 / 15, against_in_turn),
     "lightning": Row("64 runs vectorized, against 64 commands of Lightning", 1 / 60, 1 / 150, against_lightning),
     "many": Row("256 runs vectorized, against 64", 3.0, 2.0, four_times_as_many),
     "processes": Row("16 runs by two processes, against one", 1 / 1.6, 1 / 1.9, two_processes),
