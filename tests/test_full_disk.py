@@ -91,7 +91,7 @@ def checkpoints(folder: Path) -> dict[str, int]:
     return {path.name: checkpoint.load(path, torch.device("cpu"))["step"] for path in found}
 
 
-def told_of_the_disk(ended: Ended, reason: int) -> None:
+def assert_tells_of_the_disk(ended: Ended, reason: int) -> None:
     assert ended.status in (1, 2)
     assert REASONS[reason] in ended.err
     assert len(ended.err.splitlines()) == 1, ended.err
@@ -114,7 +114,7 @@ def test_a_disk_that_is_full_from_any_write_on(tmp_path, whole):
     for number in range(1, writes + 1):
         folder = tmp_path / str(number)
         ended = on(Disk(folder, number), folder, *RUN)
-        told_of_the_disk(ended, errno.ENOSPC)
+        assert_tells_of_the_disk(ended, errno.ENOSPC)
         checkpoints(folder)
         goes_on(folder, whole)
 
@@ -123,7 +123,7 @@ def test_a_disk_that_is_full_from_any_write_on(tmp_path, whole):
 @pytest.mark.parametrize("part", [0.05, 0.3, 0.5, 0.7, 0.95])
 def test_a_disk_that_refuses_some_way_into_a_run(tmp_path, whole, part, reason):
     ended = on(Disk(tmp_path, int(part * writes_of_a_run()), reason), tmp_path, *RUN)
-    told_of_the_disk(ended, reason)
+    assert_tells_of_the_disk(ended, reason)
     if (tmp_path / "run" / "checkpoints").exists() and checkpoints(tmp_path):
         assert "go on with resume=" in ended.err
     goes_on(tmp_path, whole)
@@ -133,7 +133,7 @@ def test_what_was_there_is_there_while_a_full_disk_refuses_to_go_on(tmp_path, wh
     interrupted(tmp_path, 15, *RUN)
     before = checkpoints(tmp_path)
     for number in (1, 2, 3, 5, 8, 13):
-        told_of_the_disk(on(Disk(tmp_path, number), tmp_path, "resume=run"), errno.ENOSPC)
+        assert_tells_of_the_disk(on(Disk(tmp_path, number), tmp_path, "resume=run"), errno.ENOSPC)
         assert checkpoints(tmp_path) == before
     goes_on(tmp_path, whole)
 
@@ -162,7 +162,7 @@ def test_a_real_disk_that_is_full(tmp_path, small_disk, whole):
         folder = small_disk / "work"
         ended = train(folder, *RUN)
         if ended.status:
-            told_of_the_disk(ended, errno.ENOSPC)
+            assert_tells_of_the_disk(ended, errno.ENOSPC)
             if (folder / "run" / "checkpoints").exists():
                 checkpoints(folder)
         ballast.unlink()
@@ -176,7 +176,7 @@ def test_a_real_run_folder_that_has_become_read_only(small_disk, whole):
     interrupted(small_disk, 15, *RUN)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     try:
-        told_of_the_disk(train(small_disk, "resume=run"), errno.EROFS)
+        assert_tells_of_the_disk(train(small_disk, "resume=run"), errno.EROFS)
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     goes_on(small_disk, whole)

@@ -127,10 +127,10 @@ OVERRIDES = st.one_of(
 @given(st.lists(OVERRIDES, min_size=1, max_size=4))
 @example(["\n"])
 def test_a_command_line_trains_or_is_refused(overrides: list[str]) -> None:
-    train_small(overrides)
+    assert_small_trained_or_refused(overrides)
 
 
-def train_small(overrides: list[str]) -> None:
+def assert_small_trained_or_refused(overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()
@@ -155,7 +155,7 @@ PLAUSIBLE = CHOICES | st.tuples(
 @example(["threads=415"])
 def test_a_command_line_of_keys_that_there_are_trains_or_is_refused(overrides: list[str]) -> None:
     """Half of these train; of those above, one in twenty."""
-    train_small(overrides)
+    assert_small_trained_or_refused(overrides)
 
 
 CELLS = st.one_of(
@@ -201,7 +201,7 @@ def spoiled(draw: st.DrawFn, content: bytes) -> bytes:
     return draw(st.binary(max_size=100)) if kind == "other" else content
 
 
-def train_on(files: dict[str, bytes], *arguments: str) -> None:
+def assert_files_trained_or_refused(files: dict[str, bytes], *arguments: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path, content in files.items():
@@ -219,7 +219,7 @@ def train_on(files: dict[str, bytes], *arguments: str) -> None:
 )
 def test_a_table_trains_or_is_refused(content: bytes, target: str, task: str) -> None:
     arguments = ["dataset=csv", "dataset.path=data/table.csv", f"dataset.targets=[{target}]", f"dataset.task={task}"]
-    train_on({"data/table.csv": content}, *arguments, "model.hidden_sizes=[4]")
+    assert_files_trained_or_refused({"data/table.csv": content}, *arguments, "model.hidden_sizes=[4]")
 
 
 @settings(GENERATED, max_examples=100)
@@ -229,7 +229,9 @@ def test_a_text_trains_or_is_refused(data: st.DataObject) -> None:
         data.draw, data.draw(st.text(max_size=60)).encode("utf-8", "replace") * data.draw(st.integers(1, 9))
     )
     small = ["model.embedding_size=8", "model.num_heads=2", "model.num_layers=1", "dataset.context_length=4"]
-    train_on({"data/text.txt": content}, "dataset=text", "model=transformer", "dataset.path=data/text.txt", *small)
+    assert_files_trained_or_refused(
+        {"data/text.txt": content}, "dataset=text", "model=transformer", "dataset.path=data/text.txt", *small
+    )
 
 
 @st.composite
@@ -253,7 +255,7 @@ def test_pictures_train_or_are_refused(made: list[bytes], grey: bool) -> None:
     files = {f"data/pictures/{name}/{number}.png": good.getvalue() for name in "ab" for number in range(4)}
     files |= {f"data/pictures/a/made{number}.png": content for number, content in enumerate(made)}
     arguments = ["dataset=image_folder", "dataset.path=data/pictures", "dataset.size=4", "dataset.num_workers=0"]
-    train_on(files, *arguments, f"dataset.grey={grey}", "model.hidden_sizes=[4]")
+    assert_files_trained_or_refused(files, *arguments, f"dataset.grey={grey}", "model.hidden_sizes=[4]")
 
 
 def idx(shape: tuple[int, ...], seed: int, below: int) -> bytes:
@@ -270,4 +272,6 @@ def test_idx_files_train_or_are_refused(data: st.DataObject) -> None:
     changed = draw(st.integers(0, 3))
     contents = [spoiled(draw, content) if number == changed else content for number, content in enumerate(whole)]
     files = {f"data/MNIST/raw/{name}": content for name, content in zip(FILES, contents, strict=True)}
-    train_on(files, "dataset=mnist", "data_dir=data", "dataset.validation=2", "model.hidden_sizes=[4]")
+    assert_files_trained_or_refused(
+        files, "dataset=mnist", "data_dir=data", "dataset.validation=2", "model.hidden_sizes=[4]"
+    )

@@ -34,7 +34,7 @@ class Trap:
         return os.mkdir, (self.folder,)
 
 
-def refused(ended: Ended, *parts: str) -> None:
+def assert_refused(ended: Ended, *parts: str) -> None:
     assert ended.status == 2, ended.err
     assert ended.err.count("\n") == 1, ended.err
     for part in parts:
@@ -64,8 +64,8 @@ def test_a_checkpoint_that_carries_code_is_refused_by_every_door(tmp_path, write
     sprung = tmp_path / "sprung"
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         write(path, Trap(sprung))
-    refused(train(tmp_path, "resume=run"), "last.pt", "no other to go on from")
-    refused(command(evaluate.main, tmp_path, "run=run"), "best.pt")
+    assert_refused(train(tmp_path, "resume=run"), "last.pt", "no other to go on from")
+    assert_refused(command(evaluate.main, tmp_path, "run=run"), "best.pt")
     assert not sprung.exists()
 
 
@@ -78,7 +78,7 @@ def test_a_saved_configuration_is_plain(tmp_path, value, door):
     interrupted(tmp_path, 8, *RUN)
     path = tmp_path / "run" / ".hydra" / "config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "name": value}))
-    refused(train(tmp_path, door), "name=", "would be looked up")
+    assert_refused(train(tmp_path, door), "name=", "would be looked up")
     assert {entry.name for entry in tmp_path.iterdir()} == {"run"}
 
 
@@ -87,7 +87,7 @@ def test_a_checkpoints_configuration_is_plain(tmp_path):
     path = tmp_path / "run" / "checkpoints" / "best.pt"
     contents = torch.load(path, weights_only=True)
     checkpoint.save(path, {**contents, "config": {**contents["config"], "name": "${oc.env:HOME}"}})
-    refused(command(evaluate.main, tmp_path, "run=run"), "name=", "would be looked up")
+    assert_refused(command(evaluate.main, tmp_path, "run=run"), "name=", "would be looked up")
 
 
 @pytest.mark.parametrize("door", ["resume=run", "rerun=run"])
@@ -99,7 +99,7 @@ def test_a_configuration_that_names_code_or_is_none_is_refused(tmp_path, door, h
     interrupted(tmp_path, 8, *RUN)
     path = tmp_path / "run" / ".hydra" / "config.yaml"
     path.write_text(path.read_text() + hostile if hostile.startswith("optimizer") else hostile)
-    refused(train(tmp_path, door), "allowed: ")
+    assert_refused(train(tmp_path, door), "allowed: ")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -118,7 +118,7 @@ def test_a_configuration_that_names_code_or_is_none_is_refused(tmp_path, door, h
 )
 def test_no_key_reaches_code_that_is_not_registered(tmp_path, override):
     ended = train(tmp_path, *TINY, override)
-    refused(ended, "allowed: ")
+    assert_refused(ended, "allowed: ")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -143,7 +143,7 @@ def test_imports_are_taken_from_no_folder_unasked(tmp_path, door):
     interrupted(tmp_path, 7, *RUN, "imports=[mine]")
     (tmp_path / "imported").unlink()
     sys.modules.pop("mine")
-    refused(train(tmp_path, door), "imports=[mine]")
+    assert_refused(train(tmp_path, door), "imports=[mine]")
     assert command(evaluate.main, tmp_path, "run=run").status == 0  # which needs nothing of it
     assert not (tmp_path / "imported").exists()
 
@@ -175,7 +175,7 @@ def test_an_archive_that_is_not_the_published_one_is_not_opened(tmp_path, monkey
     with serving({f"/{published.filename}": body(content)}) as url:
         monkeypatch.setattr(published, "url", f"{url}/{published.filename}")
         ended = train(tmp_path / "work", "dataset=cifar10", f"data_dir={data}")
-    refused(ended, "sha256")
+    assert_refused(ended, "sha256")
     left = {path.name for path in data.rglob("*")}
     assert left <= {published.filename}
     assert not (tmp_path / "outside").exists()
@@ -200,4 +200,4 @@ def test_a_link_that_leaves_the_folder_of_pictures_is_refused(tmp_path):
     (tmp_path / "pictures" / "a" / "inside.png").symlink_to(tmp_path / "pictures" / "b" / "0.png")
     assert train(tmp_path, *small, "hydra.run.dir=inside").status == 0
     (tmp_path / "pictures" / "a" / "out.png").symlink_to("../../secret.png")
-    refused(train(tmp_path, *small), "pictures/a/out.png", "leaves dataset.path")
+    assert_refused(train(tmp_path, *small), "pictures/a/out.png", "leaves dataset.path")

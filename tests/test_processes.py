@@ -15,7 +15,7 @@ import pytest
 from hydra.errors import MissingConfigException
 from test_command_line import TINY, spawn, train
 from test_sweep_resume import table
-from test_together import assert_close, by_number, metrics
+from test_together import add_model, assert_close, by_number, metrics
 
 from dl_lab import copies, processes
 from dl_lab.command_line import explain
@@ -63,10 +63,8 @@ def assert_same_runs(one: Path, other: Path) -> None:
 @pytest.mark.parametrize("copied", sorted({copies.ARE_THERE, False}))
 def test_jobs_in_processes_are_what_they_are_in_turn_but_for_those_whose_process_dies(tmp_path, copied, monkeypatch):
     monkeypatch.setattr(copies, "ARE_THERE", copied)
-    (tmp_path / "own" / "model").mkdir(parents=True)
-    (tmp_path / "own" / "model" / "doomed.yaml").write_text("name: doomed\nwidth: 1\n")
-    (tmp_path / "doomed_models.py").write_text(DOOMED)
-    own = ("-m", "--config-dir", "own", "imports=[doomed_models]", "model=doomed", *TINY)
+    add_model(tmp_path, "doomed", DOOMED, "width: 1")
+    own = ("-m", "--config-dir", "own", "imports=[doomed]", "model=doomed", *TINY)
     train(tmp_path, *own, "hydra.sweep.dir=there", "model.width=1,4")
     in_processes = ("hydra/launcher=processes", "hydra.launcher.processes=2")
     ended = train(tmp_path, *own, "hydra.sweep.dir=here", "model.width=1,4,2,3", *in_processes)
@@ -98,10 +96,8 @@ def test_stacks_in_two_processes_are_the_runs_in_turn_and_what_does_not_stack_is
 
 
 def test_of_a_share_that_its_process_dies_of_the_others_go_on_by_themselves(tmp_path):
-    (tmp_path / "own" / "model").mkdir(parents=True)
-    (tmp_path / "own" / "model" / "doomed.yaml").write_text("name: doomed\nwidth: 1\n")
-    (tmp_path / "doomed_models.py").write_text(DOOMED)
-    own = ("--config-dir", "own", *TOGETHER, "imports=[doomed_models]", "model=doomed", *TINY)
+    add_model(tmp_path, "doomed", DOOMED, "width: 1")
+    own = ("--config-dir", "own", *TOGETHER, "imports=[doomed]", "model=doomed", *TINY)
     ended = train(tmp_path, *own, "model.width=1,2", "seed=1,2,3", "hydra.sweep.dir=here")
     assert ended.status == 1
     assert [job["status"] for job in table(tmp_path / "here")] == ["completed"] * 3 + ["failed"] * 3
@@ -124,8 +120,13 @@ def test_with_fail_fast_the_processes_save_what_they_run(tmp_path):
 
 def test_what_a_process_tells_to_one_that_is_gone_is_lost_and_not_an_error():
     ours, theirs = Pipe()
+    relay = Relay(ours)
+    relay.note("is anybody there?")
+    assert theirs.recv() == ("note", "is anybody there?")
     theirs.close()
-    Relay(ours).note("is anybody there?")
+    with pytest.raises(ConnectionError):
+        ours.send("a pipe whose other end is closed")
+    relay.note("is anybody there?")
 
 
 def test_a_process_that_is_stopped_by_somebody_else_leaves_jobs_that_are_told_of(tmp_path):

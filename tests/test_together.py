@@ -18,6 +18,25 @@ from dl_lab.stacked import StackedRuns
 VECTORIZED = ("-m", "hydra/launcher=vectorized", "hydra.launcher.processes=1")
 
 
+OWN = """
+from dl_lab.models.linear import Linear, LinearConfig
+from dl_lab.registry import MODELS
+
+
+@MODELS.register("{name}", LinearConfig, kinds={{"features"}})
+class Own(Linear):
+    def forward(self, inputs):
+        {forward}
+"""
+
+
+def add_model(folder: Path, name: str, code: str, values: str) -> None:
+    """A user's model beside `folder`'s runs: its module, and its YAML for --config-dir own."""
+    (folder / f"{name}.py").write_text(code)
+    (folder / "own" / "model").mkdir(parents=True)
+    (folder / "own" / "model" / f"{name}.yaml").write_text(f"name: {name}\n{values}\n")
+
+
 @pytest.fixture(autouse=True)
 def a_stack_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the clock says: a step takes a second, of one run or of many."""
@@ -105,37 +124,18 @@ def test_a_bad_job_is_refused_and_the_others_train(tmp_path):
 
 
 def test_a_model_that_cannot_be_mapped_over_trains_alone(tmp_path):
-    (tmp_path / "odd_model.py").write_text(
-        "from dl_lab.registry import MODELS\n"
-        "from dl_lab.models.linear import Linear, LinearConfig\n"
-        "@MODELS.register('odd', LinearConfig, kinds={'features'})\n"
-        "class Odd(Linear):\n"
-        "    def forward(self, inputs):\n"
-        "        outputs = super().forward(inputs)\n"
-        "        return outputs if outputs.sum() > 0 else 2 * outputs\n"
-    )
-    (tmp_path / "own" / "model").mkdir(parents=True)
-    (tmp_path / "own" / "model" / "odd.yaml").write_text("name: odd\nbias: true\n")
-    own = ("imports=[odd_model]", "model=odd")
+    forward = "outputs = super().forward(inputs)\n        return outputs if outputs.sum() > 0 else 2 * outputs"
+    add_model(tmp_path, "odd", OWN.format(name="odd", forward=forward), "bias: true")
+    own = ("imports=[odd]", "model=odd")
     ended = train(tmp_path, "--config-dir", "own", *VECTORIZED, *own, "seed=1,2", *TINY)
     assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 2
     assert "alone: 2 jobs, #0 #1 (its computation cannot be stacked" in ended.out
 
 
 def test_a_model_that_fails_fails_alone(tmp_path):
-    (tmp_path / "bad_model.py").write_text(
-        "from dl_lab.registry import MODELS\n"
-        "from dl_lab.models.linear import Linear, LinearConfig\n"
-        "@MODELS.register('bad', LinearConfig, kinds={'features'})\n"
-        "class Bad(Linear):\n"
-        "    def forward(self, inputs):\n"
-        "        if len(list(self.parameters())) == 1:\n"
-        "            return {}['missing']\n"
-        "        return super().forward(inputs)\n"
-    )
-    (tmp_path / "own" / "model").mkdir(parents=True)
-    (tmp_path / "own" / "model" / "bad.yaml").write_text("name: bad\nbias: true\n")
-    own = ("imports=[bad_model]", "model=bad", "model.bias=false,true")
+    forward = "return super().forward(inputs) if len(list(self.parameters())) == 2 else dict()['missing']"
+    add_model(tmp_path, "bad", OWN.format(name="bad", forward=forward), "bias: true")
+    own = ("imports=[bad]", "model=bad", "model.bias=false,true")
     ended = train(tmp_path, "--config-dir", "own", *VECTORIZED, *own, "seed=1,2", *TINY)
     assert ended.status == 1
     assert [summary["status"] for summary in summaries(ended)] == ["failed"] * 2 + ["completed"] * 2
