@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from dl_lab.errors import ConfigError, Diverged, Failed, Stopped, unknown, unknown_key
+from dl_lab.errors import ConfigError, Diverged, Failed, Stopped, unknown, unknown_key, unknown_option
 from dl_lab.guarded_hydra import composed_once, only_plugins
 
 HERE = Path(__file__).parent
@@ -43,9 +44,11 @@ REFUSALS = {
 }
 
 NOT_DETERMINISTIC = r"(\S+) does not have a deterministic implementation"
+RERUN = "--experimental-rerun"
+NO_KEY = re.compile(r"\s*(\+\+?|~)?\s*(@[^=]*)?=")
 PLUGINS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}  # launchers, and the extras with them
 
-_reserved: list[Path] = []  # run folders made by this process
+_reserved: list[Path] = []  # run folders made by this process, and what it made to hold them
 
 
 class JobsFailed(Exception):
@@ -62,6 +65,7 @@ def reserve_run_folder(root: str) -> str:
     """Make a folder `root`/<date>/<time>, with a number behind it if another run has that name already."""
     now = datetime.now()
     day = Path(root) / now.strftime("%Y-%m-%d")
+    holders = [holder for holder in (day, *day.parents) if not holder.exists()]
     day.mkdir(parents=True, exist_ok=True)
     number = 0
     while True:
@@ -71,7 +75,7 @@ def reserve_run_folder(root: str) -> str:
         except FileExistsError:
             number += 1
         else:
-            _reserved.append(folder)
+            _reserved.extend([folder, *holders])
             return str(folder)
 
 
@@ -88,10 +92,9 @@ def choices(sources: Iterable[Mapping[str, str]]) -> str:
 
 def remove_empty_folders() -> None:
     """Leave no trace of a run that was refused before it began."""
-    for folder in _reserved:
-        for empty in (folder, folder.parent):
-            if empty.is_dir() and not any(empty.iterdir()):
-                empty.rmdir()
+    for folder in sorted(_reserved, key=lambda folder: len(folder.parts), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
     _reserved.clear()
 
 
@@ -118,7 +121,9 @@ def _explain_hydra(error: BaseException) -> str | None:
             return f"hydra/launcher={name} is not installed; allowed: after pip install 'dl_lab[{PLUGINS[name]}]'"
         return str(unknown(group or "--config-name", name, error.options or []))
     if isinstance(error, OverrideParseException):
-        return f"{error.override} cannot be read ({_first_line(error.message)}); allowed: key=value"
+        reason = _first_line(error.message)
+        says_more = f" ({reason})" if error.override not in reason else ""
+        return f"{error.override} cannot be read{says_more}; allowed: key=value"
     if isinstance(error, OmegaConfBaseException):
         parent = error.parent_node
         if isinstance(error, InterpolationResolutionError) and "Errno" in str(error):
@@ -148,6 +153,12 @@ def _explain_hydra(error: BaseException) -> str | None:
     return None
 
 
+def _is_assertion_of_hydra(error: BaseException) -> bool:
+    """Whether Hydra asserts what it should have said of a command line, as of model=${oc.decode:'1'}."""
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, AssertionError) and last.f_globals["__name__"].startswith("hydra.")
+
+
 def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
     """Raise ConfigError for +key=value: every key that there is has a value already, so an added one is unknown."""
     for override in overrides:
@@ -168,15 +179,31 @@ def refuse_sweep(overrides: Iterable[str]) -> None:
         raise ConfigError(f"{override} says how a sweep goes, and this is one run; allowed: with -m")
 
 
-def refuse_options(arguments: Sequence[str]) -> None:
-    """Raise ConfigError for an option that Hydra does not have; it would print its usage, and ten lines of it."""
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with Hydra's options before the overrides, since it reads none that stands between two.
+
+    Raises:
+        ConfigError: for an option that Hydra does not have, of which it would print its usage in ten lines; for one
+            that runs code from a file; for a value without a key, at which Hydra would fail.
+    """
 
     def refuse(message: str) -> NoReturn:
         raise ConfigError(f"{message}; allowed: see --help")
 
     parser = get_args_parser()
     parser.error = refuse
-    parser.parse_args(list(arguments))
+    parsed, rest = parser.parse_known_intermixed_args(list(arguments))
+    if rest:
+        names = [name for name in parser._option_string_actions if name.startswith("--") and name != RERUN]
+        raise unknown_option(rest[0], names)
+    if parsed.experimental_rerun is not None:
+        raise ConfigError(f"{RERUN} loads a pickle, which can run code; allowed: the same overrides again")
+    options = list(arguments)
+    for override in parsed.overrides:
+        if NO_KEY.match(override):
+            raise ConfigError(f"{override} cannot be read (it has no key); allowed: key=value")
+        options.remove(override)
+    return options + parsed.overrides
 
 
 def cannot_write(error: OSError) -> str:
@@ -212,11 +239,7 @@ def run(task: Callable[[DictConfig], Any]) -> None:
             raised.append(error)  # Hydra would print lines of its own
 
     with exits(raised):
-        if any(argument.startswith("--experimental-rerun") for argument in sys.argv):
-            raise ConfigError(
-                "--experimental-rerun loads a pickle, which can run code; allowed: the same overrides again"
-            )
-        refuse_options(sys.argv[1:])
+        sys.argv[1:] = options_first(sys.argv[1:])
         with only_plugins(), composed_once():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
         for error in raised:
@@ -246,8 +269,8 @@ def exits(raised: Sequence[Exception] = ()) -> Iterator[None]:
         line = explain(error)
         if line is None and isinstance(error, OSError) and error.filename and not raised:  # Hydra's, of the run folder
             line = cannot_write(error)
-        if line is None and isinstance(error, ValueError) and not raised:  # Hydra's, of what is no choice
-            line = f"{_first_line(str(error))}; allowed: group=choice and key=value"
+        if line is None and not raised and (isinstance(error, ValueError) or _is_assertion_of_hydra(error)):
+            line = f"{_first_line(str(error)) or 'a choice cannot be read'}; allowed: group=choice and key=value"
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)

@@ -23,6 +23,11 @@ def unknown_key(group: str, given: object, allowed: Iterable[str]) -> ConfigErro
     return ConfigError(f"{group}{'.' if group else ''}{given} is not a key{_among(given, allowed)}")
 
 
+def unknown_option(given: str, allowed: Iterable[str]) -> ConfigError:
+    """The error for an option of the command line, as --multirn, that is not among those allowed."""
+    return ConfigError(f"{given} is not an option{_among(given, allowed)}")
+
+
 def _among(given: object, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     nearest = get_close_matches(str(given), names, n=1, cutoff=0.5)

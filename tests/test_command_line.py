@@ -159,6 +159,15 @@ def test_help_whose_reader_has_gone_is_not_told_as_a_folder_that_cannot_be_writt
     assert "Traceback" not in ended.stderr
 
 
+def test_options_may_stand_anywhere_among_keys(tmp_path):
+    assert (
+        train(tmp_path, "model=cnn", "--cfg", "job", "seed=5").out
+        == train(tmp_path, "--cfg", "job", "model=cnn", "seed=5").out
+    )
+    ended = train(tmp_path, *TINY, "--multirun", "hydra/launcher=in_turn", "seed=0,1")
+    assert (ended.status, len(ended.runs)) == (0, 2)
+
+
 def test_a_folder_of_the_users_own_adds_a_choice(tmp_path):
     own = tmp_path / "own" / "model"
     own.mkdir(parents=True)
