@@ -65,20 +65,16 @@ def main() -> Proof:
     signals = {name: [torch.stack(part) for part in parts] for name, parts in carried.items()}  # each (seed, layer)
     means, variances, _ = signals["selu"]
     for what, values, low, high in (("mean", means, -0.1, 0.1), ("variance", variances, 0.8, 1.5)):
-        measured, holds = f"{values.min():.3g} to {values.max():.3g} ({SEEDS} seeds)", low <= values.min() <= high
-        proof.holds(
-            f"selu: {what} of each of {DEPTH} layers", holds and values.max() <= high, measured, f"{low} to {high}"
-        )
+        holds, measured = low <= values.min() <= values.max() <= high, f"{values.min():.3g} to {values.max():.3g}"
+        claim = f"selu: {what} of each of {DEPTH} layers, {SEEDS} seeds"
+        proof.holds(claim, holds, measured, f"{low} to {high}")
     shrunk = {name: norms[:, 0] / norms[:, -1] for name, (_, _, norms) in signals.items()}
     claim = f"selu: the gradient of layer 1 is that of layer {DEPTH}, within a factor of ten"
     proof.mean(claim, shrunk["selu"].tolist(), "0.1 to 10", 0.1, 10)
     claim = f"sigmoid: a layer leaves at most 1/4 of the gradient, which {DEPTH} of them shrink to nothing"
     per_layer = (shrunk["sigmoid"] ** (1 / (DEPTH - 1))).tolist()
     proof.mean(claim, per_layer, "at most 0.25 a layer", at_most=0.25, source=GLOROT)
-    for tag, part, y in (
-        ("signal", 1, "variance of the activations"),
-        ("gradient", 2, "norm of the weights' gradient"),
-    ):
+    for tag, part, y in (("signal", 1, "variance of the activations"), ("gradient", 2, "norm of the weight gradient")):
         lines = {f"{name}, {PAIRS[name]}": (range(1, DEPTH + 1), each[part].mean(0)) for name, each in signals.items()}
         title = f"{tag.capitalize()} through {DEPTH} layers, mean of {SEEDS} seeds"
         proof.figure(f"carried/{tag}", curves(lines, title, "layer", y, log_y=True))

@@ -72,9 +72,8 @@ def main() -> Proof:
     proof.equal("the gradient on the logits is p - y", gradient, shares - np.eye(CLASSES)[targets], 1e-12, "SciPy")
     reference = log_loss(targets, shares, labels=range(CLASSES))
     proof.equal(f"the loss, mean of {EXAMPLES} examples", loss, reference, 1e-12, "scikit-learn's log_loss")
-    proof.equal(
-        "it is the nll of log-softmax", loss, nll_loss(logits.log_softmax(1), targets), 1e-12, "torch's nll_loss"
-    )
+    reference = nll_loss(logits.log_softmax(1), targets)
+    proof.equal("it is the nll of log-softmax", loss, reference, 1e-12, "torch's nll_loss")
     surely_wrong = torch.tensor([[0.0, 1000.0]])
     from_logits, from_share = cross_entropy(surely_wrong, torch.tensor([0])), -surely_wrong.softmax(1)[0, 0].log()
     claim = "a class 1000 nats behind costs 1000, where the logarithm of its probability is lost"
