@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from math import exp, log
+from math import exp, inf, log
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from dl_lab.errors import ConfigError, require
 from dl_lab.jobs import Runner
 from dl_lab.ledger import Entry
 from dl_lab.sweep import Sweep
-from dl_lab.sweep_settings import SearchConfig
+from dl_lab.sweep_settings import SearchConfig, values_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -44,18 +44,18 @@ def axis_of(override: Override) -> Axis:
     """The axis that an override like key=interval(0,1), range(1,9) or a,b,c spans.
 
     Raises:
-        ConfigError: for an interval that is empty, or not above 0 where it is logarithmic.
+        ConfigError: for an interval that is empty, infinite, or not above 0 where it is logarithmic; for no values.
     """
     key, space = override.get_key_element(), override.value()
     logarithmic = "log" in getattr(space, "tags", ())
     if not isinstance(space, IntervalSweep):
         if logarithmic:
             raise ConfigError(f"{override.input_line} is not an interval; allowed: tag(log,interval(LOW,HIGH))")
-        return Axis(key, tuple(override.sweep_string_iterator()), override.is_range_sweep())
+        return Axis(key, values_of(override), override.is_range_sweep())
     low, high = space.start, space.end
     assert low is not None
     assert high is not None
-    require(low < high, key, override.get_value_string(), "interval(LOW,HIGH) with LOW below HIGH")
+    require(0 < high - low < inf, key, override.get_value_string(), "interval(LOW,HIGH) with LOW below HIGH, finite")
     require(low > 0 or not logarithmic, key, override.get_value_string(), "an interval above 0, where it is log")
     return Axis(key, low=low, high=high, log=logarithmic)
 

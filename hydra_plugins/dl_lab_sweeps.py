@@ -16,7 +16,7 @@ from dl_lab.command_line import is_of_sweep
 from dl_lab.errors import ConfigError, require
 from dl_lab.jobs import Job, Report, Runner, run_elsewhere, run_in_turn
 from dl_lab.sweep import Sweep
-from dl_lab.sweep_settings import GridConfig, SearchConfig, settings_of
+from dl_lab.sweep_settings import GridConfig, SearchConfig, refuse_grid, settings_of
 
 if TYPE_CHECKING:
     from dl_lab.processes import Workers
@@ -171,9 +171,7 @@ class LabSweeper(BasicSweeper):
 
     def _grid(self, overrides: list[Override]) -> list[list[list[str]]]:
         """Every combination of values, in the batches that are launched together."""
-        for override in overrides:
-            if override.is_interval_sweep():
-                raise ConfigError(f"{override.input_line} is no list of values; allowed: sweep=random or sweep=optuna")
+        refuse_grid(overrides)
         return self.split_arguments(overrides, self.max_batch_size)
 
     def _runner(self, settings: GridConfig, jobs: int) -> Runner:

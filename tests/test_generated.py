@@ -160,6 +160,40 @@ def test_a_command_line_of_keys_that_there_are_trains_or_is_refused(overrides: l
     assert_small_trained_or_refused(overrides)
 
 
+LISTS = st.lists(VALUES, min_size=2, max_size=3).map(",".join) | st.sampled_from(
+    [
+        "range(1,4)", "range(1,1)", "range(4,1,-2)", "range(1,4,0)", "range(0,1e9)", "range(nan,2)", "interval(0,1)",
+        "interval(1,0)", "interval(0,inf)", "interval(-1e308,1e308)", "int(interval(1,4))", "tag(x,1)", "choice()",
+        "tag(log,interval(1e-4,1e-1))", "tag(log,interval(0,1))", "choice(1,2)", "choice(choice(1,2),3)", "glob(*)",
+        "shuffle(1,2)", "sort(2,1)", "[1,2],[3]", "{a:1},{b:2}",
+    ]
+)  # fmt: skip
+SWEEP_KEYS = ("resume", "fail_fast", "prune", "prune_after", "prune_factor", "prune_least", "trials", "batch", "seed")
+SWEPT = st.one_of(
+    st.tuples(st.sampled_from([*PLAIN_KEYS, *INNER_KEYS, *(f"train.{key}" for key in TRAIN_KEYS)]), LISTS).map(
+        lambda parts: f"{parts[0]}={parts[1]}"
+    ),
+    st.tuples(st.sampled_from(SWEEP_KEYS), VALUES | WORDS).map(lambda parts: f"sweep.{parts[0]}={parts[1]}"),
+    st.sampled_from(["sweep=grid", "sweep=random", "sweep=optuna", "sweep=x", "sweep=grid,random", "sweep.prune=asha"]),
+    st.sampled_from(["model=mlp,logistic", "optimizer=glob(a*)", "model=glob(z*)", "experiment=one_layer_nn"]),
+    st.sampled_from([f"hydra/launcher={name}" for name in ("in_turn", "vectorized", "basic", "x")]),
+)
+
+
+@settings(GENERATED, max_examples=150)
+@given(st.lists(SWEPT.filter(lambda override: "hydra.sweep.dir" not in override), min_size=1, max_size=4))
+@example(["sweep=optuna", "seed=range(1,1)"])
+def test_a_sweep_of_keys_that_there_are_runs_or_is_refused(overrides: list[str]) -> None:
+    """Half of these have jobs; those are asked to stop after the first step of the first."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "data").mkdir()
+        ended = train(folder, "-m", *SMALL, *overrides)
+        assert "Traceback" not in ended.err
+        if ended.status != 1:  # jobs failed, with a line each
+            assert_trained_or_refused(ended, folder, {"data"})
+
+
 CELLS = st.one_of(
     st.integers(-9, 9).map(str),
     st.floats().map(str),
