@@ -114,6 +114,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | RuntimeError) and says_so is not None
 
 
+def _is_raised_by_hydra(error: BaseException) -> bool:
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals["__name__"].startswith("hydra.")
+
+
 def _explain_hydra(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
@@ -139,6 +144,8 @@ def _explain_hydra(error: BaseException) -> str | None:
         if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
             return f"{ambiguous[1]} is several values; allowed: one, or -m to run each"
         return f"{' '.join(str(error).split())}; allowed: see --help"
+    if isinstance(error, ValueError | AssertionError) and _is_raised_by_hydra(error):  # as of model=3
+        return f"{_first_line(str(error)) or 'a choice cannot be read'}; allowed: group=choice and key=value"
     if is_out_of_memory(error):
         return (
             "there is not enough memory; allowed: train.accumulate=2 or more (the same step in pieces), a smaller "
@@ -151,12 +158,6 @@ def _explain_hydra(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in REFUSALS and error.filename:
         return cannot_write(error)
     return None
-
-
-def _is_assertion_of_hydra(error: BaseException) -> bool:
-    """Whether Hydra asserts what it should have said of a command line, as of model=${oc.decode:'1'}."""
-    *_, (last, _) = traceback.walk_tb(error.__traceback__)
-    return isinstance(error, AssertionError) and last.f_globals["__name__"].startswith("hydra.")
 
 
 def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
@@ -269,8 +270,6 @@ def exits(raised: Sequence[Exception] = ()) -> Iterator[None]:
         line = explain(error)
         if line is None and isinstance(error, OSError) and error.filename and not raised:  # Hydra's, of the run folder
             line = cannot_write(error)
-        if line is None and not raised and (isinstance(error, ValueError) or _is_assertion_of_hydra(error)):
-            line = f"{_first_line(str(error)) or 'a choice cannot be read'}; allowed: group=choice and key=value"
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)

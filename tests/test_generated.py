@@ -184,7 +184,7 @@ SWEPT = st.one_of(
 @given(st.lists(SWEPT.filter(lambda override: "hydra.sweep.dir" not in override), min_size=1, max_size=4))
 @example(["sweep=optuna", "seed=range(1,1)"])
 def test_a_sweep_of_keys_that_there_are_runs_or_is_refused(overrides: list[str]) -> None:
-    """Half of these have jobs; those are asked to stop after the first step of the first."""
+    """A third of these have jobs; those are asked to stop after the first step of the first."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()

@@ -124,6 +124,13 @@ def test_the_ledger_says_what_was_asked_for(tmp_path):
     assert "sweep" not in (ended.runs[0] / ".hydra" / "overrides.yaml").read_text()
 
 
+def test_a_job_that_cannot_be_composed_fails_alone(tmp_path):
+    ended = train(tmp_path, "-m", "model=3,mlp", *TINY)
+    assert ended.status == 1
+    assert "1 of 2 jobs failed:\n  #0" in ended.err
+    assert [json.loads((run / "summary.json").read_text())["status"] for run in ended.runs] == ["failed", "completed"]
+
+
 def test_with_fail_fast_the_first_failure_ends_the_sweep(tmp_path):
     ended = train(tmp_path, "-m", "optimizer.lr=0.1,-1,0.2", "sweep.fail_fast=true", *TINY)
     assert ended.status == 1
