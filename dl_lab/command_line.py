@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from dl_lab.errors import ConfigError, Diverged, Failed, Stopped, unknown, unknown_key, unknown_option
-from dl_lab.guarded_hydra import composed_once, only_plugins
+from dl_lab.guarded_hydra import composed_once, groups_listed_if_shown, only_plugins
 
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
@@ -241,7 +241,7 @@ def run(task: Callable[[DictConfig], Any]) -> None:
 
     with exits(raised):
         sys.argv[1:] = options_first(sys.argv[1:])
-        with only_plugins(), composed_once():
+        with only_plugins(), composed_once(), groups_listed_if_shown():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
         for error in raised:
             raise error

@@ -1,7 +1,7 @@
-"""Hydra, kept from running code that a configuration names, and from composing one twice. Imports no torch."""
+"""Hydra, kept from running code that a configuration names, and from work that nobody sees. Imports no torch."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,10 +43,13 @@ def only_plugins() -> Iterator[None]:
     """While the context is open, whatever Hydra composes is checked before Hydra acts on it."""
     compose = ConfigLoaderImpl._load_configuration_impl
 
-    def checked(self: ConfigLoaderImpl, *given: Any, **named: Any) -> DictConfig:
-        config = compose(self, *given, **named)
-        refuse_code(config)
-        refuse_settings(config)
+    def checked(
+        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *given: Any, **named: Any
+    ) -> DictConfig:
+        config = compose(self, config_name, overrides, *given, **named)
+        if config_name is not None or overrides:  # as against Hydra's own defaults, for --hydra-help
+            refuse_code(config)
+            refuse_settings(config)
         return config
 
     ConfigLoaderImpl._load_configuration_impl = checked
@@ -72,3 +75,30 @@ def composed_once() -> Iterator[None]:
         yield
     finally:
         Hydra.get_mode = read
+
+
+class _Lazy:
+    """Text that is made when it is asked for."""
+
+    def __init__(self, make: Callable[[], str]):
+        self._make = make
+
+    def __str__(self) -> str:
+        return self._make()
+
+
+@contextmanager
+def groups_listed_if_shown() -> Iterator[None]:
+    """While the context is open, Hydra does not list its groups, for which it copies the search path a hundred times,
+    for a template of help that does not name them.
+    """
+    list_groups = Hydra.format_config_groups
+
+    def when_shown(self: Hydra, *given: Any, **named: Any) -> _Lazy:
+        return _Lazy(lambda: list_groups(self, *given, **named))
+
+    Hydra.format_config_groups = when_shown
+    try:
+        yield
+    finally:
+        Hydra.format_config_groups = list_groups

@@ -3,9 +3,9 @@
     python -m experiments.speed [ROW ...] [--pairs 5] [--nanogpt FOLDER]
 
 Every row runs its yardstick and dl_lab in turn, pair after pair, and gives the median ratio with the least and the
-most: seconds on one machine mean nothing, ratios of runs made in turn do. Writes the table to experiments/RESULTS.md
-and a bar chart to TensorBoard under outputs/experiments/speed. Rows whose yardstick is not here say so:
-Fashion-MNIST under $DL_LAB_DATA, PyTorch Lightning installed, a checkout of nanoGPT with its data prepared.
+most: seconds on one machine mean nothing, ratios of runs made in turn do. Without names of rows it writes the table to
+experiments/RESULTS.md and a bar chart to TensorBoard under outputs/experiments/speed. Rows whose yardstick is not here
+say so: Fashion-MNIST under $DL_LAB_DATA, PyTorch Lightning installed, a checkout of nanoGPT with its data prepared.
 """
 
 import argparse
@@ -238,13 +238,14 @@ def main() -> None:
     known = rows(options.nanogpt)
     if unknown := set(options.rows) - set(known):
         parser.error(f"{', '.join(unknown)} is not known; allowed: {', '.join(known)}")
-    write_table(
-        "Speed", "python -m experiments.speed", {name: known[name] for name in options.rows or known}, options.pairs
-    )
+    show_table("Speed", "python -m experiments.speed", known, options.rows, options.pairs)
 
 
-def write_table(section: str, command: str, rows: dict[str, Row], number: int) -> None:
-    """Run so many pairs of each row, and write them as a section of RESULTS.md and as bars for TensorBoard."""
+def show_table(section: str, command: str, known: dict[str, Row], chosen: list[str], number: int) -> None:
+    """Run so many pairs of each row that is chosen, or of all and write those as a section of RESULTS.md and as bars
+    for TensorBoard.
+    """
+    rows = {name: known[name] for name in chosen or known}
     lines = ["| what | bound | aim | median | least to most | verdict |", "|---|---|---|---|---|---|"]
     measured: dict[str, list[float]] = {}
     for name, row in rows.items():
@@ -260,6 +261,8 @@ def write_table(section: str, command: str, rows: dict[str, Row], number: int) -
             lines.append(f"| {row.what} | {row.bound:.3g} | {row.aim:.3g} | {median:.3g} | {spread} | {verdict} |")
             measured[name] = ratios
         print(lines[-1], flush=True)
+    if chosen:
+        return
     head = f"Ratios of dl_lab to the yardstick, {number} pairs, {os.cpu_count()} cores, torch {torch.__version__}."
     write_section(section, "\n".join([f"{head} `{command}`", "", *lines]))
     if measured:

@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 
-from experiments.speed import LIGHTNING, NotHere, Row, command, write_table
+from experiments.speed import LIGHTNING, NotHere, Row, command, show_table
 
 RUN = ("-m", "dl_lab.train", "-m", "model.hidden_sizes=[32]", "train.epochs=20")
 RATES = "optimizer.lr=0.0005,0.001,0.002,0.003,0.005,0.01,0.02,0.05"
@@ -62,8 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"{', '.join(unknown)} is not known; allowed: {', '.join(ROWS)}")
-    rows = {name: ROWS[name] for name in options.rows or ROWS}
-    write_table("Sweeps", "python -m experiments.speed_sweeps", rows, options.pairs)
+    show_table("Sweeps", "python -m experiments.speed_sweeps", ROWS, options.rows, options.pairs)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,24 @@ def test_what_needs_no_torch_is_answered_without_importing_it(tmp_path, argument
     assert ended.stdout.startswith(answer), ended.stdout + ended.stderr
 
 
+def test_help_lists_no_groups_that_it_does_not_show(tmp_path, monkeypatch):
+    """For each Hydra copies its search path: a hundred, more than half of the time."""
+    listed: list[str] = []
+    options = ConfigLoaderImpl.get_group_options
+
+    def counted(self, group_name, *given, **named):
+        listed.append(group_name)
+        return options(self, group_name, *given, **named)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "get_group_options", counted)
+    assert train(tmp_path, "--help").status == 0
+    assert listed == []
+    ended = train(tmp_path, "--hydra-help")
+    assert (ended.status, ended.err) == (0, "")
+    assert "hydra/launcher: " in ended.out
+    assert "hydra/launcher" in listed
+
+
 def test_a_mistake_in_a_process_of_its_own_is_one_line_and_status_2(tmp_path):
     ended = spawn(tmp_path, "-m", "dl_lab.train", "optimizer=adamm")
     assert ended.returncode == 2
