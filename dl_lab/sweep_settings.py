@@ -74,7 +74,7 @@ def values_of(override: Override) -> tuple[str, ...]:
         assert space.start is not None
         assert space.stop is not None
         require(space.step != 0, key, given, "a step that is not 0")
-        require(0 < (space.stop - space.start) / space.step <= MOST, key, given, allowed)
+        require(abs(space.stop - space.start) <= MOST * abs(space.step), key, given, allowed)
     values = tuple(override.sweep_string_iterator())
     require(len(values) > 0, key, given, allowed)
     return values

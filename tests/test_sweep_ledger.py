@@ -195,6 +195,7 @@ def test_a_sweep_that_another_process_writes_is_refused(tmp_path):
         (("sweep=random",), "sweep=random has nothing to search over; allowed: as"),
         (("seed=range(5,1)",), "seed=range(5,1) is not allowed; allowed: 1 to 100000 values"),
         (("seed=range(0,1e12)",), "seed=range(0,1e12) is not allowed; allowed: 1 to 100000 values"),
+        (("seed=range(0,nan)",), "seed=range(0,nan) is not allowed; allowed: 1 to 100000 values"),
         (("seed=range(1,5,0)",), "seed=range(1,5,0) is not allowed; allowed: a step that is not 0"),
         (("model=glob(zzz*)",), "model=glob(zzz*) is not allowed; allowed: 1 to 100000 values"),
         (("seed=range(400)", "train.epochs=range(1,400)"), "400 x 399 values are too many jobs; allowed: up to 100000"),
