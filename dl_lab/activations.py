@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl_lab.errors import unknown
+from dl_lab.core.errors import unknown
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dl_lab import devices, eager, streams
 from dl_lab.config import Choice, RunConfig, check_best
+from dl_lab.core import devices, eager_optim, rng
+from dl_lab.core.atomic_io import fingerprint
+from dl_lab.core.devices import PRECISIONS
+from dl_lab.core.errors import ConfigError, require
 from dl_lab.data import Data, InMemory, training_batches
-from dl_lab.devices import PRECISIONS
 from dl_lab.dropouts.masks import Dropout, number_layers
-from dl_lab.errors import ConfigError, require
-from dl_lab.files import fingerprint
 from dl_lab.schedules.factors import Schedule
 from dl_lab.specs import DataSpec
 from dl_lab.tasks import Task, Totals
@@ -110,10 +110,10 @@ def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
         return made[-1]
 
     with torch.random.fork_rng(devices=[]):
-        devices.seed_torch(streams.seed_for(seed, "initialization"), torch.device("cpu"))
+        devices.seed_torch(rng.seed_for(seed, "initialization"), torch.device("cpu"))
         model: nn.Module = run.model.entry.build(run.model.config, spec, make_dropout)
     activation = getattr(run.model.config, "activation", "identity")
-    initialize(model, run.initializer, activation, streams.generator(seed, "initializer"))
+    initialize(model, run.initializer, activation, rng.generator(seed, "initializer"))
     input_p = getattr(dropout.config, "input_p", 0.0)
     if not made and getattr(dropout.config, "p", 0.0) > 0 and input_p == 0:
         raise ConfigError(
@@ -152,7 +152,7 @@ def build_optimizer(run: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
     Raises:
         ConfigError: if biases are to be spared a weight decay that the optimizer does not have for each parameter.
     """
-    eager.leave_compiler_out()
+    eager_optim.leave_compiler_out()
     optimizer: torch.optim.Optimizer = run.optimizer.entry.build(run.optimizer.config, model.parameters())
     if not run.train.decay_biases:
         decays = "weight_decay" in optimizer.defaults
@@ -190,7 +190,7 @@ def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     """
     device = devices.choose(run.settings.device, run.settings.precision)
     devices.make_deterministic(run.settings.deterministic)
-    devices.seed_torch(streams.seed_for(run.settings.seed, "global"), device)  # for a user's own layers
+    devices.seed_torch(rng.seed_for(run.settings.seed, "global"), device)  # for a user's own layers
     batch_size = run.train.batch_of(len(data.train))
     data = on_device(run, data)
     if run.train.one_batch:

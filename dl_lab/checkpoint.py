@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from dl_lab.errors import ConfigError, refuse_interpolations
-from dl_lab.files import whole
+from dl_lab.core.atomic_io import whole
+from dl_lab.core.errors import ConfigError, refuse_interpolations
 
 END_OF_ZIP = b"PK\x05\x06"  # the last record of a zip file: 22 bytes, of which the last two count those of the comment
 SEAL = b"sha256:"

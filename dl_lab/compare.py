@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dl_lab import command_line
 from dl_lab.comparison import Comparison, Configuration, compare, default_metric, shown
-from dl_lab.errors import ConfigError, unknown_key
+from dl_lab.core.errors import ConfigError, unknown_key
 from dl_lab.intervals import MOST_SEEDS, Verdict
 from dl_lab.logbook import write_text
 from dl_lab.run_folders import SWEEP, Run, find, read

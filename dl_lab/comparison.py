@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dl_lab.errors import ConfigError, unknown
+from dl_lab.core.errors import ConfigError, unknown
 from dl_lab.intervals import Verdict, student, verdicts
 from dl_lab.logbook import configuration
 from dl_lab.run_folders import NUMBERS, Run, Values

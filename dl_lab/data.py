@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dl_lab import streams
-from dl_lab.errors import FRACTION_OR_COUNT, NOT_NEGATIVE, ConfigError, check, require
+from dl_lab.core import rng
+from dl_lab.core.errors import FRACTION_OR_COUNT, NOT_NEGATIVE, ConfigError, check, require
 from dl_lab.specs import DataSpec
 
 Batch = tuple[Tensor, Tensor]
@@ -149,7 +149,7 @@ def training_batches(split: Split, seed: int, batch_size: int, device: torch.dev
     """Batches from step `start` on, for ever, each a function of (seed, step). An epoch's last may be smaller."""
     steps_per_epoch = ceil(len(split) / batch_size)
     for epoch in count(start // steps_per_epoch):
-        order = split.shuffled(streams.generator(seed, "order", epoch)).to(device)
+        order = split.shuffled(rng.generator(seed, "order", epoch)).to(device)
         first = max(0, start - epoch * steps_per_epoch)
         yield from split.batches(cut(order, batch_size)[first:])
 
@@ -179,7 +179,7 @@ class Augmentation:
 
     def __call__(self, images: Tensor, key: Tensor) -> Tensor:
         number, channels, height, width = images.shape
-        draws = streams.uniform(key, 3 * number).view(3, number, 1)
+        draws = rng.uniform(key, 3 * number).view(3, number, 1)
         shift = (draws[:2] * (2 * self.crop + 1)).long()
         rows = torch.arange(height, device=images.device) + shift[0]
         columns = torch.arange(width, device=images.device).expand(number, -1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from dl_lab import command_line
-from dl_lab.errors import ConfigError, check, one_of
+from dl_lab.core.errors import ConfigError, check, one_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +65,7 @@ def evaluate(arguments: list[str]) -> dict[str, float]:
 
     from dl_lab import build, checkpoint, loop
     from dl_lab.config import import_user_modules, parse, typed
-    from dl_lab.progress import shown
+    from dl_lab.core.progress import shown
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
     path = Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt"

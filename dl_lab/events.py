@@ -20,7 +20,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
-from dl_lab.files import naming, whole
+from dl_lab.core.atomic_io import naming, whole
 from dl_lab.records import record
 
 if TYPE_CHECKING:

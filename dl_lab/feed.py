@@ -7,7 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from dl_lab import streams
+from dl_lab.core import rng
 from dl_lab.data import Batch, Data, InMemory, Split, cut, training_batches
 
 
@@ -66,7 +66,7 @@ class Feed:
         targets = torch.cat([split.targets for split in splits])
         for epoch in count(start // steps_per_epoch):
             orders = [
-                split.shuffled(streams.generator(seed, "order", epoch)) + number * examples
+                split.shuffled(rng.generator(seed, "order", epoch)) + number * examples
                 for number, (split, seed) in enumerate(zip(splits, self.seeds, strict=True))
             ]
             order = torch.stack(orders, dim=1).to(self.device)  # (example, source)

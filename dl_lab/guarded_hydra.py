@@ -9,7 +9,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from dl_lab.errors import ConfigError
+from dl_lab.core.errors import ConfigError
 
 SETS_MODE = ("hydra.mode", "hydra=", "hydra.searchpath", "--config", "-c")  # or brings files that do
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dl_lab.errors import ConfigError
-from dl_lab.files import whole
+from dl_lab.core.atomic_io import whole
+from dl_lab.core.errors import ConfigError
 
 NAME = "sweep.json"
 ENDED = ("completed", "diverged", "pruned")  # results, not to be had again; the rest is run, or gone on with

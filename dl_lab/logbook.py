@@ -18,9 +18,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from dl_lab import events
-from dl_lab.errors import ConfigError
+from dl_lab.core.atomic_io import naming, whole
+from dl_lab.core.errors import ConfigError
 from dl_lab.events import EventWriter
-from dl_lab.files import naming, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,12 +7,13 @@ from itertools import chain, islice
 import torch
 from torch import Tensor, nn
 
-from dl_lab import checkpoint, devices, eager, milestones, streams
+from dl_lab import checkpoint, milestones
 from dl_lab.build import Plan, TrainState
+from dl_lab.core import devices, eager_optim, rng
+from dl_lab.core.progress import Progress
 from dl_lab.data import Batch, Split, training_batches
 from dl_lab.logbook import Logbook
 from dl_lab.milestones import Outcome
-from dl_lab.progress import Progress
 from dl_lab.tasks import Totals, add_up, detached
 
 
@@ -28,7 +29,7 @@ def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -
     @torch.enable_grad()
     def closure() -> Tensor:
         """The loss of the whole batch, its gradient left in the parameters; some optimizers ask more than once."""
-        eager.zero_grad(optimizer)
+        eager_optim.zero_grad(optimizer)
         losses, evaluation = [], []
         for number, (some_inputs, some_targets) in enumerate(pieces):
             totals = task.totals(forward(state, plan, some_inputs, number), some_targets)
@@ -42,7 +43,7 @@ def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -
             first_evaluation.extend(evaluation)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    eager.step(optimizer, closure)
+    eager_optim.step(optimizer, closure)
     return first_evaluation
 
 
@@ -57,10 +58,10 @@ def forward(state: TrainState, plan: Plan, inputs: Tensor, piece: int) -> Tensor
     """Outputs in training: augmented and dropped by (seed, step, piece)."""
     draw = state.step * plan.run.train.accumulate + piece
     if state.dropout_key is not None:
-        state.dropout_key.copy_(streams.key(plan.seed, "dropout", draw))
+        state.dropout_key.copy_(rng.key(plan.seed, "dropout", draw))
     augmentation_key = None
     if plan.data.augmentation is not None:
-        augmentation_key = streams.key(plan.seed, "augmentation", draw).to(plan.device)
+        augmentation_key = rng.key(plan.seed, "augmentation", draw).to(plan.device)
     return apply(state.forward, plan, plan.data.prepare(inputs, augmentation_key))
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from dl_lab import checkpoint, milestones
 from dl_lab.build import Plan, TrainState
 from dl_lab.config import RunConfig
+from dl_lab.core.progress import Progress
 from dl_lab.data import Streamed
 from dl_lab.logbook import Logbook
 from dl_lab.milestones import Outcome, contents_of
-from dl_lab.progress import Progress
 from dl_lab.rows import Row, row_of
 from dl_lab.stacked import StackedRuns
 from dl_lab.stacked_optimizers import must_be_equal

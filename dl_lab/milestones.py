@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from dl_lab import checkpoint, eager, pictures
+from dl_lab import checkpoint, pictures
 from dl_lab.build import Plan, TrainState
-from dl_lab.errors import ConfigError
+from dl_lab.core import eager_optim
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import Progress
 from dl_lab.logbook import Logbook
-from dl_lab.progress import Progress
 from dl_lab.sampling import sample_text
 from dl_lab.specs import higher_is_better
 from dl_lab.tasks import add_up, moved
@@ -47,7 +48,7 @@ def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
 def restore(state: TrainState, saved: dict[str, Any], device: torch.device) -> None:
     """Put the state where a checkpoint left it."""
     state.model.load_state_dict(saved["model"])
-    eager.restore(state.optimizer, saved["optimizer"])
+    eager_optim.restore(state.optimizer, saved["optimizer"])
     for name in ("step", "best", "validations_since_best", "since_validation"):
         setattr(state, name, saved[name])
     for name in ("last", "together"):  # a checkpoint from before they were kept has none

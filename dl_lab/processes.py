@@ -15,9 +15,9 @@ from typing import Any
 
 from dl_lab import copies
 from dl_lab.command_line import JobsFailed
-from dl_lab.errors import ConfigError, Stopped
+from dl_lab.core.errors import ConfigError, Stopped
+from dl_lab.core.signals import Signals
 from dl_lab.jobs import Job, Report
-from dl_lab.signals import Signals
 from dl_lab.worker import Message, work
 
 PATIENCE = 60.0  # seconds that the processes have to save what they run, once they are asked to stop

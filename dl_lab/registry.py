@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-from dl_lab.errors import unknown
+from dl_lab.core.errors import unknown
 from dl_lab.specs import KINDS, TASKS
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])

@@ -6,7 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from dl_lab.errors import ConfigError
+from dl_lab.core.errors import ConfigError
 
 ABOUT = ("git_commit", "git_clean", "device", "threads", "compiled")
 

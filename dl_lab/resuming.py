@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from dl_lab import checkpoint
-from dl_lab.errors import ConfigError, refuse_interpolations
+from dl_lab.core.errors import ConfigError, refuse_interpolations
 
 LENGTH = ("train.steps", "train.epochs")
 WHERE = ("device", "data_dir", "imports")  # not what a run computes, but where

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from dl_lab import streams
+from dl_lab.core import rng
 from dl_lab.specs import DataSpec
 
 
@@ -14,7 +14,7 @@ def sample_text(model: nn.Module, spec: DataSpec, seed: int, step: int, length: 
     device = next(model.parameters()).device
     start = head.labels.index("\n") if "\n" in head.labels else 0
     tokens = torch.tensor([[start]], device=device)
-    random = streams.generator(seed, "sample", step)
+    random = rng.generator(seed, "sample", step)
     model.eval()
     for _ in range(length):
         logits = model(tokens[:, -context:])[:, -1].float().cpu()

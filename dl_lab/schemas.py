@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from dl_lab.errors import ConfigError, unknown_key
+from dl_lab.core.errors import ConfigError, unknown_key
 
 
 def typed(schema: type, values: Any, group: str) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from dl_lab.errors import ConfigError, require
+from dl_lab.core.errors import ConfigError, require
 from dl_lab.jobs import Runner
 from dl_lab.ledger import Entry
 from dl_lab.sweep import Sweep

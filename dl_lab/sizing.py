@@ -9,9 +9,10 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from dl_lab import devices, loop
+from dl_lab import loop
 from dl_lab.build import Plan, TrainState
 from dl_lab.command_line import is_out_of_memory
+from dl_lab.core import devices
 from dl_lab.data import Data, training_batches
 from dl_lab.many import DoesNotStack
 from dl_lab.stacked import StackedRuns

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from dl_lab import devices, streams
 from dl_lab.build import Plan, TrainState
+from dl_lab.core import devices, rng
 from dl_lab.data import Split
 from dl_lab.dropouts.masks import Dropout
 from dl_lab.feed import Feed
@@ -178,7 +178,7 @@ class StackedRuns:
 
     def _keys(self, stream: str) -> Tensor:
         """Each run's key (run, 2) for this step of a stream."""
-        return streams.keys([plan.seed for plan in self.plans], stream, self.step_number)
+        return rng.keys([plan.seed for plan in self.plans], stream, self.step_number)
 
     def gradient_norms(self) -> list[float]:
         """Of each run, the Euclidean norm of the last step's gradient before it was clipped."""

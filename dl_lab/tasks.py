@@ -10,9 +10,9 @@ from math import exp, log
 import torch
 from torch import Tensor
 
-from dl_lab import devices
+from dl_lab.core import devices
+from dl_lab.core.devices import widest
 from dl_lab.data import PADDING
-from dl_lab.devices import widest
 from dl_lab.specs import DataSpec, Head
 
 Loss = Callable[[Tensor, Tensor], Tensor]

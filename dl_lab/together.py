@@ -8,17 +8,18 @@ from typing import Any
 
 import torch
 
-from dl_lab import build, devices, many, milestones, resuming
+from dl_lab import build, many, milestones, resuming
 from dl_lab.command_line import JobsFailed, is_out_of_memory
 from dl_lab.config import RunConfig, parse
+from dl_lab.core import devices
+from dl_lab.core.errors import ConfigError, Stopped
+from dl_lab.core.progress import Progress
+from dl_lab.core.signals import Signals
 from dl_lab.data import Data
-from dl_lab.errors import ConfigError, Stopped
 from dl_lab.jobs import Job, Report, Runner, ended_by
 from dl_lab.logbook import Logbook
 from dl_lab.many import DoesNotStack, Member
 from dl_lab.milestones import Outcome
-from dl_lab.progress import Progress
-from dl_lab.signals import Signals
 from dl_lab.sizing import bytes_of_parameters, fastest, has_room_for_one_more
 from dl_lab.train import broken_off
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from dl_lab import command_line
-from dl_lab.errors import ConfigError, Diverged, Failed, Stopped
-from dl_lab.signals import Signals
+from dl_lab.core.errors import ConfigError, Diverged, Failed, Stopped
+from dl_lab.core.signals import Signals
 
 WHERE = ("device=", "data_dir=", "imports=")  # what resume=auto passes on to the run that it finds
 
@@ -149,8 +149,8 @@ def unfinished(overrides: list[str]) -> Path | None:
 def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[str, Any] | None = None) -> float:
     """Train `run` in `folder`, from its start or from the checkpoint `saved`. Returns the best validation metric."""
     from dl_lab import build, loop, milestones, resuming
+    from dl_lab.core.progress import Progress
     from dl_lab.logbook import Logbook
-    from dl_lab.progress import Progress
 
     started = time.perf_counter()
     plan, state = build.prepare(run, build.build_data(run))
@@ -204,7 +204,7 @@ def report(
     plan: "Plan", best: dict[str, float], outcome: "Outcome", test: dict[str, float] | None, folder: Path
 ) -> None:
     """Print what came out, where it lies and how to look at it."""
-    from dl_lab.progress import shown
+    from dl_lab.core.progress import shown
 
     metrics = {name: best[name] for name in plan.task.metric_names}
     if outcome.reason:

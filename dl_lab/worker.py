@@ -14,9 +14,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dl_lab.errors import Stopped
+from dl_lab.core.errors import Stopped
+from dl_lab.core.signals import sigterm_raises
 from dl_lab.jobs import Job, Report, run_in_turn
-from dl_lab.signals import sigterm_raises
 
 SHOWN = 0.5  # seconds between two steps of a stack that are told of
 

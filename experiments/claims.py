@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from dl_lab.errors import ConfigError, unknown_key
+from dl_lab.core.errors import ConfigError, unknown_key
 from dl_lab.logbook import hyperparameters
 from experiments.proofs import Finding, spread
 

@@ -30,11 +30,11 @@ from dl_lab import loop
 from dl_lab.build import build_data, prepare
 from dl_lab.command_line import compose
 from dl_lab.config import parse
+from dl_lab.core.progress import Progress
 from dl_lab.data import Streamed
 from dl_lab.events import EventWriter
 from dl_lab.figures import ratio_bars
 from dl_lab.logbook import Logbook
-from dl_lab.progress import Progress
 from experiments import yardsticks
 from experiments.results import write_section
 

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, setup_globals
 
 from dl_lab.command_line import is_of_sweep
-from dl_lab.errors import ConfigError, require
+from dl_lab.core.errors import ConfigError, require
 from dl_lab.jobs import Job, Report, Runner, run_elsewhere, run_in_turn
 from dl_lab.sweep import Sweep
 from dl_lab.sweep_settings import GridConfig, SearchConfig, refuse_grid, settings_of

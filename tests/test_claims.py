@@ -9,7 +9,7 @@ import yaml
 from conftest import choices, parsed
 
 from dl_lab.command_line import CONF
-from dl_lab.errors import ConfigError
+from dl_lab.core.errors import ConfigError
 from experiments import claims, results
 from experiments.proofs import Proof, spread
 

@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 
 from dl_lab import train as train_module
 from dl_lab.command_line import CONF
-from dl_lab.progress import Progress
+from dl_lab.core.progress import Progress
 
 GROUPS = sorted({path.parent.name for path in Path(CONF).glob("*/*.yaml")})
 TINY = ("dataset=iris", "train.steps=6", "train.validate_every=3", "train.log_every=2", "train.batch_size=10")

@@ -17,7 +17,7 @@ from test_command_line import TINY, spawn
 
 from dl_lab.command_line import CONF
 from dl_lab.config import RunSettings, TrainConfig, parse, typed
-from dl_lab.errors import ConfigError
+from dl_lab.core.errors import ConfigError
 from dl_lab.registry import REGISTRIES
 
 ENTRIES = [(group, name) for group, registry in REGISTRIES.items() for name in registry.names()]

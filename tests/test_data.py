@@ -12,7 +12,8 @@ from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 from torchvision.transforms import functional as vision
 
-from dl_lab import streams
+from dl_lab.core import rng
+from dl_lab.core.errors import ConfigError
 from dl_lab.data import (
     PADDING,
     Augmentation,
@@ -28,7 +29,6 @@ from dl_lab.data import (
     held_out,
     training_batches,
 )
-from dl_lab.errors import ConfigError
 from dl_lab.specs import DataSpec, Head
 
 CPU = torch.device("cpu")
@@ -123,7 +123,7 @@ def test_a_training_epoch_visits_disjoint_windows_from_a_phase_that_varies() -> 
     windows = Windows(torch.arange(61), 5)  # 60 predictions: 11 windows and 5 to spare, so every phase
     phases = []
     for epoch in range(30):
-        order = windows.shuffled(streams.generator(0, "order", epoch))
+        order = windows.shuffled(rng.generator(0, "order", epoch))
         ((_, targets),) = windows.batches([order])
         predicted = targets.flatten().sort().values
         phases.append(int(predicted[0]) - 1)
@@ -149,7 +149,7 @@ def candidates(image: Tensor, flip: bool, crop: int) -> dict[tuple[int, int, boo
 @pytest.mark.parametrize("channels", [1, 3])
 def test_augmentation_is_one_of_torchvisions_crops_and_mirrors(flip: bool, crop: int, channels: int) -> None:
     images = random_bytes(600, channels, 6, 5)  # no two crops of random bytes look the same
-    augmented = Augmentation(flip=flip, crop=crop)(images, streams.key(0, "augmentation"))
+    augmented = Augmentation(flip=flip, crop=crop)(images, rng.key(0, "augmentation"))
     assert augmented.dtype == torch.uint8
     drawn = []
     for image, result in zip(images, augmented, strict=True):
@@ -166,7 +166,7 @@ def test_augmentation_is_one_of_torchvisions_crops_and_mirrors(flip: bool, crop:
 
 def test_augmentation_is_a_function_of_its_key() -> None:
     augmentation, images = Augmentation(flip=True, crop=2), random_bytes(20, 3, 6, 5)
-    first, again, other = (augmentation(images, streams.key(0, "augmentation", step)) for step in (0, 0, 1))
+    first, again, other = (augmentation(images, rng.key(0, "augmentation", step)) for step in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -206,7 +206,7 @@ def test_prepared_training_images_have_mean_0_and_standard_deviation_1_a_channel
 
 
 def test_preparation_augments_before_it_normalises_and_only_with_a_key() -> None:
-    augmentation, key = Augmentation(flip=True, crop=2), streams.key(0, "augmentation")
+    augmentation, key = Augmentation(flip=True, crop=2), rng.key(0, "augmentation")
     data, plain = image_data(augmentation), image_data(None)
     images = data.train.inputs
     assert torch.equal(data.prepare(images), plain.prepare(images))

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from dl_lab.build import build_data
 from dl_lab.config import RunConfig
+from dl_lab.core.errors import ConfigError
 from dl_lab.data import PADDING, Data, Split, Windows
 from dl_lab.datasets.generated import GeneratedConfig
 from dl_lab.datasets.table import TableConfig
-from dl_lab.errors import ConfigError
 from dl_lab.registry import DATASETS
 
 LETTERS = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 1000))

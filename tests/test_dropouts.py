@@ -12,10 +12,10 @@ from conftest import parsed
 from scipy import integrate
 from torch import Tensor, nn
 
-from dl_lab import streams
 from dl_lab.build import build_model
+from dl_lab.core import rng
+from dl_lab.core.errors import ConfigError
 from dl_lab.dropouts.masks import AlphaDropout, Dropout, number_layers
-from dl_lab.errors import ConfigError
 from dl_lab.registry import DROPOUTS, MODELS
 from dl_lab.specs import DataSpec, Head
 
@@ -37,12 +37,12 @@ def config_of(name: str) -> object:
 def layer_of(name: str, p: float, step: int = 0) -> nn.Module:
     """One layer as a model would hold it, in training, keyed for a step."""
     layer: nn.Module = DROPOUTS[name].build(config_of(name), p)
-    number_layers(layer, CPU).copy_(streams.key(0, "dropout", step))
+    number_layers(layer, CPU).copy_(rng.key(0, "dropout", step))
     return layer.train()
 
 
 def normal(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=streams.generator(0, "x"), dtype=torch.float64)
+    return torch.randn(shape, generator=rng.generator(0, "x"), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (4, 3, 8, 8), (4, 7, 6)])
@@ -164,7 +164,7 @@ def test_the_layers_of_a_model_share_a_key_and_draw_different_masks(model: str, 
     assert len(layers) > 1
     assert [layer.layer for layer in layers] == list(range(len(layers)))
     assert [layer.p for layer in layers] == [0.1] + [layers[1].p] * (len(layers) - 1)
-    key.copy_(streams.key(0, "dropout", 3))
+    key.copy_(rng.key(0, "dropout", 3))
     outputs = torch.stack([layer(torch.ones(2000, 1)) for layer in layers[1:]]).flatten(1)
     assert len(outputs.unique(dim=0)) == len(outputs)
 
@@ -176,7 +176,7 @@ def test_outputs_follow_the_key_in_training_and_know_no_dropout_in_evaluation(na
     key, images = number_layers(model, CPU), normal(4, 1, 8, 8).float()
     outputs: dict[int, Tensor] = {}
     for step in (0, 1, 0):
-        key.copy_(streams.key(0, "dropout", step))
+        key.copy_(rng.key(0, "dropout", step))
         trained = model.train()(images)
         assert torch.equal(outputs.setdefault(step, trained), trained)
         assert torch.equal(model.eval()(images), plain(images))
@@ -185,9 +185,9 @@ def test_outputs_follow_the_key_in_training_and_know_no_dropout_in_evaluation(na
 
 def test_input_dropout_drops_inputs_and_nothing_else() -> None:
     model = build_model(parsed("model=linear", "dropout=dropout", "dropout.p=0.9", "dropout.input_p=0.5"), DIGITS)
-    number_layers(model, CPU).copy_(streams.key(0, "dropout", 7))
+    number_layers(model, CPU).copy_(rng.key(0, "dropout", 7))
     plain, images = build_model(parsed("model=linear"), DIGITS), normal(4, 1, 8, 8).float()
-    mask = streams.keep_mask(streams.key(0, "dropout", 7), images.shape, 0.5, layer=0)
+    mask = rng.keep_mask(rng.key(0, "dropout", 7), images.shape, 0.5, layer=0)
     torch.testing.assert_close(model.train()(images), plain(images * mask * 2))
     torch.testing.assert_close(model.eval()(images), plain(images))
 

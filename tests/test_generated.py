@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_command_line import Ended, train
 
+from dl_lab.core.signals import Signals
 from dl_lab.datasets.mnist import FILES
-from dl_lab.signals import Signals
 
 pytestmark = pytest.mark.faults
 STOPPED = 128  # and no signal, see `one_step`

@@ -10,10 +10,10 @@ from conftest import parsed
 from numpy.typing import NDArray
 from PIL import Image
 
-from dl_lab import streams
 from dl_lab.build import build_data
+from dl_lab.core import rng
+from dl_lab.core.errors import ConfigError
 from dl_lab.data import Data, Split
-from dl_lab.errors import ConfigError
 
 SIZE = 6
 
@@ -130,7 +130,7 @@ def test_train_and_test_without_validation_are_not_taken_for_classes(tmp_path: P
 def test_the_order_is_the_same_with_and_without_workers(tmp_path: Path) -> None:
     write(tmp_path, {"a": 10, "b": 9})
     data = [built(tmp_path, f"dataset.num_workers={workers}") for workers in (0, 2)]
-    order = data[0].train.shuffled(streams.generator(0, "order"))
+    order = data[0].train.shuffled(rng.generator(0, "order"))
     read = [list(each.train.batches(order.split(4))) for each in data]
     for (images, labels), (other_images, other_labels) in zip(*read, strict=True):
         assert torch.equal(images, other_images)

@@ -16,11 +16,11 @@ from conftest import parsed
 from scipy import stats
 from torch import Tensor, nn
 
-from dl_lab import streams
 from dl_lab.activations import ACTIVATIONS, gain
 from dl_lab.build import build_model, initialize
 from dl_lab.config import Choice
-from dl_lab.errors import ConfigError
+from dl_lab.core import rng
+from dl_lab.core.errors import ConfigError
 from dl_lab.registry import INITIALIZERS
 from dl_lab.specs import DataSpec, Head
 
@@ -73,7 +73,7 @@ def choice(name: str, **values: Any) -> Choice:
 
 def drawn(chosen: Choice, shape: tuple[int, ...], activation: str = "relu", seed: int = 0) -> Tensor:
     weight = torch.full(shape, torch.nan, dtype=torch.float64)
-    chosen.entry.build(chosen.config, weight, activation, streams.generator(seed, "initialization"))
+    chosen.entry.build(chosen.config, weight, activation, rng.generator(seed, "initialization"))
     return weight
 
 
@@ -115,7 +115,7 @@ def test_a_gain_left_open_is_the_activations(name: str, activation: str) -> None
 def test_a_deep_stack_keeps_its_scale_with_kaiming_weights(activation: str) -> None:
     """Tanh, sigmoid and selu have rules of thumb in torch's table, that do not promise it."""
     width = 512
-    x = torch.randn(64, width, generator=streams.generator(0, "x"), dtype=torch.float64)
+    x = torch.randn(64, width, generator=rng.generator(0, "x"), dtype=torch.float64)
     for layer in range(6):
         hidden = x if layer == 0 else ACTIVATIONS[activation](x)
         x = hidden @ drawn(choice("kaiming_normal"), (width, width), activation if layer else "identity", layer).T
@@ -173,7 +173,7 @@ def module() -> nn.Module:
 @pytest.mark.parametrize("name", INITIALIZERS.names())
 def test_weights_of_linear_convolutional_and_embedding_layers_are_filled_and_norms_left_alone(name: str) -> None:
     model = module()
-    initialize(model, choice(name), "relu", streams.generator(0, "initialization"))
+    initialize(model, choice(name), "relu", rng.generator(0, "initialization"))
     for layer in model:
         untouched = isinstance(layer, nn.BatchNorm2d | nn.LayerNorm) or name == "default"
         assert (layer.weight == 0.123).all() == untouched
@@ -186,7 +186,7 @@ def test_weights_of_linear_convolutional_and_embedding_layers_are_filled_and_nor
 @pytest.mark.parametrize("name", DRAWING)
 def test_layers_of_one_shape_are_drawn_one_after_the_other(name: str) -> None:
     model = module()
-    initialize(model, choice(name), "relu", streams.generator(0, "initialization"))
+    initialize(model, choice(name), "relu", rng.generator(0, "initialization"))
     assert not torch.equal(model[5].weight, model[6].weight)
 
 
@@ -194,7 +194,7 @@ def test_layers_of_one_shape_are_drawn_one_after_the_other(name: str) -> None:
 def test_biases_start_where_they_are_told_to_or_stay(name: str) -> None:
     for bias, expected in ((0.25, 0.25), (None, 0.123)):
         model = module()
-        initialize(model, choice(name, bias=bias), "relu", streams.generator(0, "initialization"))
+        initialize(model, choice(name, bias=bias), "relu", rng.generator(0, "initialization"))
         for layer in (model[0], model[2], model[7]):
             assert (layer.bias == expected).all()
 
@@ -202,7 +202,7 @@ def test_biases_start_where_they_are_told_to_or_stay(name: str) -> None:
 def test_a_shared_weight_is_drawn_once() -> None:
     shared, alone = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)), nn.Linear(4, 4)
     shared[1].weight = shared[0].weight
-    generator, reference = (streams.generator(0, "initialization") for _ in range(2))
+    generator, reference = (rng.generator(0, "initialization") for _ in range(2))
     initialize(shared, choice("normal"), "relu", generator)
     initialize(nn.Sequential(alone, last := nn.Linear(4, 3)), choice("normal"), "relu", reference)
     torch.testing.assert_close(shared[1].weight, alone.weight, rtol=0, atol=0)
@@ -219,7 +219,7 @@ DIGITS = DataSpec(
 
 def test_default_leaves_what_torch_drew_from_the_runs_seed() -> None:
     with torch.random.fork_rng():
-        torch.manual_seed(streams.seed_for(0, "initialization"))
+        torch.manual_seed(rng.seed_for(0, "initialization"))
         reference = nn.Sequential(nn.Linear(64, 128), nn.Linear(128, 10))
     model = build_model(parsed("model=mlp", "initializer=default"), DIGITS)
     torch.testing.assert_close(list(model.parameters()), list(reference.parameters()), rtol=0, atol=0)

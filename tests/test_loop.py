@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from dl_lab import build, loop
 from dl_lab.config import RunConfig
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import Progress
 from dl_lab.data import Data, training_batches
-from dl_lab.errors import ConfigError
 from dl_lab.logbook import Logbook
-from dl_lab.progress import Progress
 
 CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dl_lab.build import build_task
 from dl_lab.config import RunConfig, typed
+from dl_lab.core.errors import ConfigError
 from dl_lab.data import PADDING
-from dl_lab.errors import ConfigError
 from dl_lab.losses.criteria import Loss
 from dl_lab.registry import LOSSES
 from dl_lab.specs import DataSpec, Head

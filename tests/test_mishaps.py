@@ -19,9 +19,10 @@ from test_command_line import TINY, Ended, spawn, train
 from test_download import _network, open_responses, refusal, serving  # noqa: F401  # autouse: used by being here
 from test_resume import RUN, assert_equal, interrupted
 
-from dl_lab import download, events, loop
-from dl_lab import files as files_of_disk
-from dl_lab.progress import Progress
+from dl_lab import events, loop
+from dl_lab.core import atomic_io as files_of_disk
+from dl_lab.core import download
+from dl_lab.core.progress import Progress
 
 SHORT = ("train.steps=12", "train.validate_every=4", "train.log_every=3", "hydra.run.dir=run", "data_dir=/nowhere")
 pytestmark = [

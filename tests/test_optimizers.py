@@ -16,11 +16,11 @@ from conftest import compose, parsed
 from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
-from dl_lab import eager
 from dl_lab.build import build_data, build_optimizer, prepare
 from dl_lab.config import Choice, RunConfig
+from dl_lab.core import eager_optim
+from dl_lab.core.errors import ConfigError
 from dl_lab.data import training_batches
-from dl_lab.errors import ConfigError
 from dl_lab.loop import train_step
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.tasks import add_up
@@ -64,7 +64,9 @@ def as_torch(optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> An
     return optimizer.step(closure)
 
 
-def train(model: nn.Module, steps: range, *optimizers: torch.optim.Optimizer, step_with: Step = eager.step) -> None:
+def train(
+    model: nn.Module, steps: range, *optimizers: torch.optim.Optimizer, step_with: Step = eager_optim.step
+) -> None:
     """Steps on batches of 16, in turn, the lr falling as a schedule has it; of several optimizers on one gradient."""
     inputs, targets = (tensor.to(next(model.parameters()).dtype) for tensor in data())
     for step in steps:
@@ -192,7 +194,7 @@ def test_training_goes_on_bit_for_bit_from_a_saved_state(name: str, dtype: torch
     restored = build_optimizer(run, resumed)
     train(resumed, range(3, 5), restored)  # elsewhere, before the state is loaded over it
     resumed.load_state_dict(saved["model"])
-    eager.restore(restored, saved["optimizer"])
+    eager_optim.restore(restored, saved["optimizer"])
     train(resumed, range(10, 20), restored)
     torch.testing.assert_close(resumed.state_dict(), straight.state_dict(), rtol=0, atol=0)
 

@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
 
-from dl_lab.errors import ConfigError
+from dl_lab.core.errors import ConfigError
 from dl_lab.pruning import below_median, hopeless, outranked
 from dl_lab.sweep_settings import GridConfig
 

@@ -14,7 +14,7 @@ from conftest import choices
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_command_line import TINY, Ended, train
 
-from dl_lab.progress import Progress
+from dl_lab.core.progress import Progress
 
 RUN = (
     "model.hidden_sizes=[8]",

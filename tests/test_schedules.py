@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dl_lab.build import build_schedule
 from dl_lab.config import RunConfig
-from dl_lab.errors import ConfigError
+from dl_lab.core.errors import ConfigError
 from dl_lab.registry import SCHEDULES
 
 LENGTHS = (1, 2, 3, 10, 1000)

@@ -11,9 +11,9 @@ import torch
 from conftest import parsed
 from torch import Tensor, nn
 
-from dl_lab import eager
 from dl_lab.build import build_optimizer
 from dl_lab.config import Choice, RunConfig
+from dl_lab.core import eager_optim
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.stacked_optimizers import StackedOptimizer, must_be_equal
 from dl_lab.stacked_optimizers.stack import RULES
@@ -120,7 +120,7 @@ class Solo:
             parameter.grad = part.view(parameter.shape).clone()
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        eager.step(self.optimizer)
+        eager_optim.step(self.optimizer)
 
     @property
     def weights(self) -> Tensor:

@@ -16,7 +16,7 @@ from test_command_line import TINY, Ended, train
 from test_sweep_ledger import plant
 
 from dl_lab import together
-from dl_lab.signals import Signals
+from dl_lab.core.signals import Signals
 
 SWEEP = ("-m", "optimizer=sgd,adam,lbfgs", "seed=range(2)", "dropout=none,dropout", *TINY)
 KILLS = 5

@@ -11,8 +11,9 @@ import pytest
 from conftest import parsed
 from test_command_line import TINY, Ended, train
 
-from dl_lab import build, devices, sizing, together
-from dl_lab.signals import Signals
+from dl_lab import build, sizing, together
+from dl_lab.core import devices
+from dl_lab.core.signals import Signals
 from dl_lab.stacked import StackedRuns
 
 VECTORIZED = ("-m", "hydra/launcher=vectorized", "hydra.launcher.processes=1")

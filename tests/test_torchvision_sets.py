@@ -22,9 +22,9 @@ from torchvision import datasets
 from torchvision.transforms import ToTensor
 
 from dl_lab.build import build_data
+from dl_lab.core.errors import ConfigError
 from dl_lab.data import Data
 from dl_lab.datasets import images, mnist, text
-from dl_lab.errors import ConfigError
 
 IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}

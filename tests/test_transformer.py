@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 from dl_lab.build import build_model
-from dl_lab.errors import ConfigError
+from dl_lab.core.errors import ConfigError
 from dl_lab.models.transformer import Attention, Transformer, TransformerConfig
 from dl_lab.specs import DataSpec, Head
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from dl_lab import streams
+from dl_lab.core import rng
+from dl_lab.core.errors import ALL_FINITE, COUNT, FINITE, NOT_NEGATIVE, check, require
 from dl_lab.data import Data
 from dl_lab.datasets.table import Table, TableConfig, table_data
-from dl_lab.errors import ALL_FINITE, COUNT, FINITE, NOT_NEGATIVE, check, require
 from dl_lab.registry import DATASETS
 
 Points = tuple[NDArray[np.float64], NDArray[np.int64]]
@@ -30,7 +30,7 @@ class GeneratedConfig(TableConfig):
 
 
 def _random(seed: int) -> Generator:
-    return default_rng(streams.seed_for(seed, "data"))
+    return default_rng(rng.seed_for(seed, "data"))
 
 
 def _regression(
@@ -124,7 +124,7 @@ def _sklearn(name: str, config: GeneratedConfig, seed: int, classes: int = 2, **
     import sklearn.datasets
 
     make: Callable[..., Points] = getattr(sklearn.datasets, f"make_{name}")
-    random_state = streams.seed_for(seed, "data") % 2**32
+    random_state = rng.seed_for(seed, "data") % 2**32
     inputs, labels = make(config.examples, random_state=random_state, **parameters)
     return _classes(config, (inputs, labels.astype(np.int64)), seed, classes)
 

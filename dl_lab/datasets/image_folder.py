@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dl_lab import streams
+from dl_lab.core import rng
+from dl_lab.core.errors import COUNT, NOT_NEGATIVE, ConfigError, check, up_to
 from dl_lab.data import Augmentation, Data, SplitConfig, Streamed, byte_statistics, divide
-from dl_lab.errors import COUNT, NOT_NEGATIVE, ConfigError, check, up_to
 from dl_lab.registry import DATASETS
 from dl_lab.specs import DataSpec, Head
 
@@ -84,7 +84,7 @@ def _folder(config: ImageFolderConfig, path: Path) -> Any:
 
 
 def _statistics(config: ImageFolderConfig, train: Streamed, seed: int) -> tuple[Tensor, Tensor]:
-    chosen = train.shuffled(streams.generator(seed, "statistics"))[: config.statistics_examples]
+    chosen = train.shuffled(rng.generator(seed, "statistics"))[: config.statistics_examples]
     batches = [inputs for inputs, _ in train.batches(chosen.split(256))]
     return byte_statistics(torch.cat(batches))
 
@@ -111,7 +111,7 @@ def image_folder(config: ImageFolderConfig, data_dir: Path, seed: int) -> Data:
         return streamed(pictures, torch.arange(len(pictures)))
 
     validation, test = published("validation"), published("test")
-    order = torch.randperm(len(folder), generator=streams.generator(seed, "split"))
+    order = torch.randperm(len(folder), generator=rng.generator(seed, "split"))
     if validation is not None:
         train = streamed(folder, order)
     else:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dl_lab import streams
+from dl_lab.core import rng
+from dl_lab.core.download import download_archive, missing_data
+from dl_lab.core.errors import COUNT, FRACTION_OR_COUNT, NOT_NEGATIVE, check, require
 from dl_lab.data import Augmentation, Data, InMemory, byte_statistics, divide
-from dl_lab.download import download_archive, missing_data
-from dl_lab.errors import COUNT, FRACTION_OR_COUNT, NOT_NEGATIVE, check, require
 from dl_lab.registry import DATASETS
 from dl_lab.specs import DataSpec, Head
 
@@ -49,7 +49,7 @@ def image_data(
     config: ImageConfig, seed: int, images: Tensor, labels: Tensor, names: Sequence[str], test: float = 0.0
 ) -> Data:
     """Data from images (example, channel, height, width) in bytes and class numbers (example,), split by the seed."""
-    order = torch.randperm(len(images), generator=streams.generator(seed, "split"))
+    order = torch.randperm(len(images), generator=rng.generator(seed, "split"))
     train, validation, held_out = divide(len(images), config.validation, test, order)
     if config.examples is not None:
         require(config.examples <= len(train), "dataset.examples", config.examples, f"at most {len(train)}")

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dl_lab.core.download import download_archive, missing_data
+from dl_lab.core.errors import ConfigError
 from dl_lab.data import Data, InMemory
 from dl_lab.datasets.images import ImageConfig, image_data
-from dl_lab.download import download_archive, missing_data
-from dl_lab.errors import ConfigError
 from dl_lab.registry import DATASETS
 
 DIGITS = tuple("0123456789")

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dl_lab import streams
+from dl_lab.core import rng
+from dl_lab.core.errors import COUNT, check, require
 from dl_lab.data import PADDING, Data, InMemory, SplitConfig, divide
-from dl_lab.errors import COUNT, check, require
 from dl_lab.registry import DATASETS
 from dl_lab.specs import DataSpec, Head
 
@@ -20,7 +20,7 @@ def _sequence_data(config: SplitConfig, seed: int, questions: Tensor, answers: T
     sequences = torch.cat([questions, answers], dim=1)
     inputs, targets = sequences[:, :-1].contiguous(), sequences[:, 1:].clone()
     targets[:, : questions.shape[1] - 1] = PADDING
-    order = torch.randperm(len(inputs), generator=streams.generator(seed, "split"))
+    order = torch.randperm(len(inputs), generator=rng.generator(seed, "split"))
     train, validation, test = (
         InMemory(inputs[part], targets[part]) for part in divide(len(inputs), config.validation, config.test, order)
     )
@@ -54,7 +54,7 @@ class SortingConfig(SplitConfig):
 def sorting(config: SortingConfig, data_dir: Path, seed: int) -> Data:
     """Digits, then the same digits in order (the demonstration of github.com/karpathy/minGPT)."""
     there_are = config.digits**config.length
-    numbers = torch.randperm(there_are, generator=streams.generator(seed, "data"))[: config.examples]
+    numbers = torch.randperm(there_are, generator=rng.generator(seed, "data"))[: config.examples]
     places = config.digits ** torch.arange(config.length)
     questions = numbers[:, None] // places % config.digits
     names = [str(digit) for digit in range(config.digits)]

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dl_lab import streams
+from dl_lab.core import rng
+from dl_lab.core.errors import ConfigError, require, unknown
 from dl_lab.data import Data, InMemory, SplitConfig, divide, held_out
-from dl_lab.errors import ConfigError, require, unknown
 from dl_lab.specs import DataSpec, Head
 
 
@@ -95,7 +95,7 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
     names = choose_columns(config, list(table.numbers), list(table.classes))
     features = np.column_stack([table.numbers[name] for name in names])
     rows = len(features)
-    order = torch.randperm(rows, generator=streams.generator(seed, "split")) if config.shuffle else torch.arange(rows)
+    order = torch.randperm(rows, generator=rng.generator(seed, "split")) if config.shuffle else torch.arange(rows)
     parts = split_rows(config, order)
     train = parts[0].numpy()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dl_lab.core.download import download
+from dl_lab.core.errors import COUNT, ConfigError, check
 from dl_lab.data import Data, SplitConfig, Windows, divide
-from dl_lab.download import download
-from dl_lab.errors import COUNT, ConfigError, check
 from dl_lab.registry import DATASETS
 from dl_lab.specs import DataSpec, Head
 

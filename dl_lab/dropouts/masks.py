@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dl_lab import streams
-from dl_lab.errors import BELOW_ONE, check
+from dl_lab.core import rng
+from dl_lab.core.errors import BELOW_ONE, check
 from dl_lab.registry import DROPOUTS
 
 
@@ -54,7 +54,7 @@ class Dropout(nn.Module):
         """Map x (batch, ...) to the same shape; the identity in evaluation."""
         if not self.drops():
             return x
-        keep = streams.keep_mask(self.key, self.mask_shape(x.shape), self.p, self.layer)
+        keep = rng.keep_mask(self.key, self.mask_shape(x.shape), self.p, self.layer)
         scale = 1 / (1 - self.p)
         return x * keep * (scale.to(x.dtype) if isinstance(scale, Tensor) else scale)
 
@@ -81,7 +81,7 @@ class AlphaDropout(Dropout):
         """Map x (batch, ...) to the same shape; the identity in evaluation."""
         if not self.drops():
             return x
-        keep = streams.keep_mask(self.key, x.shape, self.p, self.layer)
+        keep = rng.keep_mask(self.key, x.shape, self.p, self.layer)
         scale = ((1 - self.p) * (1 + self.p * self.LIMIT**2)) ** -0.5
         shift = scale * self.p * self.LIMIT
         if isinstance(scale, Tensor):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dl_lab.activations import gain
-from dl_lab.errors import BELOW_ONE, FINITE, NOT_NEGATIVE, POSITIVE, check, one_of, require
+from dl_lab.core.errors import BELOW_ONE, FINITE, NOT_NEGATIVE, POSITIVE, check, one_of, require
 from dl_lab.registry import INITIALIZERS
 
 

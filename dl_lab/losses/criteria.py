@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dl_lab import devices
+from dl_lab.core import devices
+from dl_lab.core.errors import BELOW_ONE, POSITIVE, check
 from dl_lab.data import PADDING
-from dl_lab.errors import BELOW_ONE, POSITIVE, check
 from dl_lab.registry import LOSSES
 
 Loss = Callable[[Tensor, Tensor], Tensor]

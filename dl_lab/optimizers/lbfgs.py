@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from dl_lab.errors import COUNT, NOT_NEGATIVE, check, one_of
+from dl_lab.core.errors import COUNT, NOT_NEGATIVE, check, one_of
 from dl_lab.optimizers.ranges import check_ranges
 from dl_lab.registry import OPTIMIZERS
 

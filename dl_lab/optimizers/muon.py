@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dl_lab import eager
-from dl_lab.errors import POSITIVE, ConfigError, check, one_of, require
+from dl_lab.core import eager_optim
+from dl_lab.core.errors import POSITIVE, ConfigError, check, one_of, require
 from dl_lab.optimizers.ranges import BETAS, check_ranges
 from dl_lab.registry import OPTIMIZERS
 
@@ -56,7 +56,7 @@ class Together(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for optimizer in self.optimizers:
-            eager.step(optimizer)
+            eager_optim.step(optimizer)
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Together(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for number, optimizer in enumerate(self.optimizers):
-            eager.restore(optimizer, state_dict[str(number)])
+            eager_optim.restore(optimizer, state_dict[str(number)])
         self.param_groups = self._groups()
 
 

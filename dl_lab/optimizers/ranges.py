@@ -1,6 +1,6 @@
 """What torch's optimizers allow for the parameters that several of them share."""
 
-from dl_lab.errors import BELOW_ONE, COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Rule, check
+from dl_lab.core.errors import BELOW_ONE, COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Rule, check
 
 BETAS: Rule = (
     lambda betas: len(betas) == 2 and all(0 <= beta < 1 for beta in betas),

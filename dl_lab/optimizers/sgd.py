@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
-from dl_lab.errors import BELOW_ONE, NOT_NEGATIVE, check, require
+from dl_lab.core.errors import BELOW_ONE, NOT_NEGATIVE, check, require
 from dl_lab.optimizers.ranges import check_ranges
 from dl_lab.registry import OPTIMIZERS
 

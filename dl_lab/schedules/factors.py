@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi
 
-from dl_lab.errors import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Rule, check, require
+from dl_lab.core.errors import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Rule, check, require
 from dl_lab.registry import SCHEDULES
 
 Schedule = Callable[[int], float]

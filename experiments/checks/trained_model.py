@@ -8,8 +8,8 @@ from torch import nn
 
 from dl_lab import build, checkpoint
 from dl_lab.config import parse
+from dl_lab.core.devices import PRECISIONS
 from dl_lab.data import Data, Split
-from dl_lab.devices import PRECISIONS
 from experiments.claims import Run
 
 CPU = torch.device("cpu")

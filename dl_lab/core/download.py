@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dl_lab.errors import ConfigError
+from dl_lab.core.errors import ConfigError
 
 TIMEOUT = 30  # seconds without a byte
 SLOWEST = 1000  # bytes a second, over so many seconds; less is given up

@@ -11,23 +11,23 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from dl_lab import streams
+from dl_lab.core import rng
 from dl_lab.dropouts.masks import Dropout
 
 SAMPLE = 1 << 16
-KEYS = [streams.key(seed, "dropout", step) for seed in range(4) for step in range(4)]
+KEYS = [rng.key(seed, "dropout", step) for seed in range(4) for step in range(4)]
 
 
 def test_seeds_are_the_same_in_every_process_and_version() -> None:
-    assert streams.seed_for(0, "initialization") == 9192405007709679343
-    assert streams.seed_for(0, "order", 7) == 5303633338818667705
-    assert streams.seed_for(2**63 - 1, "dropout", 10**9) == 6724399594772124744
+    assert rng.seed_for(0, "initialization") == 9192405007709679343
+    assert rng.seed_for(0, "order", 7) == 5303633338818667705
+    assert rng.seed_for(2**63 - 1, "dropout", 10**9) == 6724399594772124744
 
 
 def test_bits_are_the_same_in_every_version() -> None:
-    key = streams.key(0, "dropout")
-    assert streams.bits(key, 4).tolist() == [1741860265, -151973268, -2139458774, 2106129775]
-    assert streams.bits(key, 4, layer=3).tolist() == [-1720333917, -15238297, 1106084635, -1326542412]
+    key = rng.key(0, "dropout")
+    assert rng.bits(key, 4).tolist() == [1741860265, -151973268, -2139458774, 2106129775]
+    assert rng.bits(key, 4, layer=3).tolist() == [-1720333917, -15238297, 1106084635, -1326542412]
 
 
 @pytest.mark.parametrize("layer", [0, 1, 3, 1000])
@@ -41,38 +41,38 @@ def test_bits_are_the_documented_hash_in_unbounded_integers(layer: int) -> None:
             state = index * 0x9E3779B9 % modulus ^ (first + layer * 0x7FEB352D % (2**31 - 1)) % modulus
             state = ((state ^ state >> 16) * 0x7FEB352D + second) % modulus
             expected.append((state ^ state >> 15) * 0x846CA68B % modulus)
-        assert [int(number) % modulus for number in streams.bits(key, 100, layer)] == expected
+        assert [int(number) % modulus for number in rng.bits(key, 100, layer)] == expected
 
 
 def test_seeds_fit_torch_and_differ_in_seed_stream_and_step() -> None:
     names = ("initialization", "order", "dropout", "augmentation", "split", "data")
-    seeds = [streams.seed_for(seed, name, step) for seed in range(20) for name in names for step in range(20)]
+    seeds = [rng.seed_for(seed, name, step) for seed in range(20) for name in names for step in range(20)]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 def test_a_key_holds_the_seed() -> None:
     for step in range(100):  # of which some have halves above 2^31
-        low, high = (int(half) % 2**32 for half in streams.key(3, "dropout", step))
-        assert low + (high << 32) == streams.seed_for(3, "dropout", step)
+        low, high = (int(half) % 2**32 for half in rng.key(3, "dropout", step))
+        assert low + (high << 32) == rng.seed_for(3, "dropout", step)
 
 
 def test_a_generator_starts_afresh_at_its_step() -> None:
-    drawn = torch.randperm(1000, generator=streams.generator(1, "order", 5))
-    torch.testing.assert_close(torch.randperm(1000, generator=streams.generator(1, "order", 5)), drawn)
-    for other in (streams.generator(2, "order", 5), streams.generator(1, "data", 5), streams.generator(1, "order", 6)):
+    drawn = torch.randperm(1000, generator=rng.generator(1, "order", 5))
+    torch.testing.assert_close(torch.randperm(1000, generator=rng.generator(1, "order", 5)), drawn)
+    for other in (rng.generator(2, "order", 5), rng.generator(1, "data", 5), rng.generator(1, "order", 6)):
         assert not torch.equal(torch.randperm(1000, generator=other), drawn)
 
 
 def test_numbers_are_drawn_without_touching_the_global_generator() -> None:
     before = torch.random.get_rng_state()
-    streams.uniform(KEYS[0], 10)
-    torch.rand(3, generator=streams.generator(0, "order"))
+    rng.uniform(KEYS[0], 10)
+    torch.rand(3, generator=rng.generator(0, "order"))
     torch.testing.assert_close(torch.random.get_rng_state(), before)
 
 
 def test_a_number_depends_on_its_index_and_not_on_how_many_are_drawn() -> None:
-    for draw in (streams.bits, streams.uniform):
+    for draw in (rng.bits, rng.uniform):
         torch.testing.assert_close(draw(KEYS[0], 10, 2), draw(KEYS[0], 1000, 2)[:10], rtol=0, atol=0)
 
 
@@ -80,7 +80,7 @@ def test_a_number_depends_on_its_index_and_not_on_how_many_are_drawn() -> None:
 def test_uniform_numbers_are_uniform(layer: int) -> None:
     p_values = []
     for key in KEYS:
-        numbers = streams.uniform(key, SAMPLE, layer)
+        numbers = rng.uniform(key, SAMPLE, layer)
         assert numbers.dtype == torch.float32
         assert numbers.min() >= 0
         assert numbers.max() < 1
@@ -90,7 +90,7 @@ def test_uniform_numbers_are_uniform(layer: int) -> None:
 
 
 def test_bits_cover_the_whole_range_of_32_bits() -> None:
-    numbers = torch.cat([streams.bits(key, SAMPLE) for key in KEYS])
+    numbers = torch.cat([rng.bits(key, SAMPLE) for key in KEYS])
     assert numbers.dtype == torch.int32
     high = torch.bincount((numbers.long() + 2**31) >> 24, minlength=256)
     assert stats.chisquare(high.numpy()).pvalue > 1e-4
@@ -101,7 +101,7 @@ def test_bits_cover_the_whole_range_of_32_bits() -> None:
 @pytest.mark.parametrize("size", [64, 4096])
 def test_a_mask_drops_a_binomial_number(drop: float, size: int) -> None:
     number = 1000
-    kept = torch.stack([streams.keep_mask(streams.key(5, "dropout", n), (size,), drop).sum() for n in range(number)])
+    kept = torch.stack([rng.keep_mask(rng.key(5, "dropout", n), (size,), drop).sum() for n in range(number)])
     scores = (kept.double() - size * (1 - drop)) / (size * drop * (1 - drop)) ** 0.5
     assert abs(scores.mean()) < 5 * number**-0.5
     # The variance of n variances of 1 is 2/n, with an excess kurtosis of at most 1/(64 * 0.05 * 0.95) = 0.33 more.
@@ -109,17 +109,17 @@ def test_a_mask_drops_a_binomial_number(drop: float, size: int) -> None:
 
 
 def test_a_mask_that_drops_nothing_keeps_everything() -> None:
-    assert all(streams.keep_mask(key, (SAMPLE,), 0.0).all() for key in KEYS)
+    assert all(rng.keep_mask(key, (SAMPLE,), 0.0).all() for key in KEYS)
 
 
 def test_a_mask_has_its_shape_in_row_major_order() -> None:
-    flat = streams.keep_mask(KEYS[0], (2 * 3 * 5,), 0.5)
-    torch.testing.assert_close(streams.keep_mask(KEYS[0], (2, 3, 5), 0.5), flat.reshape(2, 3, 5))
+    flat = rng.keep_mask(KEYS[0], (2 * 3 * 5,), 0.5)
+    torch.testing.assert_close(rng.keep_mask(KEYS[0], (2, 3, 5), 0.5), flat.reshape(2, 3, 5))
 
 
 def numbers(seed: int = 0, step: int = 0, layer: int = 0) -> Tensor:
     """Uniform, moved to mean 0 and variance 1."""
-    uniform = streams.uniform(streams.key(seed, "dropout", step), SAMPLE, layer).double()
+    uniform = rng.uniform(rng.key(seed, "dropout", step), SAMPLE, layer).double()
     return (uniform - 0.5) * 12**0.5
 
 
@@ -145,20 +145,20 @@ def test_neighbouring_indices_rows_and_columns_are_not_correlated(distance: int)
 
 
 def test_eight_neighbours_of_a_mask_take_every_pattern_equally_often() -> None:
-    patterns = torch.stack([streams.keep_mask(key, (SAMPLE // 8, 8), 0.5) for key in KEYS]).flatten(0, 1).long()
+    patterns = torch.stack([rng.keep_mask(key, (SAMPLE // 8, 8), 0.5) for key in KEYS]).flatten(0, 1).long()
     counts = torch.bincount(patterns @ 2 ** torch.arange(8), minlength=256)
     assert stats.chisquare(counts.numpy()).pvalue > 1e-4
 
 
 def test_masks_mapped_over_a_stack_of_keys_are_those_drawn_alone() -> None:
-    stacked = torch.func.vmap(lambda key: streams.keep_mask(key, (6, 7), 0.3, 2))(torch.stack(KEYS))
-    alone = torch.stack([streams.keep_mask(key, (6, 7), 0.3, 2) for key in KEYS])
+    stacked = torch.func.vmap(lambda key: rng.keep_mask(key, (6, 7), 0.3, 2))(torch.stack(KEYS))
+    alone = torch.stack([rng.keep_mask(key, (6, 7), 0.3, 2) for key in KEYS])
     torch.testing.assert_close(stacked, alone)
     assert len(alone.flatten(1).unique(dim=0)) == len(KEYS)
 
 
 def test_a_dropout_mapped_over_runs_drops_what_each_run_drops_alone() -> None:
-    layer, x = Dropout(0.5), torch.rand(len(KEYS), 5, 11, generator=streams.generator(0, "x"))
+    layer, x = Dropout(0.5), torch.rand(len(KEYS), 5, 11, generator=rng.generator(0, "x"))
 
     def run(key: Tensor, inputs: Tensor) -> Tensor:
         return torch.func.functional_call(layer, {"key": key}, inputs)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl_lab.errors import ConfigError, unknown
+from dl_lab.core.errors import ConfigError, unknown
 
 TORCHS_THREADS = torch.get_num_threads()
 SMALL = 8_000_000  # multiply-adds of a forward pass, from where on two threads are clearly faster than one: measured

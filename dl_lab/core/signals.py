@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, Self
 
-from dl_lab.errors import Stopped
+from dl_lab.core.errors import Stopped
 
 
 class Signals:

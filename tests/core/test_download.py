@@ -15,10 +15,10 @@ import pytest
 from conftest import parsed
 
 from dl_lab.build import build_data
+from dl_lab.core.download import download
+from dl_lab.core.errors import ConfigError
 from dl_lab.data import Data
 from dl_lab.datasets import text
-from dl_lab.download import download
-from dl_lab.errors import ConfigError
 
 CONTENT = bytes(range(256)) * 1000  # more than one portion of the reader
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
