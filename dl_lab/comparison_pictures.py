@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dl_lab import sweep_figures
 from dl_lab.comparison import Comparison, Configuration, Importance, importance
 from dl_lab.events import EventWriter
+from dl_lab.plotting import sweep_figures
 from dl_lab.run_folders import PARTS
 
 if TYPE_CHECKING:

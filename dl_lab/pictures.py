@@ -75,7 +75,7 @@ def _some(data: Data, split: Split, number: int = EXAMPLES) -> tuple[Tensor, Ten
 
 
 def _regression(model: nn.Module, data: Data) -> "dict[str, Figure]":
-    from dl_lab.figures import curves, scatter
+    from dl_lab.plotting.figures import curves, scatter
 
     (head,) = data.spec.heads
     inputs, targets = _some(data, data.train)
@@ -95,7 +95,7 @@ def _regression(model: nn.Module, data: Data) -> "dict[str, Figure]":
 
 
 def _boundary(model: nn.Module, data: Data) -> "dict[str, Figure]":
-    from dl_lab.figures import decision_boundary
+    from dl_lab.plotting.figures import decision_boundary
 
     points, labels = _some(data, data.train)
     low, high = points.amin(0) - 0.3, points.amax(0) + 0.3
@@ -124,7 +124,7 @@ def _pixels(images: Tensor) -> Tensor:
 
 
 def _mistakes(model: nn.Module, data: Data) -> "dict[str, Figure]":
-    from dl_lab.figures import image_grid, matrix
+    from dl_lab.plotting.figures import image_grid, matrix
 
     labels = data.spec.heads[0].labels
     images, targets = _some(data, data.validation)
@@ -149,7 +149,7 @@ def _mistakes(model: nn.Module, data: Data) -> "dict[str, Figure]":
 
 def _filters(model: nn.Module, data: Data) -> "dict[str, Figure]":
     """The filters of the first convolution, and what it makes of one image; nothing for a model without."""
-    from dl_lab.figures import image_grid
+    from dl_lab.plotting.figures import image_grid
 
     first = next((name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
@@ -169,7 +169,7 @@ def _filters(model: nn.Module, data: Data) -> "dict[str, Figure]":
 
 
 def _attention(model: nn.Module, data: Data) -> "dict[str, Figure]":
-    from dl_lab.figures import image_grid
+    from dl_lab.plotting.figures import image_grid
 
     look = getattr(model, "attention_weights", None)
     if look is None:

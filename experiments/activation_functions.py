@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.activations import ACTIVATIONS
-from dl_lab.figures import curves
+from dl_lab.plotting.figures import curves
 from experiments import parts
 from experiments.proofs import Proof
 from experiments.slopes import autograd

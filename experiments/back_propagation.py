@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dl_lab.figures import graph, image_grid
+from dl_lab.plotting.figures import graph, image_grid
 from experiments import parts
 from experiments.autograd_graph import walk
 from experiments.proofs import Proof

@@ -21,7 +21,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torchvision.datasets import FashionMNIST
 
 from dl_lab.datasets.mnist import CLOTHING, FILES, read_idx
-from dl_lab.figures import image_grid, scatter
+from dl_lab.plotting.figures import image_grid, scatter
 from experiments.proofs import Proof
 from experiments.rings import RingsConfig, rings
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.activations import ACTIVATIONS, Activation
-from dl_lab.figures import curves
+from dl_lab.plotting.figures import curves
 from dl_lab.registry import LOSSES
 from experiments import closed_forms, parts
 from experiments.proofs import Proof

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dl_lab.figures import Numbers, array
+from dl_lab.plotting.figures import Numbers, array
 
 Matrix = list[list[Fraction]]
 DATA = Path(__file__).parent / "data"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dl_lab.figures import surface_paths
+from dl_lab.plotting.figures import surface_paths
 from dl_lab.registry import OPTIMIZERS
 from experiments import parts, update_rules
 from experiments.proofs import Proof

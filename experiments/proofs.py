@@ -10,7 +10,7 @@ import numpy as np
 
 from dl_lab.command_line import reserve_run_folder
 from dl_lab.events import EventWriter
-from dl_lab.figures import Numbers, array
+from dl_lab.plotting.figures import Numbers, array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

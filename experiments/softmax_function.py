@@ -12,7 +12,7 @@ import scipy.special
 import torch
 from torch import Tensor
 
-from dl_lab.figures import curves
+from dl_lab.plotting.figures import curves
 from experiments.proofs import Proof
 
 TAKES = 3  # seconds on two cores

@@ -33,8 +33,8 @@ from dl_lab.config import parse
 from dl_lab.core.progress import Progress
 from dl_lab.data import Streamed
 from dl_lab.events import EventWriter
-from dl_lab.figures import ratio_bars
 from dl_lab.logbook import Logbook
+from dl_lab.plotting.figures import ratio_bars
 from experiments import yardsticks
 from experiments.results import write_section
 

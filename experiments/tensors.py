@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 import torch
 
-from dl_lab.figures import matrix
+from dl_lab.plotting.figures import matrix
 from experiments import parts
 from experiments.array_rules import added, addresses, broadcast
 from experiments.proofs import Proof

@@ -12,7 +12,7 @@ https://arxiv.org/abs/1502.01852). Biases start at 0: those that torch draws wou
 import torch
 from torch import Tensor
 
-from dl_lab.figures import curves
+from dl_lab.plotting.figures import curves
 from experiments import parts
 from experiments.proofs import Proof
 

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_command_line import TINY, train
 
-from dl_lab import build, figures, pictures
+from dl_lab import build, pictures
+from dl_lab.plotting import figures
 
 EXPECTED = {
     ("dataset=moons", "model=mlp"): {"boundary"},

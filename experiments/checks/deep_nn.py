@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from dl_lab.figures import curves
+from dl_lab.plotting.figures import curves
 from experiments.checks.trained_model import load
 from experiments.claims import Run
 from experiments.proofs import Proof

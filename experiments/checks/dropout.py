@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dl_lab.figures import curves
 from dl_lab.intervals import student
+from dl_lab.plotting.figures import curves
 from experiments.claims import Run
 from experiments.proofs import Proof
 

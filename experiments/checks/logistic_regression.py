@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
-from dl_lab.figures import scatter
+from dl_lab.plotting.figures import scatter
 from experiments import retrace
 from experiments.claims import Run
 from experiments.proofs import Proof

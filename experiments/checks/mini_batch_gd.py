@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from dl_lab import loop
 from dl_lab.data import training_batches
-from dl_lab.figures import curves
+from dl_lab.plotting.figures import curves
 from experiments import retrace
 from experiments.claims import Run
 from experiments.gradients import of_batch, per_example

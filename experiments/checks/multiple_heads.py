@@ -5,7 +5,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from dl_lab.figures import scatter
+from dl_lab.plotting.figures import scatter
 from experiments import retrace
 from experiments.claims import Run
 from experiments.proofs import Proof

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dl_lab.figures import curves
+from dl_lab.plotting.figures import curves
 from experiments import retrace
 from experiments.claims import Run
 from experiments.least_squares import digits, exact

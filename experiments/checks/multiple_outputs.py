@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dl_lab.figures import scatter
+from dl_lab.plotting.figures import scatter
 from experiments import retrace
 from experiments.claims import Run
 from experiments.proofs import Proof

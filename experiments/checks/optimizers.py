@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from sklearn.neighbors import NearestCentroid
 
-from dl_lab.figures import curves
+from dl_lab.plotting.figures import curves
 from dl_lab.registry import OPTIMIZERS
 from experiments import retrace
 from experiments.claims import Run

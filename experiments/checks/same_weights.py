@@ -5,7 +5,7 @@ import torch
 
 from dl_lab import build, checkpoint
 from dl_lab.config import parse
-from dl_lab.figures import histograms, image_grid
+from dl_lab.plotting.figures import histograms, image_grid
 from experiments.claims import Run
 from experiments.proofs import Proof
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from dl_lab.data import training_batches
-from dl_lab.figures import curves, surface_paths
+from dl_lab.plotting.figures import curves, surface_paths
 from experiments import retrace
 from experiments.claims import Run
 from experiments.gradients import of_batch, per_example

@@ -9,7 +9,7 @@ from numpy.polynomial import Legendre
 from numpy.polynomial.legendre import legval, legvander
 from sklearn.metrics import log_loss
 
-from dl_lab.figures import curves
+from dl_lab.plotting.figures import curves
 from experiments.checks.trained_model import load
 from experiments.claims import Run
 from experiments.proofs import Proof

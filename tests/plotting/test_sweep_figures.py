@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from dl_lab.sweep_figures import bands, by_value, heat_map, importances, is_logarithmic
+from dl_lab.plotting.sweep_figures import bands, by_value, heat_map, importances, is_logarithmic
 
 RANDOM = np.random.default_rng(0)
 

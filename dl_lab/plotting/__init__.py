@@ -1,0 +1,1 @@
+"""Figures for TensorBoard and reports, drawn without pyplot. Read `figures` first."""
