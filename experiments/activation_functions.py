@@ -13,7 +13,7 @@ import scipy.special
 import torch
 from torch import Tensor
 
-from dl_lab.activations import ACTIVATIONS
+from dl_lab.nn.activations import ACTIVATIONS
 from dl_lab.plotting.figures import curves
 from experiments import parts
 from experiments.proofs import Proof

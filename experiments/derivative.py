@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dl_lab.activations import ACTIVATIONS, Activation
+from dl_lab.nn.activations import ACTIVATIONS, Activation
 from dl_lab.plotting.figures import curves
 from dl_lab.registry import LOSSES
 from experiments import closed_forms, parts

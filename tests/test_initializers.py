@@ -16,11 +16,11 @@ from conftest import parsed
 from scipy import stats
 from torch import Tensor, nn
 
-from dl_lab.activations import ACTIVATIONS, gain
 from dl_lab.build import build_model, initialize
 from dl_lab.config import Choice
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
+from dl_lab.nn.activations import ACTIVATIONS, gain
 from dl_lab.registry import INITIALIZERS
 from dl_lab.specs import DataSpec, Head
 

@@ -9,8 +9,8 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from dl_lab.activations import gain
 from dl_lab.core.errors import BELOW_ONE, FINITE, NOT_NEGATIVE, POSITIVE, check, one_of, require
+from dl_lab.nn.activations import gain
 from dl_lab.registry import INITIALIZERS
 
 

@@ -7,8 +7,8 @@ from math import prod
 
 from torch import Tensor, nn
 
-from dl_lab.activations import ACTIVATIONS, check_activation
 from dl_lab.core.errors import COUNTS, check
+from dl_lab.nn.activations import ACTIVATIONS, check_activation
 from dl_lab.registry import MODELS
 from dl_lab.specs import DataSpec
 

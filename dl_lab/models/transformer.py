@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl_lab.activations import ACTIVATIONS, check_activation
 from dl_lab.core import devices
 from dl_lab.core.errors import COUNT, ConfigError, check, require
+from dl_lab.nn.activations import ACTIVATIONS, check_activation
 from dl_lab.registry import MODELS
 from dl_lab.specs import DataSpec
 

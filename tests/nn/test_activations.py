@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import integrate, special, stats
 
-from dl_lab.activations import ACTIVATIONS, check_activation, gain
 from dl_lab.core.errors import ConfigError
+from dl_lab.nn.activations import ACTIVATIONS, check_activation, gain
 
 Array = NDArray[np.float64]
 X = np.concatenate([np.linspace(-30, 30, 2001), [-3.0, -1.0, 0.0, 1.0, 3.0]])

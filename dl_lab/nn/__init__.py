@@ -1,0 +1,1 @@
+"""Functions that models share: activations with their gains. Read `activations` first."""
