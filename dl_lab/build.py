@@ -16,10 +16,10 @@ from dl_lab.core import devices, eager_optim, rng
 from dl_lab.core.atomic_io import fingerprint
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.core.errors import ConfigError, require
-from dl_lab.data import Data, InMemory, training_batches
+from dl_lab.data.dataset import Data, InMemory, training_batches
+from dl_lab.data.spec import DataSpec
 from dl_lab.dropouts.masks import Dropout, number_layers
 from dl_lab.schedules.factors import Schedule
-from dl_lab.specs import DataSpec
 from dl_lab.tasks import Task, Totals
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.core import rng
-from dl_lab.data import Batch, Data, InMemory, Split, cut, training_batches
+from dl_lab.data.dataset import Batch, Data, InMemory, Split, cut, training_batches
 
 
 class Feed:

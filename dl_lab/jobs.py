@@ -16,8 +16,8 @@ from dl_lab import pruning
 from dl_lab.command_line import JobsFailed, explain
 from dl_lab.core.errors import Diverged
 from dl_lab.core.progress import shown
+from dl_lab.data.spec import higher_is_better
 from dl_lab.ledger import ENDED, Entry, Ledger
-from dl_lab.specs import higher_is_better
 from dl_lab.sweep_settings import GridConfig
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dl_lab import checkpoint, milestones
 from dl_lab.build import Plan, TrainState
 from dl_lab.core import devices, eager_optim, rng
 from dl_lab.core.progress import Progress
-from dl_lab.data import Batch, Split, training_batches
+from dl_lab.data.dataset import Batch, Split, training_batches
 from dl_lab.logbook import Logbook
 from dl_lab.milestones import Outcome
 from dl_lab.tasks import Totals, add_up, detached

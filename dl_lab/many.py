@@ -11,7 +11,7 @@ from dl_lab import checkpoint, milestones
 from dl_lab.build import Plan, TrainState
 from dl_lab.config import RunConfig
 from dl_lab.core.progress import Progress
-from dl_lab.data import Streamed
+from dl_lab.data.dataset import Streamed
 from dl_lab.logbook import Logbook
 from dl_lab.milestones import Outcome, contents_of
 from dl_lab.rows import Row, row_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from dl_lab.data import Data, Split
+from dl_lab.data.dataset import Data, Split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

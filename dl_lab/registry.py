@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from dl_lab.core.errors import unknown
-from dl_lab.specs import KINDS, TASKS
+from dl_lab.data.spec import KINDS, TASKS
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from dl_lab.core import rng
-from dl_lab.specs import DataSpec
+from dl_lab.data.spec import DataSpec
 
 
 @torch.inference_mode()

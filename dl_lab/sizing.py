@@ -13,7 +13,7 @@ from dl_lab import loop
 from dl_lab.build import Plan, TrainState
 from dl_lab.command_line import is_out_of_memory
 from dl_lab.core import devices
-from dl_lab.data import Data, training_batches
+from dl_lab.data.dataset import Data, training_batches
 from dl_lab.many import DoesNotStack
 from dl_lab.stacked import StackedRuns
 

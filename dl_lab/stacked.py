@@ -16,7 +16,7 @@ from torch.func import vmap
 
 from dl_lab.build import Plan, TrainState
 from dl_lab.core import devices, rng
-from dl_lab.data import Split
+from dl_lab.data.dataset import Split
 from dl_lab.dropouts.masks import Dropout
 from dl_lab.feed import Feed
 from dl_lab.rows import Row, Tensors, flat_of, of_each_run, places_of, stacked, windows_of

@@ -13,9 +13,9 @@ from dl_lab.command_line import INTERRUPTED, JobsFailed, explain, refuse_added_k
 from dl_lab.composing import Composer
 from dl_lab.core.errors import ConfigError, Stopped
 from dl_lab.core.signals import sigterm_raises
+from dl_lab.data.spec import higher_is_better
 from dl_lab.jobs import FAILED, Job, Report, Runner, named
 from dl_lab.ledger import ENDED, NAME, Entry, Ledger, resolved, signature, signature_of
-from dl_lab.specs import higher_is_better
 from dl_lab.sweep_settings import GridConfig
 
 if TYPE_CHECKING:

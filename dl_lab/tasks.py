@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dl_lab.core import devices
 from dl_lab.core.devices import widest
-from dl_lab.data import PADDING
-from dl_lab.specs import DataSpec, Head
+from dl_lab.data.dataset import PADDING
+from dl_lab.data.spec import DataSpec, Head
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Total = Tensor | int | list[float]  # on the device, a count known without it, or read back

@@ -15,7 +15,7 @@ from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError, Stopped
 from dl_lab.core.progress import Progress
 from dl_lab.core.signals import Signals
-from dl_lab.data import Data
+from dl_lab.data.dataset import Data
 from dl_lab.jobs import Job, Report, Runner, ended_by
 from dl_lab.logbook import Logbook
 from dl_lab.many import DoesNotStack, Member

@@ -11,9 +11,9 @@ from dl_lab.build import build_data, build_model
 from dl_lab.command_line import CONF, compose
 from dl_lab.config import parse, typed
 from dl_lab.core.devices import PRECISIONS
+from dl_lab.data.spec import DataSpec, Head
 from dl_lab.losses.criteria import Loss
 from dl_lab.registry import OPTIMIZERS
-from dl_lab.specs import DataSpec, Head
 
 
 def loss(settings: str, task: str = "classification") -> Loss:

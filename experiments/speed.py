@@ -31,7 +31,7 @@ from dl_lab.build import build_data, prepare
 from dl_lab.command_line import compose
 from dl_lab.config import parse
 from dl_lab.core.progress import Progress
-from dl_lab.data import Streamed
+from dl_lab.data.dataset import Streamed
 from dl_lab.events import EventWriter
 from dl_lab.logbook import Logbook
 from dl_lab.plotting.figures import ratio_bars

@@ -9,7 +9,7 @@ from conftest import parsed
 from dl_lab import build, loop
 from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError
-from dl_lab.data import training_batches
+from dl_lab.data.dataset import training_batches
 
 CPU = torch.device("cpu")
 SMALL = ("model=transformer", "model.num_layers=1", "model.num_heads=2", "model.embedding_size=16")

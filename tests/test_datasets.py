@@ -21,7 +21,7 @@ from torch import Tensor
 from dl_lab.build import build_data
 from dl_lab.config import RunConfig
 from dl_lab.core.errors import ConfigError
-from dl_lab.data import PADDING, Data, Split, Windows
+from dl_lab.data.dataset import PADDING, Data, Split, Windows
 from dl_lab.datasets.generated import GeneratedConfig
 from dl_lab.datasets.table import TableConfig
 from dl_lab.registry import DATASETS

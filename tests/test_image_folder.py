@@ -13,7 +13,7 @@ from PIL import Image
 from dl_lab.build import build_data
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
-from dl_lab.data import Data, Split
+from dl_lab.data.dataset import Data, Split
 
 SIZE = 6
 

@@ -18,7 +18,7 @@ from dl_lab import build, loop
 from dl_lab.config import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import Progress
-from dl_lab.data import Data, training_batches
+from dl_lab.data.dataset import Data, training_batches
 from dl_lab.logbook import Logbook
 
 CPU = torch.device("cpu")

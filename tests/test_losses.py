@@ -14,10 +14,10 @@ from torch import Tensor
 from dl_lab.build import build_task
 from dl_lab.config import RunConfig, typed
 from dl_lab.core.errors import ConfigError
-from dl_lab.data import PADDING
+from dl_lab.data.dataset import PADDING
+from dl_lab.data.spec import DataSpec, Head
 from dl_lab.losses.criteria import Loss
 from dl_lab.registry import LOSSES
-from dl_lab.specs import DataSpec, Head
 
 Array = NDArray[np.float64]
 RANDOM = np.random.default_rng(0)

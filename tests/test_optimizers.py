@@ -20,7 +20,7 @@ from dl_lab.build import build_data, build_optimizer, prepare
 from dl_lab.config import Choice, RunConfig
 from dl_lab.core import eager_optim
 from dl_lab.core.errors import ConfigError
-from dl_lab.data import training_batches
+from dl_lab.data.dataset import training_batches
 from dl_lab.loop import train_step
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.tasks import add_up

@@ -25,7 +25,7 @@ from dl_lab.build import Plan, TrainState
 from dl_lab.command_line import CONF
 from dl_lab.config import RunConfig, parse
 from dl_lab.core.errors import ConfigError
-from dl_lab.data import Data, training_batches
+from dl_lab.data.dataset import Data, training_batches
 from dl_lab.models.linear import Linear
 from dl_lab.registry import DATASETS, MODELS
 

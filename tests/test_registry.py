@@ -13,9 +13,9 @@ from torch import nn
 from dl_lab.build import build_optimizer
 from dl_lab.command_line import CONF
 from dl_lab.core.errors import ConfigError
+from dl_lab.data.spec import KINDS, TASKS
 from dl_lab.optimizers.sgd import SGDConfig
 from dl_lab.registry import OPTIMIZERS, REGISTRIES, Registry
-from dl_lab.specs import KINDS, TASKS
 
 ENTRIES = [(group, name) for group, registry in REGISTRIES.items() for name in registry.names()]
 

@@ -23,7 +23,7 @@ from torchvision.transforms import ToTensor
 
 from dl_lab.build import build_data
 from dl_lab.core.errors import ConfigError
-from dl_lab.data import Data
+from dl_lab.data.dataset import Data
 from dl_lab.datasets import images, mnist, text
 
 IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}

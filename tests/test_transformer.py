@@ -13,8 +13,8 @@ from torchvision.models import VisionTransformer
 
 from dl_lab.build import build_model
 from dl_lab.core.errors import ConfigError
+from dl_lab.data.spec import DataSpec, Head
 from dl_lab.models.transformer import Attention, Transformer, TransformerConfig
-from dl_lab.specs import DataSpec, Head
 
 Array = NDArray[np.float64]
 TIME, VOCABULARY = 10, 13

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dl_lab.data import Data
+from dl_lab.data.dataset import Data
 from dl_lab.datasets.images import ImageConfig, image_data
 from dl_lab.datasets.table import Table, TableConfig, table_data
 from dl_lab.registry import DATASETS

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dl_lab.core.errors import ConfigError, check, one_of
-from dl_lab.data import Data
+from dl_lab.data.dataset import Data
 from dl_lab.datasets.table import Table, TableConfig, choose_columns, table_data
 from dl_lab.registry import DATASETS
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ALL_FINITE, COUNT, FINITE, NOT_NEGATIVE, check, require
-from dl_lab.data import Data
+from dl_lab.data.dataset import Data
 from dl_lab.datasets.table import Table, TableConfig, table_data
 from dl_lab.registry import DATASETS
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.errors import COUNT, NOT_NEGATIVE, ConfigError, check, up_to
-from dl_lab.data import Augmentation, Data, SplitConfig, Streamed, byte_statistics, divide
+from dl_lab.data.dataset import Augmentation, Data, SplitConfig, Streamed, byte_statistics, divide
+from dl_lab.data.spec import DataSpec, Head
 from dl_lab.registry import DATASETS
-from dl_lab.specs import DataSpec, Head
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from torch import Tensor
 from dl_lab.core import rng
 from dl_lab.core.download import download_archive, missing_data
 from dl_lab.core.errors import COUNT, FRACTION_OR_COUNT, NOT_NEGATIVE, check, require
-from dl_lab.data import Augmentation, Data, InMemory, byte_statistics, divide
+from dl_lab.data.dataset import Augmentation, Data, InMemory, byte_statistics, divide
+from dl_lab.data.spec import DataSpec, Head
 from dl_lab.registry import DATASETS
-from dl_lab.specs import DataSpec, Head
 
 SHA256 = {  # of the archives
     "CIFAR10": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",

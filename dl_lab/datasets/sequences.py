@@ -8,9 +8,9 @@ from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.errors import COUNT, check, require
-from dl_lab.data import PADDING, Data, InMemory, SplitConfig, divide
+from dl_lab.data.dataset import PADDING, Data, InMemory, SplitConfig, divide
+from dl_lab.data.spec import DataSpec, Head
 from dl_lab.registry import DATASETS
-from dl_lab.specs import DataSpec, Head
 
 MOST_SEQUENCES = 10_000_000
 

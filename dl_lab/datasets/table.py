@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError, require, unknown
-from dl_lab.data import Data, InMemory, SplitConfig, divide, held_out
-from dl_lab.specs import DataSpec, Head
+from dl_lab.data.dataset import Data, InMemory, SplitConfig, divide, held_out
+from dl_lab.data.spec import DataSpec, Head
 
 
 @dataclass(frozen=True, kw_only=True)

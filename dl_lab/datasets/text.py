@@ -9,9 +9,9 @@ import torch
 
 from dl_lab.core.download import download
 from dl_lab.core.errors import COUNT, ConfigError, check
-from dl_lab.data import Data, SplitConfig, Windows, divide
+from dl_lab.data.dataset import Data, SplitConfig, Windows, divide
+from dl_lab.data.spec import DataSpec, Head
 from dl_lab.registry import DATASETS
-from dl_lab.specs import DataSpec, Head
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"

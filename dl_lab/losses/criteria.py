@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dl_lab.core import devices
 from dl_lab.core.errors import BELOW_ONE, POSITIVE, check
-from dl_lab.data import PADDING
+from dl_lab.data.dataset import PADDING
 from dl_lab.registry import LOSSES
 
 Loss = Callable[[Tensor, Tensor], Tensor]

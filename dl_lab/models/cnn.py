@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dl_lab.core.errors import COUNTS, ConfigError, check, one_of, require
+from dl_lab.data.spec import DataSpec
 from dl_lab.nn.activations import ACTIVATIONS, check_activation
 from dl_lab.registry import MODELS
-from dl_lab.specs import DataSpec
 
 POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "none": nn.Identity,

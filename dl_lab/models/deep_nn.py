@@ -7,9 +7,9 @@ from math import prod
 from torch import Tensor, nn
 
 from dl_lab.core.errors import COUNT, check, one_of
+from dl_lab.data.spec import DataSpec
 from dl_lab.nn.activations import ACTIVATIONS, check_activation
 from dl_lab.registry import MODELS
-from dl_lab.specs import DataSpec
 
 NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
     "none": lambda width: nn.Identity(),

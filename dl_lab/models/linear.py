@@ -6,8 +6,8 @@ from math import prod
 
 from torch import Tensor, nn
 
+from dl_lab.data.spec import DataSpec
 from dl_lab.registry import MODELS
-from dl_lab.specs import DataSpec
 
 
 @dataclass(frozen=True, kw_only=True)

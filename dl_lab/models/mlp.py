@@ -8,9 +8,9 @@ from math import prod
 from torch import Tensor, nn
 
 from dl_lab.core.errors import COUNTS, check
+from dl_lab.data.spec import DataSpec
 from dl_lab.nn.activations import ACTIVATIONS, check_activation
 from dl_lab.registry import MODELS
-from dl_lab.specs import DataSpec
 
 
 @dataclass(frozen=True, kw_only=True)

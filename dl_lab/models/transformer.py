@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from dl_lab.core import devices
 from dl_lab.core.errors import COUNT, ConfigError, check, require
+from dl_lab.data.spec import DataSpec
 from dl_lab.nn.activations import ACTIVATIONS, check_activation
 from dl_lab.registry import MODELS
-from dl_lab.specs import DataSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from dl_lab import loop
-from dl_lab.data import training_batches
+from dl_lab.data.dataset import training_batches
 from dl_lab.plotting.figures import curves
 from experiments import retrace
 from experiments.claims import Run

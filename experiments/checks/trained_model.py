@@ -9,7 +9,7 @@ from torch import nn
 from dl_lab import build, checkpoint
 from dl_lab.config import parse
 from dl_lab.core.devices import PRECISIONS
-from dl_lab.data import Data, Split
+from dl_lab.data.dataset import Data, Split
 from experiments.claims import Run
 
 CPU = torch.device("cpu")

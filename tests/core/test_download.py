@@ -17,7 +17,7 @@ from conftest import parsed
 from dl_lab.build import build_data
 from dl_lab.core.download import download
 from dl_lab.core.errors import ConfigError
-from dl_lab.data import Data
+from dl_lab.data.dataset import Data
 from dl_lab.datasets import text
 
 CONTENT = bytes(range(256)) * 1000  # more than one portion of the reader

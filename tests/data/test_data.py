@@ -14,7 +14,7 @@ from torchvision.transforms import functional as vision
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
-from dl_lab.data import (
+from dl_lab.data.dataset import (
     PADDING,
     Augmentation,
     Batch,
@@ -29,7 +29,7 @@ from dl_lab.data import (
     held_out,
     training_batches,
 )
-from dl_lab.specs import DataSpec, Head
+from dl_lab.data.spec import DataSpec, Head
 
 CPU = torch.device("cpu")
 SPEC = DataSpec(kind="image", input_shape=(3, 6, 5), heads=(Head(name="class", task="classification", labels=("a",)),))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.errors import FRACTION_OR_COUNT, NOT_NEGATIVE, ConfigError, check, require
-from dl_lab.specs import DataSpec
+from dl_lab.data.spec import DataSpec
 
 Batch = tuple[Tensor, Tensor]
 PADDING = -1  # a target that counts for nothing
