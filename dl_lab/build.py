@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dl_lab.config import Choice, RunConfig, check_best
+from dl_lab.config.parse import Choice, RunConfig, check_best
 from dl_lab.core import devices, eager_optim, rng
 from dl_lab.core.atomic_io import fingerprint
 from dl_lab.core.devices import PRECISIONS

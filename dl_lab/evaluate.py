@@ -64,7 +64,7 @@ def evaluate(arguments: list[str]) -> dict[str, float]:
     import torch  # after the arguments are known to be readable
 
     from dl_lab import build, checkpoint, loop
-    from dl_lab.config import import_user_modules, parse, typed
+    from dl_lab.config.parse import import_user_modules, parse, typed
     from dl_lab.core.progress import shown
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")

@@ -9,7 +9,7 @@ from typing import Any
 
 from dl_lab import checkpoint, milestones
 from dl_lab.build import Plan, TrainState
-from dl_lab.config import RunConfig
+from dl_lab.config.parse import RunConfig
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Streamed
 from dl_lab.logbook import Logbook

@@ -7,8 +7,8 @@ from math import prod
 from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
+from dl_lab.config.validation import typed
 from dl_lab.core.errors import COUNT, ConfigError, check, one_of, require, up_to
-from dl_lab.schemas import typed
 
 MOST = 100_000  # jobs of a sweep, values of a key: all are in memory before the first begins
 

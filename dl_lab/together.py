@@ -10,7 +10,7 @@ import torch
 
 from dl_lab import build, many, milestones, resuming
 from dl_lab.command_line import JobsFailed, is_out_of_memory
-from dl_lab.config import RunConfig, parse
+from dl_lab.config.parse import RunConfig, parse
 from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError, Stopped
 from dl_lab.core.progress import Progress

@@ -20,7 +20,7 @@ WHERE = ("device=", "data_dir=", "imports=")  # what resume=auto passes on to th
 
 if TYPE_CHECKING:
     from dl_lab.build import Plan
-    from dl_lab.config import RunConfig
+    from dl_lab.config.parse import RunConfig
     from dl_lab.milestones import Outcome
 
 
@@ -68,7 +68,7 @@ def train(config: DictConfig) -> float:
     from hydra.core.hydra_config import HydraConfig
 
     from dl_lab import resuming
-    from dl_lab.config import parse  # imports torch, which takes longer than --help should
+    from dl_lab.config.parse import parse  # imports torch, which takes longer than --help should
 
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
@@ -84,7 +84,7 @@ def resume(folder: Path, overrides: list[str]) -> float:
         ConfigError: if there is none, if it has ended, or if an override would change it.
     """
     from dl_lab import resuming
-    from dl_lab.config import parse
+    from dl_lab.config.parse import parse
 
     saved = resuming.last_checkpoint(folder)
     config, given = resuming.continued(folder, overrides, 0 if saved is None else int(saved["step"]))
@@ -101,7 +101,7 @@ def rerun(folder: Path, overrides: list[str]) -> bool:
         ConfigError: if there is no run, or an override would change it.
     """
     from dl_lab import resuming
-    from dl_lab.config import parse
+    from dl_lab.config.parse import parse
     from dl_lab.rerun import circumstances, first_difference, largest_difference, points
 
     where = [override.partition("=")[2] for override in overrides if override.startswith("hydra.run.dir=")]
@@ -127,7 +127,7 @@ def rerun(folder: Path, overrides: list[str]) -> bool:
 def unfinished(overrides: list[str]) -> Path | None:
     """The newest run of this very configuration that has not come to its end; None if there is none."""
     from dl_lab import resuming
-    from dl_lab.config import parse
+    from dl_lab.config.parse import parse
 
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("--config-dir", "-cd", type=Path)

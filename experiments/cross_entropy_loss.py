@@ -17,7 +17,7 @@ from torch.nn.functional import nll_loss
 
 from dl_lab import build, loop
 from dl_lab.command_line import compose
-from dl_lab.config import parse
+from dl_lab.config.parse import parse
 from dl_lab.plotting.figures import curves
 from experiments import parts
 from experiments.proofs import Proof

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dl_lab.build import build_data, build_model
 from dl_lab.command_line import CONF, compose
-from dl_lab.config import parse, typed
+from dl_lab.config.parse import parse, typed
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.losses.criteria import Loss

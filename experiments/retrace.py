@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dl_lab import build, checkpoint, loop
 from dl_lab.build import Plan, TrainState
-from dl_lab.config import RunConfig, parse
+from dl_lab.config.parse import RunConfig, parse
 from dl_lab.data.dataset import Data, InMemory, training_batches
 from experiments.claims import Run
 

@@ -29,7 +29,7 @@ import torch
 from dl_lab import loop
 from dl_lab.build import build_data, prepare
 from dl_lab.command_line import compose
-from dl_lab.config import parse
+from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Streamed
 from dl_lab.events import EventWriter

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dl_lab.build import build_data, build_model
 from dl_lab.command_line import compose
-from dl_lab.config import parse
+from dl_lab.config.parse import parse
 from dl_lab.data.dataset import Windows
 from dl_lab.plotting.figures import curves
 from experiments import parts

@@ -10,7 +10,7 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.command_line import CONF
-from dl_lab.config import RunConfig, parse
+from dl_lab.config.parse import RunConfig, parse
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -19,7 +19,7 @@ from test_torchvision_sets import SETS, made_up, pairs, publish
 from torch import Tensor
 
 from dl_lab.build import build_data
-from dl_lab.config import RunConfig
+from dl_lab.config.parse import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import PADDING, Data, Split, Windows
 from dl_lab.datasets.generated import GeneratedConfig

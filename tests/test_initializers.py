@@ -17,7 +17,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from dl_lab.build import build_model, initialize
-from dl_lab.config import Choice
+from dl_lab.config.parse import Choice
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import DataSpec, Head

@@ -15,7 +15,7 @@ from test_command_line import TINY, Ended, train
 from torch import Tensor, nn
 
 from dl_lab import build, loop
-from dl_lab.config import RunConfig
+from dl_lab.config.parse import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Data, training_batches

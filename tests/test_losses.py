@@ -12,7 +12,7 @@ from scipy import special
 from torch import Tensor
 
 from dl_lab.build import build_task
-from dl_lab.config import RunConfig, typed
+from dl_lab.config.parse import RunConfig, typed
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import PADDING
 from dl_lab.data.spec import DataSpec, Head

@@ -9,7 +9,7 @@ import torch
 
 from dl_lab import build, loop, many
 from dl_lab.command_line import compose
-from dl_lab.config import parse
+from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
 from dl_lab.logbook import Logbook
 from dl_lab.many import Member, fit_together

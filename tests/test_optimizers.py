@@ -17,7 +17,7 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
 from dl_lab.build import build_data, build_optimizer, prepare
-from dl_lab.config import Choice, RunConfig
+from dl_lab.config.parse import Choice, RunConfig
 from dl_lab.core import eager_optim
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import training_batches

@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from dl_lab.build import build_schedule
-from dl_lab.config import RunConfig
+from dl_lab.config.parse import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.registry import SCHEDULES
 

@@ -12,7 +12,7 @@ from conftest import parsed
 from torch import Tensor, nn
 
 from dl_lab.build import build_optimizer
-from dl_lab.config import Choice, RunConfig
+from dl_lab.config.parse import Choice, RunConfig
 from dl_lab.core import eager_optim
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.stacked_optimizers import StackedOptimizer, must_be_equal

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dl_lab import build, checkpoint
-from dl_lab.config import parse
+from dl_lab.config.parse import parse
 from dl_lab.plotting.figures import histograms, image_grid
 from experiments.claims import Run
 from experiments.proofs import Proof

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dl_lab import build, checkpoint
-from dl_lab.config import parse
+from dl_lab.config.parse import parse
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.data.dataset import Data, Split
 from experiments.claims import Run

@@ -14,10 +14,10 @@ import platformdirs
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from dl_lab.config.validation import typed as typed
 from dl_lab.core import devices
 from dl_lab.core.errors import COUNT, POSITIVE, ConfigError, check, refuse_interpolations, require, unknown, unknown_key
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
-from dl_lab.schemas import typed as typed
 from dl_lab.tasks import HEAD_TASKS
 
 

@@ -23,7 +23,7 @@ from torchvision import datasets
 from dl_lab import build, loop
 from dl_lab.build import Plan, TrainState
 from dl_lab.command_line import CONF
-from dl_lab.config import RunConfig, parse
+from dl_lab.config.parse import RunConfig, parse
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data, training_batches
 from dl_lab.models.linear import Linear
