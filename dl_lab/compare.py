@@ -14,8 +14,8 @@ from dl_lab import command_line
 from dl_lab.comparison import Comparison, Configuration, compare, default_metric, shown
 from dl_lab.core.errors import ConfigError, unknown_key
 from dl_lab.intervals import MOST_SEEDS, Verdict
-from dl_lab.logbook import write_text
-from dl_lab.run_folders import SWEEP, Run, find, read
+from dl_lab.runs.logger import write_text
+from dl_lab.runs.reader import SWEEP, Run, find, read
 
 HELP = """Compare runs by configuration, seeds together: python -m dl_lab.compare FOLDER ... [key=value ...]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from dl_lab.core.errors import ConfigError, unknown
 from dl_lab.data.spec import higher_is_better
 from dl_lab.intervals import Verdict, student, verdicts
-from dl_lab.logbook import configuration
-from dl_lab.run_folders import NUMBERS, Run, Values
+from dl_lab.runs.logger import configuration
+from dl_lab.runs.reader import NUMBERS, Run, Values
 
 LEAST_RUNS = 12  # to fit what mattered
 CUT_SHORT = ("diverged", "pruned")  # because of what they measured: the seeds that are left are the better ones

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dl_lab.comparison import Comparison, Configuration, Importance, importance
-from dl_lab.events import EventWriter
 from dl_lab.plotting import sweep_figures
-from dl_lab.run_folders import PARTS
+from dl_lab.runs.reader import PARTS
+from dl_lab.runs.tensorboard import EventWriter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

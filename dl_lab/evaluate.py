@@ -63,9 +63,10 @@ def evaluate(arguments: list[str]) -> dict[str, float]:
 
     import torch  # after the arguments are known to be readable
 
-    from dl_lab import build, checkpoint, loop
+    from dl_lab import build, loop
     from dl_lab.config.parse import import_user_modules, parse, typed
     from dl_lab.core.progress import shown
+    from dl_lab.runs import checkpoint
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
     path = Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt"

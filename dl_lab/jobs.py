@@ -172,7 +172,7 @@ def losses_so_far(ledger: Ledger) -> dict[int, dict[int, float]]:
     """The validations of every job so far, by its number and step, from the run folders: what an earlier command has
     seen. A job that goes on from before its last one measures the same again.
     """
-    from dl_lab.run_folders import curve
+    from dl_lab.runs.reader import curve
 
     objective = str(ledger.objective)
     curves = {entry.number: curve(ledger.folder / entry.folder, objective) for entry in ledger.jobs}
@@ -191,7 +191,7 @@ def named(entries: Iterable[Entry]) -> list[str]:
 def record_failure(folder: Path, reason: str) -> None:
     """Leave the reason in the folder of a job that failed before its own record began."""
     if not (folder / "metrics.jsonl").exists() or not (folder / "summary.json").exists():
-        from dl_lab.logbook import write_summary
+        from dl_lab.runs.logger import write_summary
 
         folder.mkdir(parents=True, exist_ok=True)
         write_summary(folder, {"status": "failed", "reason": reason})

@@ -7,13 +7,14 @@ from itertools import chain, islice
 import torch
 from torch import Tensor, nn
 
-from dl_lab import checkpoint, milestones
+from dl_lab import milestones
 from dl_lab.build import Plan, TrainState
 from dl_lab.core import devices, eager_optim, rng
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Batch, Split, training_batches
-from dl_lab.logbook import Logbook
 from dl_lab.milestones import Outcome
+from dl_lab.runs import checkpoint
+from dl_lab.runs.logger import Logbook
 from dl_lab.tasks import Totals, add_up, detached
 
 

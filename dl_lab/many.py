@@ -7,14 +7,15 @@ from itertools import islice
 from math import isfinite
 from typing import Any
 
-from dl_lab import checkpoint, milestones
+from dl_lab import milestones
 from dl_lab.build import Plan, TrainState
 from dl_lab.config.parse import RunConfig
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Streamed
-from dl_lab.logbook import Logbook
 from dl_lab.milestones import Outcome, contents_of
 from dl_lab.rows import Row, row_of
+from dl_lab.runs import checkpoint
+from dl_lab.runs.logger import Logbook
 from dl_lab.stacked import StackedRuns
 from dl_lab.stacked_optimizers import must_be_equal
 

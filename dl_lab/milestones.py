@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from dl_lab import checkpoint, pictures
+from dl_lab import pictures
 from dl_lab.build import Plan, TrainState
 from dl_lab.core import eager_optim
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import Progress
 from dl_lab.data.spec import higher_is_better
-from dl_lab.logbook import Logbook
+from dl_lab.runs import checkpoint
+from dl_lab.runs.logger import Logbook
 from dl_lab.sampling import sample_text
 from dl_lab.tasks import add_up, moved
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dl_lab import build, many, milestones, resuming
+from dl_lab import build, many, milestones
 from dl_lab.command_line import JobsFailed, is_out_of_memory
 from dl_lab.config.parse import RunConfig, parse
 from dl_lab.core import devices
@@ -17,9 +17,10 @@ from dl_lab.core.progress import Progress
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
 from dl_lab.jobs import Job, Report, Runner, ended_by
-from dl_lab.logbook import Logbook
 from dl_lab.many import DoesNotStack, Member
 from dl_lab.milestones import Outcome
+from dl_lab.runs import resume
+from dl_lab.runs.logger import Logbook
 from dl_lab.sizing import bytes_of_parameters, fastest, has_room_for_one_more
 from dl_lab.train import broken_off
 
@@ -106,7 +107,7 @@ def made_ready(
                 loaded[seed] = build.on_device(configuration, build.build_data(configuration))
             plan, state = build.prepare(configuration, loaded[seed])
             most = max(2, min(most, devices.memory_for(device, sharing) // bytes_of_parameters(state)))
-            saved = resuming.left_off(job.folder) if job.resumes else None
+            saved = resume.left_off(job.folder) if job.resumes else None
             if saved is not None:
                 milestones.take_up(state, plan, saved, job.folder)
             groups.setdefault(many.alike(plan, state), []).append(Ready(job, configuration, plan, state, saved))
@@ -221,7 +222,7 @@ def member_of(ready: Ready, context: ExitStack) -> Member:
         Logbook(job.folder, ready.run.as_dict, job.overrides, state.step if job.resumes else None)
     )
     if ready.saved is not None:
-        state.best = resuming.kept_best(logbook.checkpoints, ready.saved)
+        state.best = resume.kept_best(logbook.checkpoints, ready.saved)
     return Member(plan, state, logbook, Progress(plan.total_steps, state.step, silent=True))
 
 

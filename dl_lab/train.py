@@ -67,8 +67,8 @@ def train(config: DictConfig) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from dl_lab import resuming
     from dl_lab.config.parse import parse  # imports torch, which takes longer than --help should
+    from dl_lab.runs import resume as resuming
 
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
@@ -83,8 +83,8 @@ def resume(folder: Path, overrides: list[str]) -> float:
     Raises:
         ConfigError: if there is none, if it has ended, or if an override would change it.
     """
-    from dl_lab import resuming
     from dl_lab.config.parse import parse
+    from dl_lab.runs import resume as resuming
 
     saved = resuming.last_checkpoint(folder)
     config, given = resuming.continued(folder, overrides, 0 if saved is None else int(saved["step"]))
@@ -100,9 +100,9 @@ def rerun(folder: Path, overrides: list[str]) -> bool:
     Raises:
         ConfigError: if there is no run, or an override would change it.
     """
-    from dl_lab import resuming
     from dl_lab.config.parse import parse
-    from dl_lab.rerun import circumstances, first_difference, largest_difference, points
+    from dl_lab.runs import resume as resuming
+    from dl_lab.runs.diff import circumstances, first_difference, largest_difference, points
 
     where = [override.partition("=")[2] for override in overrides if override.startswith("hydra.run.dir=")]
     given = [override for override in overrides if not override.startswith("hydra.run.dir=")]
@@ -126,8 +126,8 @@ def rerun(folder: Path, overrides: list[str]) -> bool:
 
 def unfinished(overrides: list[str]) -> Path | None:
     """The newest run of this very configuration that has not come to its end; None if there is none."""
-    from dl_lab import resuming
     from dl_lab.config.parse import parse
+    from dl_lab.runs import resume as resuming
 
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("--config-dir", "-cd", type=Path)
@@ -148,9 +148,10 @@ def unfinished(overrides: list[str]) -> Path | None:
 
 def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[str, Any] | None = None) -> float:
     """Train `run` in `folder`, from its start or from the checkpoint `saved`. Returns the best validation metric."""
-    from dl_lab import build, loop, milestones, resuming
+    from dl_lab import build, loop, milestones
     from dl_lab.core.progress import Progress
-    from dl_lab.logbook import Logbook
+    from dl_lab.runs import resume as resuming
+    from dl_lab.runs.logger import Logbook
 
     started = time.perf_counter()
     plan, state = build.prepare(run, build.build_data(run))

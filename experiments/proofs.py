@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dl_lab.command_line import reserve_run_folder
-from dl_lab.events import EventWriter
 from dl_lab.plotting.figures import Numbers, array
+from dl_lab.runs.tensorboard import EventWriter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

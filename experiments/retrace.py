@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dl_lab import build, checkpoint, loop
+from dl_lab import build, loop
 from dl_lab.build import Plan, TrainState
 from dl_lab.config.parse import RunConfig, parse
 from dl_lab.data.dataset import Data, InMemory, training_batches
+from dl_lab.runs import checkpoint
 from experiments.claims import Run
 
 

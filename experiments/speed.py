@@ -32,9 +32,9 @@ from dl_lab.command_line import compose
 from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Streamed
-from dl_lab.events import EventWriter
-from dl_lab.logbook import Logbook
 from dl_lab.plotting.figures import ratio_bars
+from dl_lab.runs.logger import Logbook
+from dl_lab.runs.tensorboard import EventWriter
 from experiments import yardsticks
 from experiments.results import write_section
 

@@ -16,7 +16,8 @@ from test_download import _network, body, open_responses, serving  # noqa: F401 
 from test_resume import RUN, interrupted
 from torchvision import datasets
 
-from dl_lab import checkpoint, evaluate
+from dl_lab import evaluate
+from dl_lab.runs import checkpoint
 
 pytestmark = open_responses
 

@@ -19,7 +19,7 @@ from dl_lab.config.parse import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Data, training_batches
-from dl_lab.logbook import Logbook
+from dl_lab.runs.logger import Logbook
 
 CPU = torch.device("cpu")
 

@@ -19,10 +19,11 @@ from test_command_line import TINY, Ended, spawn, train
 from test_download import _network, open_responses, refusal, serving  # noqa: F401  # autouse: used by being here
 from test_resume import RUN, assert_equal, interrupted
 
-from dl_lab import events, loop
+from dl_lab import loop
 from dl_lab.core import atomic_io as files_of_disk
 from dl_lab.core import download
 from dl_lab.core.progress import Progress
+from dl_lab.runs import tensorboard
 
 SHORT = ("train.steps=12", "train.validate_every=4", "train.log_every=3", "hydra.run.dir=run", "data_dir=/nowhere")
 pytestmark = [
@@ -245,7 +246,7 @@ def test_a_clock_that_is_put_back_changes_no_order(tmp_path, monkeypatch):
         now[0] -= 100
         return now[0]
 
-    monkeypatch.setattr(events.time, "time", backwards)
+    monkeypatch.setattr(tensorboard.time, "time", backwards)
     interrupted(tmp_path, 9, *RUN)
     now[0] -= 1e6
     ended = train(tmp_path, "resume=run")

@@ -75,7 +75,7 @@ def test_a_run_with_pictures_equals_one_without_and_shows_them(tmp_path):
 
 def test_a_histogram_counts_every_value(tmp_path):
     """Three values in 30 bins from 0 to 3: the table has left edge, right edge and count, as TensorBoard reads it."""
-    from dl_lab.events import EventWriter
+    from dl_lab.runs.tensorboard import EventWriter
 
     writer = EventWriter(tmp_path)
     writer.histogram("values", np.array([0.0, 1.0, 3.0]), 5)

@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
-from dl_lab import build, checkpoint
+from dl_lab import build
 from dl_lab.config.parse import parse
 from dl_lab.plotting.figures import histograms, image_grid
+from dl_lab.runs import checkpoint
 from experiments.claims import Run
 from experiments.proofs import Proof
 

@@ -6,10 +6,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dl_lab import build, checkpoint
+from dl_lab import build
 from dl_lab.config.parse import parse
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.data.dataset import Data, Split
+from dl_lab.runs import checkpoint
 from experiments.claims import Run
 
 CPU = torch.device("cpu")

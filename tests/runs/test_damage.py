@@ -11,8 +11,8 @@ import torch
 from test_command_line import Ended, train
 from test_resume import RUN, Killed, assert_equal, interrupted, same
 
-from dl_lab import checkpoint
 from dl_lab.core.errors import ConfigError
+from dl_lab.runs import checkpoint
 
 CPU = torch.device("cpu")
 CONTENTS = {"model": {"weight": torch.arange(6.0)}, "step": 3, "config": {"seed": 0}}

@@ -21,7 +21,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from dl_lab.core.atomic_io import naming, whole
-from dl_lab.records import record
+from dl_lab.runs.tfrecord import record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Self
 import yaml
 from filelock import FileLock, Timeout
 
-from dl_lab import events
 from dl_lab.core.atomic_io import naming, whole
 from dl_lab.core.errors import ConfigError
-from dl_lab.events import EventWriter
+from dl_lab.runs import tensorboard
+from dl_lab.runs.tensorboard import EventWriter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def forget_after(folder: Path, step: int) -> float:
             if point["step"] <= step and point["split"] != "test":
                 kept.append(line + "\n")
     write_text(path, "".join(kept))
-    latest = events.cut(folder, step or -1)  # from the start: nothing is left
+    latest = tensorboard.cut(folder, step or -1)  # from the start: nothing is left
     (folder / "summary.json").unlink(missing_ok=True)
     return latest
 

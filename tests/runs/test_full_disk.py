@@ -14,7 +14,7 @@ import torch
 from test_command_line import Ended, train
 from test_resume import RUN, assert_equal, interrupted
 
-from dl_lab import checkpoint
+from dl_lab.runs import checkpoint
 
 REASONS = {number: os.strerror(number) for number in (errno.ENOSPC, errno.EROFS, errno.EIO)}
 

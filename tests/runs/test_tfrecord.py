@@ -7,7 +7,7 @@ import pytest
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc32c as of_tensorboard
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from dl_lab.records import WIDTH, crc32c, record
+from dl_lab.runs.tfrecord import WIDTH, crc32c, record
 
 
 def test_the_checksum_is_that_of_the_standard() -> None:

@@ -20,7 +20,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from test_command_line import TINY, Ended, train
 
 from dl_lab import command_line, loop
-from dl_lab.logbook import write_summary
+from dl_lab.runs.logger import write_summary
 
 CHOICES = ("model=mlp", "model.hidden_sizes=[8]", "optimizer=adam", "name=first", "tags=[a,b]", "seed=3")
 

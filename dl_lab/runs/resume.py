@@ -10,8 +10,8 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from dl_lab import checkpoint
 from dl_lab.core.errors import ConfigError, refuse_interpolations
+from dl_lab.runs import checkpoint
 
 LENGTH = ("train.steps", "train.epochs")
 WHERE = ("device", "data_dir", "imports")  # not what a run computes, but where
