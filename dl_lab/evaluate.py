@@ -13,7 +13,7 @@ from dl_lab.core.errors import ConfigError, check, one_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dl_lab.build import Plan
+    from dl_lab.training.setup import Plan
 
 HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key=value ...]
 
@@ -63,10 +63,10 @@ def evaluate(arguments: list[str]) -> dict[str, float]:
 
     import torch  # after the arguments are known to be readable
 
-    from dl_lab import build, loop
     from dl_lab.config.parse import import_user_modules, parse, typed
     from dl_lab.core.progress import shown
     from dl_lab.runs import checkpoint
+    from dl_lab.training import loop, setup
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
     path = Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt"
@@ -80,7 +80,7 @@ def evaluate(arguments: list[str]) -> dict[str, float]:
         if imported and not options.imports:
             raise ConfigError(f"{error} (the run imported {imported}: give imports=[{','.join(imported)}])") from error
         raise
-    plan, state = build.prepare(run, build.build_data(run))
+    plan, state = setup.prepare(run, setup.build_data(run))
     state.model.load_state_dict(saved["model"])
     split = getattr(plan.data, options.split)
     if split is None:
@@ -109,7 +109,7 @@ def class_report(plan: "Plan", model: Any, split: Any) -> str:
     import torch
     from sklearn.metrics import classification_report
 
-    from dl_lab import loop
+    from dl_lab.training import loop
 
     predicted: list[Tensor] = []
     actual: list[Tensor] = []

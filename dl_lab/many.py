@@ -7,17 +7,17 @@ from itertools import islice
 from math import isfinite
 from typing import Any
 
-from dl_lab import milestones
-from dl_lab.build import Plan, TrainState
 from dl_lab.config.parse import RunConfig
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Streamed
-from dl_lab.milestones import Outcome, contents_of
 from dl_lab.rows import Row, row_of
 from dl_lab.runs import checkpoint
 from dl_lab.runs.logger import Logbook
 from dl_lab.stacked import StackedRuns
 from dl_lab.stacked_optimizers import must_be_equal
+from dl_lab.training import bookkeeping
+from dl_lab.training.bookkeeping import Outcome, contents_of
+from dl_lab.training.setup import Plan, TrainState
 
 SAVE_SECONDS = 10  # between checkpoints of a stack, which validates more often than it is worth to write all of them
 EACH_ITS_OWN = ("seed", "name", "tags")  # of the settings
@@ -110,7 +110,7 @@ def fit_together(
         if validating:
             ended = validations(stack, alive, ended, hopeless)
         if stop() and stack.step_number < plan.total_steps:
-            ended = {n: milestones.stopped(member.state) for n, member in enumerate(alive)} | ended
+            ended = {n: bookkeeping.stopped(member.state) for n, member in enumerate(alive)} | ended
         if stack.step_number == plan.total_steps:
             ended = {n: Outcome("completed", None, member.state.last) for n, member in enumerate(alive)} | ended
         alive = yield from without_ended(stack, alive, ended)
@@ -126,7 +126,7 @@ def already_ended(members: list[Member]) -> dict[int, Outcome]:
     """Those that were killed between their last validation and their end."""
     ended = {}
     for number, member in enumerate(members):
-        outcome = milestones.out_of_patience(member.state, member.plan)
+        outcome = bookkeeping.out_of_patience(member.state, member.plan)
         if outcome is None and member.state.step == member.plan.total_steps:
             outcome = Outcome("completed", None, member.state.last)
         if outcome is not None:
@@ -142,7 +142,7 @@ def points(stack: StackedRuns, alive: list[Member], examples_per_second: float) 
         if not isfinite(sum(value for values in summed.values() for value in values)):
             member.state.window = stack.window_of(number)  # says at which step it happened
         shown = {"lr": lrs[number], "gradient_norm": norms[number]}
-        outcome = milestones.point(
+        outcome = bookkeeping.point(
             member.state, member.plan, member.logbook, member.progress, summed, shown, examples_per_second
         )
         if outcome is not None:
@@ -171,7 +171,7 @@ def validations(
 def validation(stack: StackedRuns, number: int, member: Member, metrics: dict[str, float]) -> Outcome | None:
     """Record a member's validation, and take its row if it is the best so far. Returns how it ended, if it did."""
     state, plan, logbook = member.state, member.plan, member.logbook
-    outcome = milestones.validated(state, plan, logbook, member.progress, metrics)
+    outcome = bookkeeping.validated(state, plan, logbook, member.progress, metrics)
     if outcome is not None:
         return outcome
     if state.validations_since_best == 0:
@@ -180,8 +180,8 @@ def validation(stack: StackedRuns, number: int, member: Member, metrics: dict[st
         member.best_contents = {**here, "window": [], "since_validation": []}
     if plan.run.train.pictures or plan.data.is_text:
         stack.settle(number, state)
-        milestones.show(state, plan, logbook)
-    return milestones.out_of_patience(state, plan)
+        bookkeeping.show(state, plan, logbook)
+    return bookkeeping.out_of_patience(state, plan)
 
 
 def save(stack: StackedRuns, number: int, member: Member) -> None:
@@ -193,7 +193,7 @@ def save(stack: StackedRuns, number: int, member: Member) -> None:
         checkpoint.save(member.logbook.checkpoints / "best.pt", contents_of(state, plan) | member.best_contents)
         member.best_contents = None
     stack.settle(number, state)
-    milestones.keep_last(state, plan, member.logbook)
+    bookkeeping.keep_last(state, plan, member.logbook)
 
 
 def without_ended(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dl_lab import build, many, milestones
+from dl_lab import many
 from dl_lab.command_line import JobsFailed, is_out_of_memory
 from dl_lab.config.parse import RunConfig, parse
 from dl_lab.core import devices
@@ -18,11 +18,12 @@ from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
 from dl_lab.jobs import Job, Report, Runner, ended_by
 from dl_lab.many import DoesNotStack, Member
-from dl_lab.milestones import Outcome
 from dl_lab.runs import resume
 from dl_lab.runs.logger import Logbook
 from dl_lab.sizing import bytes_of_parameters, fastest, has_room_for_one_more
 from dl_lab.train import broken_off
+from dl_lab.training import bookkeeping, setup
+from dl_lab.training.bookkeeping import Outcome
 
 NAMED = 16  # jobs in a line
 
@@ -33,8 +34,8 @@ class Ready:
 
     job: Job
     run: RunConfig
-    plan: build.Plan
-    state: build.TrainState
+    plan: setup.Plan
+    state: setup.TrainState
     saved: dict[str, Any] | None
 
 
@@ -104,12 +105,12 @@ def made_ready(
             if seed not in loaded:
                 if loaded and not has_room_for_one_more(list(loaded.values()), device, sharing):
                     return groups, group[number:]
-                loaded[seed] = build.on_device(configuration, build.build_data(configuration))
-            plan, state = build.prepare(configuration, loaded[seed])
+                loaded[seed] = setup.on_device(configuration, setup.build_data(configuration))
+            plan, state = setup.prepare(configuration, loaded[seed])
             most = max(2, min(most, devices.memory_for(device, sharing) // bytes_of_parameters(state)))
             saved = resume.left_off(job.folder) if job.resumes else None
             if saved is not None:
-                milestones.take_up(state, plan, saved, job.folder)
+                bookkeeping.take_up(state, plan, saved, job.folder)
             groups.setdefault(many.alike(plan, state), []).append(Ready(job, configuration, plan, state, saved))
         except DoesNotStack as reason:
             alone.setdefault(str(reason), []).append(job)
@@ -197,7 +198,7 @@ def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Rep
                 if id(member.state) in unfinished:
                     outcome = broken_off(error, member.state.step)
                     with suppress(OSError):  # the disk is full, or gone: what was saved before is there
-                        member.logbook.finish(milestones.summarize(member.plan, member.state, outcome, None, 0.0))
+                        member.logbook.finish(bookkeeping.summarize(member.plan, member.state, outcome, None, 0.0))
             raise
         if signals.received():
             raise Stopped("stopped; every run of the stack is saved", signals.status)
@@ -230,7 +231,7 @@ def finish(
     ready: Ready, member: Member, outcome: Outcome, test: dict[str, float] | None, seconds: float, report: Report
 ) -> None:
     """Write how a run ended and report it. `seconds` is its share of what the stack took."""
-    member.logbook.finish(milestones.summarize(member.plan, member.state, outcome, test, seconds))
+    member.logbook.finish(bookkeeping.summarize(member.plan, member.state, outcome, test, seconds))
     best = member.state.best
     value = best[ready.run.train.best] if best is not None and outcome.status == "completed" else None
     report.ended(ready.job, outcome.status, value, outcome.reason)

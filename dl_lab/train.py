@@ -19,9 +19,9 @@ from dl_lab.core.signals import Signals
 WHERE = ("device=", "data_dir=", "imports=")  # what resume=auto passes on to the run that it finds
 
 if TYPE_CHECKING:
-    from dl_lab.build import Plan
     from dl_lab.config.parse import RunConfig
-    from dl_lab.milestones import Outcome
+    from dl_lab.training.bookkeeping import Outcome
+    from dl_lab.training.setup import Plan
 
 
 def main() -> None:
@@ -148,15 +148,15 @@ def unfinished(overrides: list[str]) -> Path | None:
 
 def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[str, Any] | None = None) -> float:
     """Train `run` in `folder`, from its start or from the checkpoint `saved`. Returns the best validation metric."""
-    from dl_lab import build, loop, milestones
     from dl_lab.core.progress import Progress
     from dl_lab.runs import resume as resuming
     from dl_lab.runs.logger import Logbook
+    from dl_lab.training import bookkeeping, loop, setup
 
     started = time.perf_counter()
-    plan, state = build.prepare(run, build.build_data(run))
+    plan, state = setup.prepare(run, setup.build_data(run))
     if saved is not None and "model" in saved:
-        milestones.take_up(state, plan, saved, folder)
+        bookkeeping.take_up(state, plan, saved, folder)
     with (
         Logbook(folder, run.as_dict, overrides, None if saved is None else state.step) as logbook,
         Signals() as signals,
@@ -170,11 +170,11 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
             outcome = loop.fit(state, plan, logbook, progress, signals.received)
             if outcome.status == "completed":
                 test = loop.evaluate_best(state, plan, logbook)
-            logbook.finish(milestones.summarize(plan, state, outcome, test, time.perf_counter() - started))
+            logbook.finish(bookkeeping.summarize(plan, state, outcome, test, time.perf_counter() - started))
         except BaseException as error:
             outcome = broken_off(error, state.step)
             with suppress(OSError):  # the disk is full, or gone: what was saved before is there
-                logbook.finish(milestones.summarize(plan, state, outcome, None, time.perf_counter() - started))
+                logbook.finish(bookkeeping.summarize(plan, state, outcome, None, time.perf_counter() - started))
             if isinstance(error, OSError | ConfigError) or "DataLoader worker" in str(error):
                 mended = f"once that is mended, go on with resume={shlex.quote(str(folder))}"
                 raise Failed(f"{outcome.reason}; {mended}") from error
@@ -192,7 +192,7 @@ def carry_out(run: "RunConfig", folder: Path, overrides: list[str], saved: dict[
 
 def broken_off(error: BaseException, step: int) -> "Outcome":
     """The outcome of a run that `error` ended at `step`."""
-    from dl_lab.milestones import Outcome
+    from dl_lab.training.bookkeeping import Outcome
 
     if isinstance(error, KeyboardInterrupt | command_line.JobsFailed):
         return Outcome("stopped", f"interrupted at step {step}")

@@ -15,10 +15,10 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-from dl_lab import build, loop
 from dl_lab.command_line import compose
 from dl_lab.config.parse import parse
 from dl_lab.plotting.figures import curves
+from dl_lab.training import loop, setup
 from experiments import parts
 from experiments.proofs import Proof
 
@@ -33,7 +33,7 @@ def loss_at_start(dataset: str, model: str) -> tuple[float, int]:
     """The validation loss before the first step, of a model that gives equal logits, and the number of classes."""
     settings = f"dataset={dataset} model={model} initializer=zeros precision=float64 threads=1"
     run = parse(compose(*settings.split()))
-    plan, state = build.prepare(run, build.build_data(run))
+    plan, state = setup.prepare(run, setup.build_data(run))
     return loop.evaluate(state.model, plan, plan.data.validation)["loss"], plan.data.spec.num_outputs
 
 

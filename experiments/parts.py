@@ -7,13 +7,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from dl_lab.build import build_data, build_model
 from dl_lab.command_line import CONF, compose
 from dl_lab.config.parse import parse, typed
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.losses.criteria import Loss
 from dl_lab.registry import OPTIMIZERS
+from dl_lab.training.setup import build_data, build_model
 
 
 def loss(settings: str, task: str = "classification") -> Loss:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dl_lab import build, loop
-from dl_lab.build import Plan, TrainState
 from dl_lab.config.parse import RunConfig, parse
 from dl_lab.data.dataset import Data, InMemory, training_batches
 from dl_lab.runs import checkpoint
+from dl_lab.training import loop, setup
+from dl_lab.training.setup import Plan, TrainState
 from experiments.claims import Run
 
 
@@ -29,7 +29,7 @@ def configuration(run: Run) -> RunConfig:
 def before(run: Run) -> tuple[Plan, TrainState]:
     """The run before its first step."""
     config = configuration(run)
-    return build.prepare(config, build.build_data(config))
+    return setup.prepare(config, setup.build_data(config))
 
 
 def trained(run: Run, which: str = "last") -> tuple[Plan, TrainState]:
@@ -62,7 +62,7 @@ def _flat(state: TrainState) -> Tensor:
 def in_own_units(run: Run) -> Data:
     """The run's data, the same rows in the same splits, nothing standardised."""
     config = configuration(run)
-    return build.build_data(
+    return setup.build_data(
         replace(config, dataset=replace(config.dataset, config=replace(config.dataset.config, standardize=False)))
     )
 

@@ -26,8 +26,6 @@ from pathlib import Path
 
 import torch
 
-from dl_lab import loop
-from dl_lab.build import build_data, prepare
 from dl_lab.command_line import compose
 from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
@@ -35,6 +33,8 @@ from dl_lab.data.dataset import Streamed
 from dl_lab.plotting.figures import ratio_bars
 from dl_lab.runs.logger import Logbook
 from dl_lab.runs.tensorboard import EventWriter
+from dl_lab.training import loop
+from dl_lab.training.setup import build_data, prepare
 from experiments import yardsticks
 from experiments.results import write_section
 

@@ -11,11 +11,11 @@ better than the 1.88 that nanoGPT publishes for a CPU. experiment=transformer_lo
 import numpy as np
 from numpy.typing import NDArray
 
-from dl_lab.build import build_data, build_model
 from dl_lab.command_line import compose
 from dl_lab.config.parse import parse
 from dl_lab.data.dataset import Windows
 from dl_lab.plotting.figures import curves
+from dl_lab.training.setup import build_data, build_model
 from experiments import parts
 from experiments.ngrams import NGrams
 from experiments.proofs import Proof

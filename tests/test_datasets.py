@@ -18,13 +18,13 @@ from test_image_folder import SIZE, write
 from test_torchvision_sets import SETS, made_up, pairs, publish
 from torch import Tensor
 
-from dl_lab.build import build_data
 from dl_lab.config.parse import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import PADDING, Data, Split, Windows
 from dl_lab.datasets.generated import GeneratedConfig
 from dl_lab.datasets.table import TableConfig
 from dl_lab.registry import DATASETS
+from dl_lab.training.setup import build_data
 
 LETTERS = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 1000))
 REPEATED_ROWS = {"iris": 1}  # two of Fisher's flowers have the same measures

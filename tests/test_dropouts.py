@@ -12,12 +12,12 @@ from conftest import parsed
 from scipy import integrate
 from torch import Tensor, nn
 
-from dl_lab.build import build_model
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.dropouts.masks import AlphaDropout, Dropout, number_layers
 from dl_lab.registry import DROPOUTS, MODELS
+from dl_lab.training.setup import build_model
 
 CPU = torch.device("cpu")
 DROPPING = [name for name in DROPOUTS.names() if name != "none"]

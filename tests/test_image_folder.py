@@ -10,10 +10,10 @@ from conftest import parsed
 from numpy.typing import NDArray
 from PIL import Image
 
-from dl_lab.build import build_data
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data, Split
+from dl_lab.training.setup import build_data
 
 SIZE = 6
 

@@ -16,13 +16,13 @@ from conftest import parsed
 from scipy import stats
 from torch import Tensor, nn
 
-from dl_lab.build import build_model, initialize
 from dl_lab.config.parse import Choice
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.nn.activations import ACTIVATIONS, gain
 from dl_lab.registry import INITIALIZERS
+from dl_lab.training.setup import build_model, initialize
 
 SHAPES = {"linear": (400, 300), "convolution": (64, 32, 5, 5)}
 FANS = {"linear": (300, 400), "convolution": (32 * 25, 64 * 25)}

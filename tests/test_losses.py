@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor
 
-from dl_lab.build import build_task
 from dl_lab.config.parse import RunConfig, typed
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import PADDING
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.losses.criteria import Loss
 from dl_lab.registry import LOSSES
+from dl_lab.training.setup import build_task
 
 Array = NDArray[np.float64]
 RANDOM = np.random.default_rng(0)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dl_lab import build, loop, many
+from dl_lab import many
 from dl_lab.command_line import compose
 from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
 from dl_lab.many import Member, fit_together
 from dl_lab.registry import DROPOUTS, INITIALIZERS, OPTIMIZERS, SCHEDULES
 from dl_lab.runs.logger import Logbook
+from dl_lab.training import loop, setup
 
 # As the issue asks: after 100 steps within 1e-5 (float32) and 1e-9 (float64), relative.
 WITHIN = {"float32": 1e-5, "float64": 1e-9}
@@ -26,7 +27,7 @@ OFTEN = ["train.validate_every=25", "train.log_every=20"]
 
 def member(folder: Path, overrides: list[str]) -> Member:
     run = parse(compose(*overrides))
-    plan, state = build.prepare(run, build.build_data(run))
+    plan, state = setup.prepare(run, setup.build_data(run))
     return Member(plan, state, Logbook(folder, run.as_dict, overrides), Progress(plan.total_steps, silent=True))
 
 

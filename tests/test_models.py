@@ -9,11 +9,11 @@ import torch
 from conftest import parsed
 from torch import Tensor, nn
 
-from dl_lab.build import build_model, build_task
 from dl_lab.config.parse import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import TASKS, DataSpec, Head
 from dl_lab.registry import MODELS
+from dl_lab.training.setup import build_model, build_task
 
 BATCH = 5
 

@@ -10,12 +10,12 @@ from conftest import choices, parsed
 from omegaconf import OmegaConf
 from torch import nn
 
-from dl_lab.build import build_optimizer
 from dl_lab.command_line import CONF
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import KINDS, TASKS
 from dl_lab.optimizers.sgd import SGDConfig
 from dl_lab.registry import OPTIMIZERS, REGISTRIES, Registry
+from dl_lab.training.setup import build_optimizer
 
 ENTRIES = [(group, name) for group, registry in REGISTRIES.items() for name in registry.names()]
 

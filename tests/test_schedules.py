@@ -11,10 +11,10 @@ from conftest import parsed
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from dl_lab.build import build_schedule
 from dl_lab.config.parse import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.registry import SCHEDULES
+from dl_lab.training.setup import build_schedule
 
 LENGTHS = (1, 2, 3, 10, 1000)
 LR = 0.3

@@ -40,7 +40,7 @@ def interrupted(folder: Path, arguments: tuple[str, ...], call: int, of: str, nu
 def run_until(folder: Path, *arguments: str, call: int, of: str = "", number: int = signal.SIGKILL) -> int:
     """The exit status of a sweep that is sent a signal, or minus the signal that ended it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_sweep_resume", "dl_lab.loop", "torch"])  # imports torch once
+    context.set_forkserver_preload(["test_sweep_resume", "dl_lab.training.loop", "torch"])  # imports torch once
     status = context.Value("i", 0)
     process = context.Process(target=interrupted, args=(folder, arguments, call, of, number, status))
     process.start()

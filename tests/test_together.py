@@ -11,10 +11,11 @@ import pytest
 from conftest import parsed
 from test_command_line import TINY, Ended, train
 
-from dl_lab import build, sizing, together
+from dl_lab import sizing, together
 from dl_lab.core import devices
 from dl_lab.core.signals import Signals
 from dl_lab.stacked import StackedRuns
+from dl_lab.training import setup
 
 VECTORIZED = ("-m", "hydra/launcher=vectorized", "hydra.launcher.processes=1")
 
@@ -179,7 +180,7 @@ def test_models_are_not_made_before_there_is_memory_for_them(tmp_path, monkeypat
 
 def test_data_of_more_seeds_than_there_is_memory_for_are_loaded_later(tmp_path, monkeypatch):
     run = parsed("dataset=iris")
-    data = build.on_device(run, build.build_data(run))
+    data = setup.on_device(run, setup.build_data(run))
     splits = (data.train, data.validation, data.test)
     size = sum(split.inputs.nbytes + split.targets.nbytes for split in splits)
     room = 2 * (4 * size - 1)  # half of what is free: the data of two seeds, and of both again, but of no third

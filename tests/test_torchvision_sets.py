@@ -21,10 +21,10 @@ from test_resume import assert_equal, interrupted
 from torchvision import datasets
 from torchvision.transforms import ToTensor
 
-from dl_lab.build import build_data
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
 from dl_lab.datasets import images, mnist, text
+from dl_lab.training.setup import build_data
 
 IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}

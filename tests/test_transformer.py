@@ -11,10 +11,10 @@ from scipy import special, stats
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
-from dl_lab.build import build_model
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.models.transformer import Attention, Transformer, TransformerConfig
+from dl_lab.training.setup import build_model
 
 Array = NDArray[np.float64]
 TIME, VOCABULARY = 10, 13

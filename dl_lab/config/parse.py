@@ -18,7 +18,7 @@ from dl_lab.config.validation import typed as typed
 from dl_lab.core import devices
 from dl_lab.core.errors import COUNT, POSITIVE, ConfigError, check, refuse_interpolations, require, unknown, unknown_key
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
-from dl_lab.tasks import HEAD_TASKS
+from dl_lab.training.tasks import HEAD_TASKS
 
 
 @dataclass(frozen=True)

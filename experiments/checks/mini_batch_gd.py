@@ -7,9 +7,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dl_lab import loop
 from dl_lab.data.dataset import training_batches
 from dl_lab.plotting.figures import curves
+from dl_lab.training import loop
 from experiments import retrace
 from experiments.claims import Run
 from experiments.gradients import of_batch, per_example

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dl_lab import pictures
+from dl_lab.training import visualize
 from experiments.checks.trained_model import load, numbers
 from experiments.claims import Run
 from experiments.proofs import Proof
@@ -21,7 +21,7 @@ def check(runs: list[Run], proof: Proof) -> None:
         hidden = np.maximum(images @ weights["layers.0.weight"].T + weights["layers.0.bias"], 0)
         logits = hidden @ weights["head.weight"].T + weights["head.bias"]
         by_hand.append((logits.argmax(1) == labels).mean())
-        for tag, figure in pictures.figures_of(model, replace(data, validation=data.test)).items():
+        for tag, figure in visualize.figures_of(model, replace(data, validation=data.test)).items():
             if tag == "confusion":
                 figure.axes[0].set_title("Confusion, 1000 test images")  # it calls what stands in for validation so
             proof.figure(f"test/{tag}", figure, run.seed)

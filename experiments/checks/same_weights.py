@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from dl_lab import build
 from dl_lab.config.parse import parse
 from dl_lab.plotting.figures import histograms, image_grid
 from dl_lab.runs import checkpoint
+from dl_lab.training import setup
 from experiments.claims import Run
 from experiments.proofs import Proof
 
@@ -22,8 +22,8 @@ def spread(weights: dict[str, torch.Tensor]) -> float:
 def off_by(saved: dict[str, dict]) -> float:
     """How far a net of one hidden unit, whose way out is the sum of all of theirs, is from the whole, in logits."""
     run = parse({**saved["config"], "precision": "float64", "compile": False})
-    data = build.build_data(run).to(torch.device("cpu"), torch.float64)
-    model = build.build_model(run, data.spec)
+    data = setup.build_data(run).to(torch.device("cpu"), torch.float64)
+    model = setup.build_model(run, data.spec)
     model.load_state_dict(saved["model"])
     images = data.prepare(next(iter(data.validation.everything(1000)))[0]).flatten(1)
     w = {name: tensor.double().numpy() for name, tensor in saved["model"].items()}

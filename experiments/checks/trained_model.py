@@ -6,11 +6,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dl_lab import build
 from dl_lab.config.parse import parse
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.data.dataset import Data, Split
 from dl_lab.runs import checkpoint
+from dl_lab.training import setup
 from experiments.claims import Run
 
 CPU = torch.device("cpu")
@@ -20,8 +20,8 @@ def load(run: Run, which: str | None = "best") -> tuple[nn.Module, Data]:
     """The model of a run's checkpoint, best or last, or for None as it was drawn, with its data; on the CPU."""
     saved = checkpoint.load(run.folder / "checkpoints" / f"{which or 'last'}.pt", CPU)
     config = parse({**saved["config"], "device": "cpu"})
-    data = build.build_data(config).to(CPU, PRECISIONS[config.settings.precision])
-    model = build.build_model(config, data.spec)
+    data = setup.build_data(config).to(CPU, PRECISIONS[config.settings.precision])
+    model = setup.build_model(config, data.spec)
     if which is not None:
         model.load_state_dict(saved["model"])
     return model.eval(), data

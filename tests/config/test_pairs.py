@@ -20,14 +20,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from torchvision import datasets
 
-from dl_lab import build, loop
-from dl_lab.build import Plan, TrainState
 from dl_lab.command_line import CONF
 from dl_lab.config.parse import RunConfig, parse
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data, training_batches
 from dl_lab.models.linear import Linear
 from dl_lab.registry import DATASETS, MODELS
+from dl_lab.training import loop, setup
+from dl_lab.training.setup import Plan, TrainState
 
 # Small, by the name of the field; a model that has none of them is trained as its YAML says.
 SMALL = {
@@ -201,9 +201,9 @@ def test_a_model_is_refused_in_one_line_or_learns_a_batch_by_heart(model, datase
             configured(model, dataset, task, files)
         return
     run = configured(model, dataset, task, files)
-    data = build.build_data(run)
+    data = setup.build_data(run)
     assert data.spec.task == task
-    plan, state = build.prepare(run, data)
+    plan, state = setup.prepare(run, data)
     before, after = learn(plan, state)
     bound = before / 5
     if isinstance(state.model, Linear):

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from conftest import parsed
 
-from dl_lab.build import build_data
 from dl_lab.core.download import download
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
 from dl_lab.datasets import text
+from dl_lab.training.setup import build_data
 
 CONTENT = bytes(range(256)) * 1000  # more than one portion of the reader
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -179,7 +179,7 @@ def test_a_run_killed_between_its_last_checkpoint_and_its_end_is_not_trained_bey
     patient = [*RUN, "train.patience=1", "optimizer=sgd", "optimizer.lr=30", "train.max_grad_norm=1"]
     whole = train(tmp_path / "whole", *patient)
     assert whole.summary["reason"] == "no better val/loss in 1 validations"
-    from dl_lab import loop
+    from dl_lab.training import loop
 
     with pytest.MonkeyPatch.context() as patch:
 

@@ -19,8 +19,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from test_command_line import TINY, Ended, train
 
-from dl_lab import command_line, loop
+from dl_lab import command_line
 from dl_lab.runs.logger import write_summary
+from dl_lab.training import loop
 
 CHOICES = ("model=mlp", "model.hidden_sizes=[8]", "optimizer=adam", "name=first", "tags=[a,b]", "seed=3")
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from dl_lab import pictures
-from dl_lab.build import Plan, TrainState
 from dl_lab.core import eager_optim
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import Progress
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs import checkpoint
 from dl_lab.runs.logger import Logbook
-from dl_lab.sampling import sample_text
-from dl_lab.tasks import add_up, moved
+from dl_lab.training import visualize
+from dl_lab.training.generate import sample_text
+from dl_lab.training.setup import Plan, TrainState
+from dl_lab.training.tasks import add_up, moved
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ def show(state: TrainState, plan: Plan, logbook: Logbook) -> None:
     """What TensorBoard shows of the model itself after a validation: pictures where they are asked for, and text."""
     every = plan.run.train.pictures
     if every and (state.step // plan.validate_every) % every == 0:
-        figures = pictures.figures_of(state.model, plan.data)
-        logbook.draw(figures, pictures.histograms_of(state.model, plan.data), state.step)
+        figures = visualize.figures_of(state.model, plan.data)
+        logbook.draw(figures, visualize.histograms_of(state.model, plan.data), state.step)
     if plan.data.is_text:
         logbook.text("sample", sample_text(state.model, plan.data.spec, plan.seed, state.step), state.step)
 

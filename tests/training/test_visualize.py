@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_command_line import TINY, train
 
-from dl_lab import build, pictures
 from dl_lab.plotting import figures
+from dl_lab.training import setup, visualize
 
 EXPECTED = {
     ("dataset=moons", "model=mlp"): {"boundary"},
@@ -29,10 +29,10 @@ EXPECTED = {
 @pytest.mark.parametrize("overrides", EXPECTED, ids=" ".join)
 def test_every_kind_of_data_and_model_has_its_figures(overrides):
     run = parsed(*overrides)
-    plan, state = build.prepare(run, build.build_data(run))
+    plan, state = setup.prepare(run, setup.build_data(run))
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     random = torch.random.get_rng_state()
-    drawn = pictures.figures_of(state.model, plan.data)
+    drawn = visualize.figures_of(state.model, plan.data)
     assert set(drawn) == EXPECTED[overrides]
     for figure in drawn.values():
         buffer = io.BytesIO()
@@ -47,11 +47,11 @@ def test_every_kind_of_data_and_model_has_its_figures(overrides):
 def test_a_boundary_has_the_classes_of_the_model():
     """A model that parts the plane at x1 = 0: its left half is class 0, its right half class 1."""
     run = parsed("dataset=moons", "model=linear")
-    plan, state = build.prepare(run, build.build_data(run))
+    plan, state = setup.prepare(run, setup.build_data(run))
     with torch.no_grad():
         state.model.linear.weight.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
         state.model.linear.bias.zero_()
-    figure = pictures.figures_of(state.model, plan.data)["boundary"]
+    figure = visualize.figures_of(state.model, plan.data)["boundary"]
     (axes,), (legend,) = figure.axes, figure.legends
     assert [text.get_text() for text in legend.get_texts()] == list(plan.data.spec.heads[0].labels)
     mesh = axes.collections[0]

@@ -14,12 +14,12 @@ from conftest import parsed
 from test_command_line import TINY, Ended, train
 from torch import Tensor, nn
 
-from dl_lab import build, loop
 from dl_lab.config.parse import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Data, training_batches
 from dl_lab.runs.logger import Logbook
+from dl_lab.training import loop, setup
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ def metrics(ended: Ended) -> bytes:
 
 
 def double(run: RunConfig) -> Data:
-    return build.build_data(run).to(CPU, torch.float64)
+    return setup.build_data(run).to(CPU, torch.float64)
 
 
 def sparing(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
@@ -50,7 +50,7 @@ def by_hand(overrides: tuple[str, ...], steps: int, make: Callable[..., torch.op
     """Train as anybody would write it: the mean cross-entropy of a batch, backward, one step of torch's optimizer."""
     run = parsed(*overrides)
     data = double(run)
-    model = build.build_model(run, data.spec)
+    model = setup.build_model(run, data.spec)
     optimizer = make(model.parameters())
     batches = training_batches(data.train, run.settings.seed, 32, CPU)
     for inputs, targets in islice(batches, steps):
@@ -121,7 +121,7 @@ def test_a_run_is_the_loop_that_one_writes_by_hand(tmp_path, make, overrides):
 def test_biases_cannot_be_spared_by_an_optimizer_without_a_decay_for_each_parameter(name):
     run = parsed(f"optimizer={name}", "train.decay_biases=false")
     with pytest.raises(ConfigError, match=f"train.decay_biases=False .*optimizer={name}"):
-        build.prepare(run, build.build_data(run))
+        setup.prepare(run, setup.build_data(run))
 
 
 def test_a_batch_in_pieces_gives_the_parameters_of_the_whole(tmp_path):
@@ -146,7 +146,7 @@ def test_a_point_of_the_training_curve_is_a_mean_over_all_examples_since_the_las
 
 def test_clipping_is_torchs_and_the_norm_logged_is_the_one_before(tmp_path):
     overrides = ("dataset=iris", "precision=float64", "train.steps=1", "train.log_every=1", "train.max_grad_norm=0.125")
-    plan, state = build.prepare(parsed(*overrides), build.build_data(parsed(*overrides)))
+    plan, state = setup.prepare(parsed(*overrides), setup.build_data(parsed(*overrides)))
     model = copy.deepcopy(state.model)
     inputs, targets = next(training_batches(plan.data.train, plan.seed, plan.batch_size, CPU))
     F.cross_entropy(model(inputs), targets).backward()
@@ -200,7 +200,7 @@ def recomputed(ended: Ended, part: str) -> dict[str, float]:
     """Loss and accuracy of the best checkpoint on a split, by hand."""
     run = parsed("dataset=wine", "precision=float64")
     data = double(run)
-    model = build.build_model(run, data.spec)
+    model = setup.build_model(run, data.spec)
     model.load_state_dict(load(ended, "best"))
     split = getattr(data, part)
     with torch.no_grad():
@@ -273,7 +273,7 @@ def test_one_batch_can_be_learnt_by_heart(tmp_path):
 def followed(folder: Path, *overrides: str) -> tuple[dict[str, Tensor], list[Tensor]]:
     """The initial weights of a run, and every batch that its model was trained on."""
     run = parsed(*overrides)
-    plan, state = build.prepare(run, build.build_data(run))
+    plan, state = setup.prepare(run, setup.build_data(run))
     initial = copy.deepcopy(state.model.state_dict())
     batches: list[Tensor] = []
     state.model.register_forward_pre_hook(

@@ -7,15 +7,15 @@ from itertools import chain, islice
 import torch
 from torch import Tensor, nn
 
-from dl_lab import milestones
-from dl_lab.build import Plan, TrainState
 from dl_lab.core import devices, eager_optim, rng
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Batch, Split, training_batches
-from dl_lab.milestones import Outcome
 from dl_lab.runs import checkpoint
 from dl_lab.runs.logger import Logbook
-from dl_lab.tasks import Totals, add_up, detached
+from dl_lab.training import bookkeeping
+from dl_lab.training.bookkeeping import Outcome
+from dl_lab.training.setup import Plan, TrainState
+from dl_lab.training.tasks import Totals, add_up, detached
 
 
 def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -> list[Totals]:
@@ -90,7 +90,9 @@ def fit(
     number, or until `stop` says so after a step.
     """
     since, examples = time.perf_counter(), 0
-    if (ended := milestones.out_of_patience(state, plan)) is not None:  # killed between its last validation and its end
+    if (
+        ended := bookkeeping.out_of_patience(state, plan)
+    ) is not None:  # killed between its last validation and its end
         return ended
     batches = training_batches(plan.data.train, plan.seed, plan.batch_size, plan.device, state.step)
     state.model.train()
@@ -105,19 +107,19 @@ def fit(
             summed = add_up(chain.from_iterable(state.window))
             shown = {"lr": state.optimizer.param_groups[0]["lr"], "gradient_norm": gradient_norm(state)}
             speed = examples / (time.perf_counter() - since)
-            ended = milestones.point(state, plan, logbook, progress, summed, shown, speed)
+            ended = bookkeeping.point(state, plan, logbook, progress, summed, shown, speed)
         if validating and ended is None:
             metrics = evaluate(state.model, plan, plan.data.validation)
-            ended = milestones.validated(state, plan, logbook, progress, metrics)
+            ended = bookkeeping.validated(state, plan, logbook, progress, metrics)
         if validating and ended is None:
-            milestones.keep(state, plan, logbook)
-            milestones.show(state, plan, logbook)
-            ended = milestones.out_of_patience(state, plan)
+            bookkeeping.keep(state, plan, logbook)
+            bookkeeping.show(state, plan, logbook)
+            ended = bookkeeping.out_of_patience(state, plan)
         if ended is not None:
             return ended
         if stop() and state.step < plan.total_steps:
-            milestones.keep_last(state, plan, logbook)
-            return milestones.stopped(state)
+            bookkeeping.keep_last(state, plan, logbook)
+            return bookkeeping.stopped(state)
         if not state.window:
             since, examples = time.perf_counter(), 0
     return Outcome("completed", None, state.last)

@@ -20,7 +20,7 @@ from dl_lab.data.dataset import Data, InMemory, training_batches
 from dl_lab.data.spec import DataSpec
 from dl_lab.dropouts.masks import Dropout, number_layers
 from dl_lab.schedules.factors import Schedule
-from dl_lab.tasks import Task, Totals
+from dl_lab.training.tasks import Task, Totals
 
 
 @dataclass(frozen=True)

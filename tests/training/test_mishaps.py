@@ -19,11 +19,11 @@ from test_command_line import TINY, Ended, spawn, train
 from test_download import _network, open_responses, refusal, serving  # noqa: F401  # autouse: used by being here
 from test_resume import RUN, assert_equal, interrupted
 
-from dl_lab import loop
 from dl_lab.core import atomic_io as files_of_disk
 from dl_lab.core import download
 from dl_lab.core.progress import Progress
 from dl_lab.runs import tensorboard
+from dl_lab.training import loop
 
 SHORT = ("train.steps=12", "train.validate_every=4", "train.log_every=3", "hydra.run.dir=run", "data_dir=/nowhere")
 pytestmark = [

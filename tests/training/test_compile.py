@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import parsed
 
-from dl_lab import build, loop
 from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import training_batches
+from dl_lab.training import loop, setup
 
 CPU = torch.device("cpu")
 SMALL = ("model=transformer", "model.num_layers=1", "model.num_heads=2", "model.embedding_size=16")
@@ -21,7 +21,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="compili
 def trained(*overrides: str) -> torch.nn.Module:
     """A model after nine steps: an epoch's five full batches, its ragged last, and on."""
     run = parsed(*SORTING, *overrides)
-    plan, state = build.prepare(run, build.build_data(run))
+    plan, state = setup.prepare(run, setup.build_data(run))
     batches = training_batches(plan.data.train, plan.seed, plan.batch_size, CPU)
     for (inputs, targets), _ in zip(batches, range(9), strict=False):
         loop.train_step(state, plan, inputs, targets)
