@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from dl_lab import many
 from dl_lab.command_line import JobsFailed, is_out_of_memory
 from dl_lab.config.parse import RunConfig, parse
 from dl_lab.core import devices
@@ -17,13 +16,14 @@ from dl_lab.core.progress import Progress
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
 from dl_lab.jobs import Job, Report, Runner, ended_by
-from dl_lab.many import DoesNotStack, Member
 from dl_lab.runs import resume
 from dl_lab.runs.logger import Logbook
-from dl_lab.sizing import bytes_of_parameters, fastest, has_room_for_one_more
 from dl_lab.train import broken_off
 from dl_lab.training import bookkeeping, setup
 from dl_lab.training.bookkeeping import Outcome
+from dl_lab.vectorized import loop
+from dl_lab.vectorized.autotune import bytes_of_parameters, fastest, has_room_for_one_more
+from dl_lab.vectorized.loop import DoesNotStack, Member
 
 NAMED = 16  # jobs in a line
 
@@ -78,7 +78,7 @@ def sorted_out(
         assert job.values is not None
         try:
             configuration = parse(job.values)
-            groups.setdefault(many.key(configuration), []).append((job, configuration))
+            groups.setdefault(loop.key(configuration), []).append((job, configuration))
         except DoesNotStack as reason:
             alone.setdefault(str(reason), []).append(job)
         except Exception as error:
@@ -111,7 +111,7 @@ def made_ready(
             saved = resume.left_off(job.folder) if job.resumes else None
             if saved is not None:
                 bookkeeping.take_up(state, plan, saved, job.folder)
-            groups.setdefault(many.alike(plan, state), []).append(Ready(job, configuration, plan, state, saved))
+            groups.setdefault(loop.alike(plan, state), []).append(Ready(job, configuration, plan, state, saved))
         except DoesNotStack as reason:
             alone.setdefault(str(reason), []).append(job)
         except Exception as error:
@@ -190,7 +190,7 @@ def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Rep
         if not members:
             return
         try:
-            for member, outcome, test in many.fit_together(members, signals.received, hopeless, report.stepped):
+            for member, outcome, test in loop.fit_together(members, signals.received, hopeless, report.stepped):
                 share = (time.perf_counter() - started) / len(alike)
                 finish(unfinished.pop(id(member.state)), member, outcome, test, share, report)
         except BaseException as error:

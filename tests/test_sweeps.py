@@ -7,7 +7,7 @@ import pytest
 from test_command_line import TINY, Ended, train
 
 from dl_lab import together
-from dl_lab.stacked import StackedRuns
+from dl_lab.vectorized.engine import StackedRuns
 
 FILES = {"metrics.jsonl", "summary.json", *(f"checkpoints/{name}.pt" for name in ("best", "last", "previous"))}
 

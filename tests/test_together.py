@@ -11,11 +11,12 @@ import pytest
 from conftest import parsed
 from test_command_line import TINY, Ended, train
 
-from dl_lab import sizing, together
+from dl_lab import together
 from dl_lab.core import devices
 from dl_lab.core.signals import Signals
-from dl_lab.stacked import StackedRuns
 from dl_lab.training import setup
+from dl_lab.vectorized import autotune
+from dl_lab.vectorized.engine import StackedRuns
 
 VECTORIZED = ("-m", "hydra/launcher=vectorized", "hydra.launcher.processes=1")
 
@@ -43,11 +44,11 @@ def add_model(folder: Path, name: str, code: str, values: str) -> None:
 def a_stack_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the clock says: a step takes a second, of one run or of many."""
 
-    def one_second(step: sizing.Callable[[], object]) -> float:
+    def one_second(step: autotune.Callable[[], object]) -> float:
         step()
         return 1.0
 
-    monkeypatch.setattr(sizing, "seconds_of", one_second)
+    monkeypatch.setattr(autotune, "seconds_of", one_second)
 
 
 def summaries(ended: Ended) -> list[dict[str, object]]:
@@ -164,7 +165,7 @@ def test_without_memory_for_all_it_trains_halves(tmp_path, monkeypatch):
 
 def test_a_stack_has_as_many_runs_as_there_is_memory_for(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "available_memory", lambda: 2 * 8_000)
-    monkeypatch.setattr(sizing, "bytes_of_run", lambda state, step: 4_000)
+    monkeypatch.setattr(autotune, "bytes_of_run", lambda state, step: 4_000)
     ended = train(tmp_path, *VECTORIZED, "model=linear", "optimizer.lr=0.1,0.2,0.3,0.4,0.5", "seed=1", *TINY)
     assert [summary.get("together") for summary in summaries(ended)] == [2, 2, 2, 2, 1]
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dl_lab.stacked_optimizers import StackedOptimizer
 from dl_lab.training.setup import TrainState
 from dl_lab.training.tasks import Totals, add_up
+from dl_lab.vectorized.optimizers import StackedOptimizer
 
 Tensors = dict[str, Tensor]
 

@@ -8,7 +8,7 @@ small, (run, 1), rather than to (run, P).
 import torch
 from torch import Tensor
 
-from dl_lab.stacked_optimizers.stack import Stack, Step, rule
+from dl_lab.vectorized.optimizers.stack import Stack, Step, rule
 
 
 def root(squares: Tensor, out: Tensor) -> Tensor:

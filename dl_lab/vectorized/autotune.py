@@ -12,10 +12,10 @@ from torch import Tensor
 from dl_lab.command_line import is_out_of_memory
 from dl_lab.core import devices
 from dl_lab.data.dataset import Data, training_batches
-from dl_lab.many import DoesNotStack
-from dl_lab.stacked import StackedRuns
 from dl_lab.training import loop
 from dl_lab.training.setup import Plan, TrainState
+from dl_lab.vectorized.engine import StackedRuns
+from dl_lab.vectorized.loop import DoesNotStack
 
 TRIED_STEPS = 3  # of which the fastest counts
 CLEARLY = 1.3  # times as fast that more threads must be: on a machine with other work they wait for each other

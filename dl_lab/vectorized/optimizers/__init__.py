@@ -2,7 +2,7 @@
 use, `elementwise` and `whole_parameter` the rules, `optimizer` what the loop calls.
 """
 
-from dl_lab.stacked_optimizers import elementwise, whole_parameter
-from dl_lab.stacked_optimizers.optimizer import StackedOptimizer, must_be_equal
+from dl_lab.vectorized.optimizers import elementwise, whole_parameter
+from dl_lab.vectorized.optimizers.optimizer import StackedOptimizer, must_be_equal
 
 __all__ = ["StackedOptimizer", "elementwise", "must_be_equal", "whole_parameter"]

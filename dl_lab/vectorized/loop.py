@@ -10,14 +10,14 @@ from typing import Any
 from dl_lab.config.parse import RunConfig
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Streamed
-from dl_lab.rows import Row, row_of
 from dl_lab.runs import checkpoint
 from dl_lab.runs.logger import Logbook
-from dl_lab.stacked import StackedRuns
-from dl_lab.stacked_optimizers import must_be_equal
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome, contents_of
 from dl_lab.training.setup import Plan, TrainState
+from dl_lab.vectorized.engine import StackedRuns
+from dl_lab.vectorized.member_state import Row, row_of
+from dl_lab.vectorized.optimizers import must_be_equal
 
 SAVE_SECONDS = 10  # between checkpoints of a stack, which validates more often than it is worth to write all of them
 EACH_ITS_OWN = ("seed", "name", "tags")  # of the settings

@@ -17,11 +17,11 @@ from torch.func import vmap
 from dl_lab.core import devices, rng
 from dl_lab.data.dataset import Split
 from dl_lab.dropouts.masks import Dropout
-from dl_lab.feed import Feed
-from dl_lab.rows import Row, Tensors, flat_of, of_each_run, places_of, stacked, windows_of
-from dl_lab.stacked_optimizers import StackedOptimizer
 from dl_lab.training.setup import Plan, TrainState
 from dl_lab.training.tasks import Task, Totals
+from dl_lab.vectorized.batches import Feed
+from dl_lab.vectorized.member_state import Row, Tensors, flat_of, of_each_run, places_of, stacked, windows_of
+from dl_lab.vectorized.optimizers import StackedOptimizer
 
 LEAST_AT_ONCE = 50  # examples of each run in an evaluation
 

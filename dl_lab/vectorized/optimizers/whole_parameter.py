@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dl_lab.stacked_optimizers.stack import Stack, Step, Values, rule
+from dl_lab.vectorized.optimizers.stack import Stack, Step, Values, rule
 
 
 def norm(blocks: Tensor) -> Tensor:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dl_lab import many
 from dl_lab.command_line import compose
 from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
-from dl_lab.many import Member, fit_together
 from dl_lab.registry import DROPOUTS, INITIALIZERS, OPTIMIZERS, SCHEDULES
 from dl_lab.runs.logger import Logbook
 from dl_lab.training import loop, setup
+from dl_lab.vectorized import loop as many
+from dl_lab.vectorized.loop import Member, fit_together
 
 # As the issue asks: after 100 steps within 1e-5 (float32) and 1e-9 (float64), relative.
 WITHIN = {"float32": 1e-5, "float64": 1e-9}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dl_lab.stacked_optimizers.stack import RULES, Stack
+from dl_lab.vectorized.optimizers.stack import RULES, Stack
 
 
 def must_be_equal(name: str, config: Any) -> Hashable | None:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from dl_lab.config.parse import Choice, RunConfig
 from dl_lab.core import eager_optim
 from dl_lab.registry import OPTIMIZERS
-from dl_lab.stacked_optimizers import StackedOptimizer, must_be_equal
-from dl_lab.stacked_optimizers.stack import RULES
 from dl_lab.training.setup import build_optimizer
+from dl_lab.vectorized.optimizers import StackedOptimizer, must_be_equal
+from dl_lab.vectorized.optimizers.stack import RULES
 
 RUNS, STEPS = 4, 100
 SHAPES = [torch.Size(shape) for shape in [(6, 4), (6,), (5, 3, 2, 2), (5,), (3, 7), (1,), ()]]

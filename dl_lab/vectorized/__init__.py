@@ -1,0 +1,4 @@
+"""Training many runs as one stack; can be skipped at first reading.
+
+Read `loop` beside `training.loop`, then `engine`.
+"""
