@@ -14,12 +14,12 @@ from hydra.core.utils import JobReturn, setup_globals
 
 from dl_lab.command_line import is_of_sweep
 from dl_lab.core.errors import ConfigError, require
-from dl_lab.jobs import Job, Report, Runner, run_elsewhere, run_in_turn
-from dl_lab.sweep import Sweep
-from dl_lab.sweep_settings import GridConfig, SearchConfig, refuse_grid, settings_of
+from dl_lab.sweeps.config import GridConfig, SearchConfig, refuse_grid, settings_of
+from dl_lab.sweeps.job import Job, Report, Runner, run_elsewhere, run_in_turn
+from dl_lab.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
-    from dl_lab.processes import Workers
+    from dl_lab.sweeps.process_pool import Workers
 
 RUNS_A_PROCESS = 4  # of a stack, at least: fewer are not worth that another process imports torch
 
@@ -79,7 +79,7 @@ class ProcessesLauncher(LabLauncher):
         self._workers: Workers | None = None
 
     def begin(self, jobs: int, settings: GridConfig) -> None:
-        from dl_lab.processes import Workers, cores
+        from dl_lab.sweeps.process_pool import Workers, cores
 
         self._workers = Workers(min(self.processes or cores(), jobs), threads=1)
 
@@ -99,7 +99,7 @@ class VectorizedLauncher(ProcessesLauncher):
     prunes = True
 
     def begin(self, jobs: int, settings: GridConfig) -> None:
-        from dl_lab.processes import Workers, cores, has_gpu
+        from dl_lab.sweeps.process_pool import Workers, cores, has_gpu
 
         assert self.config is not None
         one = settings.prune != "none" or (self.config.device != "cpu" and has_gpu())
@@ -115,7 +115,7 @@ class VectorizedLauncher(ProcessesLauncher):
         if self._workers is not None:
             self._workers.run_together(jobs, report)
             return
-        from dl_lab.together import run
+        from dl_lab.sweeps.vectorized_launcher import run
 
         assert self.task_function is not None
         assert self.hydra_context is not None
@@ -157,7 +157,7 @@ class LabSweeper(BasicSweeper):
         return [sweep.returned(entry) for entry in entries]
 
     def _search(self, settings: SearchConfig, overrides: list[Override]) -> list[JobReturn]:
-        from dl_lab.search import Study, space_of
+        from dl_lab.sweeps.search import Study, space_of
 
         assert self.config is not None
         assert self.hydra_context is not None

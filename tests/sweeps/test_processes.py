@@ -15,11 +15,11 @@ import pytest
 from hydra.errors import MissingConfigException
 from test_command_line import TINY, spawn, train
 from test_sweep_resume import table
-from test_together import add_model, assert_close, by_number, metrics
+from test_vectorized_launcher import add_model, assert_close, by_number, metrics
 
-from dl_lab import copies, processes
 from dl_lab.command_line import explain
-from dl_lab.worker import Relay
+from dl_lab.sweeps import forkserver, process_pool
+from dl_lab.sweeps.worker import Relay
 
 DOOMED = """
 import os
@@ -60,9 +60,9 @@ def assert_same_runs(one: Path, other: Path) -> None:
         }
 
 
-@pytest.mark.parametrize("copied", sorted({copies.ARE_THERE, False}))
+@pytest.mark.parametrize("copied", sorted({forkserver.ARE_THERE, False}))
 def test_jobs_in_processes_are_what_they_are_in_turn_but_for_those_whose_process_dies(tmp_path, copied, monkeypatch):
-    monkeypatch.setattr(copies, "ARE_THERE", copied)
+    monkeypatch.setattr(forkserver, "ARE_THERE", copied)
     add_model(tmp_path, "doomed", DOOMED, "width: 1")
     own = ("-m", "--config-dir", "own", "imports=[doomed]", "model=doomed", *TINY)
     train(tmp_path, *own, "hydra.sweep.dir=there", "model.width=1,4")
@@ -215,8 +215,8 @@ def test_ctrl_c_while_the_processes_begin_is_answered_in_one_line(tmp_path):
 
 
 def test_why_a_process_died_is_told_in_one_line():
-    assert processes.death(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
-    assert processes.death(3) == "its process ended with status 3"
+    assert process_pool.death(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
+    assert process_pool.death(3) == "its process ended with status 3"
 
 
 @pytest.mark.skipif(find_spec("submitit") is None, reason="the extra slurm is not installed")

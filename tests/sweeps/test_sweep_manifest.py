@@ -9,9 +9,10 @@ import pytest
 from filelock import FileLock
 from test_command_line import TINY, Ended, on_terminal, train
 
-from dl_lab import command_line, ledger
+from dl_lab import command_line
 from dl_lab.command_line import reserve_run_folder
-from dl_lab.ledger import Entry, Ledger
+from dl_lab.sweeps import manifest
+from dl_lab.sweeps.manifest import Entry, Ledger
 
 PLANTED = """
 from dataclasses import dataclass
@@ -228,7 +229,7 @@ def test_a_single_run_takes_no_key_of_a_sweep(tmp_path):
 def test_many_changes_are_one_write(tmp_path, monkeypatch):
     writes: list[int] = []
     write = Ledger.write
-    monkeypatch.setattr(ledger.Ledger, "write", lambda self: (writes.append(1), write(self)))
+    monkeypatch.setattr(manifest.Ledger, "write", lambda self: (writes.append(1), write(self)))
     kept = Ledger(tmp_path, "command")
     for number in range(500):
         kept.add(Entry(number=number, overrides=[], signature="", folder=str(number)))

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 from test_command_line import TINY, Ended, train
 
-from dl_lab import together
+from dl_lab.sweeps import vectorized_launcher
 from dl_lab.vectorized.engine import StackedRuns
 
 FILES = {"metrics.jsonl", "summary.json", *(f"checkpoints/{name}.pt" for name in ("best", "last", "previous"))}
@@ -139,7 +139,9 @@ def test_a_job_that_starts_anew_in_half_of_its_stack_is_told_once(tmp_path, monk
         step(self, *batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StackedRuns, "step", with_little_memory)
-    monkeypatch.setattr(together, "fastest", lambda plans, states, sharing: len(plans))  # whatever the clock says
+    monkeypatch.setattr(
+        vectorized_launcher, "fastest", lambda plans, states, sharing: len(plans)
+    )  # whatever the clock says
     here = ("hydra/launcher=vectorized", "hydra.launcher.processes=1")
     ended = train(tmp_path, "-m", *here, "seed=range(4)", *TINY)
     assert "in halves" in ended.out

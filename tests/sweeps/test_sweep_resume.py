@@ -13,10 +13,10 @@ from types import FrameType
 
 import pytest
 from test_command_line import TINY, Ended, train
-from test_sweep_ledger import plant
+from test_sweep_manifest import plant
 
-from dl_lab import together
 from dl_lab.core.signals import Signals
+from dl_lab.sweeps import vectorized_launcher
 
 SWEEP = ("-m", "optimizer=sgd,adam,lbfgs", "seed=range(2)", "dropout=none,dropout", *TINY)
 KILLS = 5
@@ -173,7 +173,7 @@ def ends(folder: Path) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("rule", [("median", "sweep.prune_least=4"), ("asha", "sweep.prune_factor=2")], ids=" ".join)
 def test_jobs_that_are_added_are_pruned_by_what_those_before_have_shown(tmp_path, monkeypatch, rule):
     """By themselves the two that are added are too few for the median, and one of them is the best for ASHA."""
-    monkeypatch.setattr(together, "fastest", all_at_once)
+    monkeypatch.setattr(vectorized_launcher, "fastest", all_at_once)
     asked = ("-m", *PRUNED, f"sweep.prune={rule[0]}", rule[1])
     train(tmp_path, *asked, f"optimizer.lr={','.join(LRS[:4])}", "hydra.sweep.dir=here")
     before = ends(tmp_path / "here")
@@ -186,7 +186,7 @@ def test_jobs_that_are_added_are_pruned_by_what_those_before_have_shown(tmp_path
 @pytest.mark.parametrize("objective", ["loss", "accuracy"])
 def test_a_sweep_that_was_stopped_prunes_what_one_that_never_was_prunes(tmp_path, monkeypatch, objective):
     """The median rule compares with means from the first step on, which the second command has not seen."""
-    monkeypatch.setattr(together, "fastest", all_at_once)
+    monkeypatch.setattr(vectorized_launcher, "fastest", all_at_once)
     rule = ("sweep.prune=median", "sweep.prune_least=2", f"train.best={objective}")
     asked = ("-m", *PRUNED, *rule, "optimizer.lr=0.0003,0.001,0.002,0.004,0.006,0.01")
     train(tmp_path, *asked, "hydra.sweep.dir=whole")

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dl_lab.core.errors import Stopped
 from dl_lab.core.signals import sigterm_raises
-from dl_lab.jobs import Job, Report, run_in_turn
+from dl_lab.sweeps.job import Job, Report, run_in_turn
 
 SHOWN = 0.5  # seconds between two steps of a stack that are told of
 
@@ -70,7 +70,7 @@ def work(answers: Connection, threads: int) -> None:
     relay = Relay(answers)
     ends = suppress(EOFError, ConnectionError, Stopped)
     with traced(relay), ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-        from dl_lab.preload import devices, together  # takes seconds, while the jobs are composed
+        from dl_lab.sweeps.preload import devices, together  # takes seconds, while the jobs are composed
 
         devices.limit_threads(threads)
         while True:  # bars and warnings of several runs at once are no help

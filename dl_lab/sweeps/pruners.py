@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from statistics import median
 
-from dl_lab.sweep_settings import GridConfig
+from dl_lab.sweeps.config import GridConfig
 
 Losses = Mapping[int, Mapping[int, float]]  # by run, by step; lower is better
 

@@ -13,8 +13,8 @@ from scipy import stats
 from test_command_line import TINY, Ended, train
 from test_sweep_resume import run_until, table
 
-from dl_lab import search
-from dl_lab.search import Axis, at_random, axis_of, distribution, proposed
+from dl_lab.sweeps import search
+from dl_lab.sweeps.search import Axis, at_random, axis_of, distribution, proposed
 
 SPACES = (
     "optimizer.lr=tag(log,interval(1e-4,1e-1))",

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Never
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from dl_lab import pruning
 from dl_lab.command_line import JobsFailed, explain
 from dl_lab.core.errors import Diverged
 from dl_lab.core.progress import shown
 from dl_lab.data.spec import higher_is_better
-from dl_lab.ledger import ENDED, Entry, Ledger
-from dl_lab.sweep_settings import GridConfig
+from dl_lab.sweeps import pruners
+from dl_lab.sweeps.config import GridConfig
+from dl_lab.sweeps.manifest import ENDED, Entry, Ledger
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -119,7 +119,7 @@ class Report:
 
     def hopeless(self, job: Job, step: int) -> bool:
         """Whether to prune a job after its validation at this step."""
-        return pruning.hopeless(self._settings, self._losses, job.number, step)
+        return pruners.hopeless(self._settings, self._losses, job.number, step)
 
     def stepped(self, step: int, total: int) -> None:
         """The step that a stack has come to, of so many; on a terminal a second bar."""

@@ -13,12 +13,12 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from dl_lab import copies
 from dl_lab.command_line import JobsFailed
 from dl_lab.core.errors import ConfigError, Stopped
 from dl_lab.core.signals import Signals
-from dl_lab.jobs import Job, Report
-from dl_lab.worker import Message, work
+from dl_lab.sweeps import forkserver
+from dl_lab.sweeps.job import Job, Report
+from dl_lab.sweeps.worker import Message, work
 
 PATIENCE = 60.0  # seconds that the processes have to save what they run, once they are asked to stop
 LISTENING = 0.5  # seconds between two looks for a signal
@@ -45,7 +45,7 @@ class Workers:
         """Whatever they import is imported while the caller goes on."""
         self._count, self._threads = count, threads
         self._workers: list[Worker] = []
-        if not copies.begin():
+        if not forkserver.begin():
             self._start()
 
     def _start(self) -> None:
@@ -101,7 +101,7 @@ class Workers:
             worker.answers.close()
             worker.process.kill()  # it is idle, or was heard out
             worker.process.join()
-        copies.end()
+        forkserver.end()
 
 
 def heard(workers: "Iterable[Worker]") -> "list[Worker]":
@@ -122,11 +122,11 @@ class Worker:
         self._begin()
 
     def _begin(self) -> None:
-        context = copies.context()
+        context = forkserver.context()
         self.answers, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, self._threads))
         try:
-            with copies.quiet():
+            with forkserver.quiet():
                 self.process.start()
         except (EOFError, OSError) as error:  # the one to be copied has died of its imports, and said so
             reason = f"processes cannot start here ({type(error).__name__}: {error})"

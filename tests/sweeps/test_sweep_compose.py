@@ -7,8 +7,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from dl_lab.command_line import CONF
-from dl_lab.composing import Composer
-from dl_lab.ledger import resolved, signature
+from dl_lab.sweeps.compose import Composer
+from dl_lab.sweeps.manifest import resolved, signature
 
 SHAPES = [
     [],

@@ -21,7 +21,7 @@ def begin() -> bool:
     if ARE_THERE:
         from multiprocessing import forkserver
 
-        multiprocessing.set_forkserver_preload(["dl_lab.preload"])
+        multiprocessing.set_forkserver_preload(["dl_lab.sweeps.preload"])
         with quiet():
             forkserver.ensure_running()
     return ARE_THERE

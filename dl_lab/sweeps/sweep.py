@@ -10,13 +10,13 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dl_lab.command_line import INTERRUPTED, JobsFailed, explain, refuse_added_keys
-from dl_lab.composing import Composer
 from dl_lab.core.errors import ConfigError, Stopped
 from dl_lab.core.signals import sigterm_raises
 from dl_lab.data.spec import higher_is_better
-from dl_lab.jobs import FAILED, Job, Report, Runner, named
-from dl_lab.ledger import ENDED, NAME, Entry, Ledger, resolved, signature, signature_of
-from dl_lab.sweep_settings import GridConfig
+from dl_lab.sweeps.compose import Composer
+from dl_lab.sweeps.config import GridConfig
+from dl_lab.sweeps.job import FAILED, Job, Report, Runner, named
+from dl_lab.sweeps.manifest import ENDED, NAME, Entry, Ledger, resolved, signature, signature_of
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader

@@ -10,10 +10,10 @@ import numpy as np
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from dl_lab.core.errors import ConfigError, require
-from dl_lab.jobs import Runner
-from dl_lab.ledger import Entry
-from dl_lab.sweep import Sweep
-from dl_lab.sweep_settings import SearchConfig, values_of
+from dl_lab.sweeps.config import SearchConfig, values_of
+from dl_lab.sweeps.job import Runner
+from dl_lab.sweeps.manifest import Entry
+from dl_lab.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

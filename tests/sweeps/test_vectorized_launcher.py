@@ -11,9 +11,9 @@ import pytest
 from conftest import parsed
 from test_command_line import TINY, Ended, train
 
-from dl_lab import together
 from dl_lab.core import devices
 from dl_lab.core.signals import Signals
+from dl_lab.sweeps import vectorized_launcher
 from dl_lab.training import setup
 from dl_lab.vectorized import autotune
 from dl_lab.vectorized.engine import StackedRuns
@@ -155,7 +155,7 @@ def test_without_memory_for_all_it_trains_halves(tmp_path, monkeypatch):
         step(self, *batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StackedRuns, "step", with_little_memory)
-    monkeypatch.setattr(together, "fastest", lambda plans, states, sharing: len(plans))
+    monkeypatch.setattr(vectorized_launcher, "fastest", lambda plans, states, sharing: len(plans))
     ended = train(tmp_path, *VECTORIZED, "seed=range(4)", *TINY)
     assert ended.status == 0
     assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 4
@@ -173,8 +173,8 @@ def test_a_stack_has_as_many_runs_as_there_is_memory_for(tmp_path, monkeypatch):
 def test_models_are_not_made_before_there_is_memory_for_them(tmp_path, monkeypatch):
     """A linear model on iris has 15 parameters, of which twelve copies are counted: 720 bytes."""
     monkeypatch.setattr(devices, "available_memory", lambda: 2 * (3 * 720 + 10))
-    monkeypatch.setattr(together, "has_room_for_one_more", lambda loaded, device, sharing: True)
-    monkeypatch.setattr(together, "fastest", lambda plans, states, sharing: len(plans))
+    monkeypatch.setattr(vectorized_launcher, "has_room_for_one_more", lambda loaded, device, sharing: True)
+    monkeypatch.setattr(vectorized_launcher, "fastest", lambda plans, states, sharing: len(plans))
     ended = train(tmp_path, *VECTORIZED, "model=linear", "seed=range(7)", *TINY)
     assert [summary.get("together") for summary in summaries(ended)] == [3, 3, 3, 3, 3, 3, 1]
 

@@ -15,9 +15,9 @@ from dl_lab.core.errors import ConfigError, Stopped
 from dl_lab.core.progress import Progress
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
-from dl_lab.jobs import Job, Report, Runner, ended_by
 from dl_lab.runs import resume
 from dl_lab.runs.logger import Logbook
+from dl_lab.sweeps.job import Job, Report, Runner, ended_by
 from dl_lab.train import broken_off
 from dl_lab.training import bookkeeping, setup
 from dl_lab.training.bookkeeping import Outcome
