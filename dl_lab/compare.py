@@ -11,9 +11,9 @@ from math import isnan
 from pathlib import Path
 
 from dl_lab import command_line
-from dl_lab.comparison import Comparison, Configuration, compare, default_metric, shown
+from dl_lab.analysis.comparison import Comparison, Configuration, compare, default_metric, shown
+from dl_lab.analysis.statistics import MOST_SEEDS, Verdict
 from dl_lab.core.errors import ConfigError, unknown_key
-from dl_lab.intervals import MOST_SEEDS, Verdict
 from dl_lab.runs.logger import write_text
 from dl_lab.runs.reader import SWEEP, Run, find, read
 
@@ -110,10 +110,10 @@ def carry_out(options: Options) -> str:
     head = summary(comparison, runs, chosen=options.metric is None) + told(left_out | not_counted)
     rows = table(comparison)
 
-    from dl_lab import comparison_pictures  # matplotlib and scikit-learn, when there is something to draw
+    from dl_lab.analysis import report_figures  # matplotlib and scikit-learn, when there is something to draw
 
     text = "\n".join([f"# {head[0]}", "", *(f"- {line}" for line in head[1:]), "", *rows, "", NOTE])
-    pictures = comparison_pictures.write(comparison, text, out / "compare", out.name)
+    pictures = report_figures.write(comparison, text, out / "compare", out.name)
     links = "\n".join(f"![{path.stem.replace('_', ' ')}](compare/{path.name})" for path in pictures)
     write_text(out / "compare.md", f"{text}\n{links}\n")
     write_text(out / "compare.csv", as_csv(comparison))

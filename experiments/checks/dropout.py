@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dl_lab.intervals import student
+from dl_lab.analysis.statistics import student
 from dl_lab.plotting.figures import curves
 from experiments.claims import Run
 from experiments.proofs import Proof

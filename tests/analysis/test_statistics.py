@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dl_lab.intervals import bootstrap, p_value, seeds_needed, student, verdicts, wider
+from dl_lab.analysis.statistics import bootstrap, p_value, seeds_needed, student, verdicts, wider
 
 SCORES = [0.91, 0.935, 0.9, 0.922, 0.941, 0.93, 0.917, 0.944]
 

@@ -260,8 +260,8 @@ def test_two_swept_values_have_a_heat_map_and_what_mattered_is_found(tmp_path, c
     compared(tmp_path, tmp_path)
     names = {path.stem for path in (tmp_path / "compare").glob("*.png")}
     assert names == {"by_optimizer.lr", "by_optimizer.momentum", "heat_map", "importance", "curves"}
-    from dl_lab.comparison import compare as compare_runs
-    from dl_lab.comparison import importance
+    from dl_lab.analysis.comparison import compare as compare_runs
+    from dl_lab.analysis.comparison import importance
     from dl_lab.runs.reader import find
 
     found = importance(compare_runs(find([tmp_path])[0], "val/loss")[0])
