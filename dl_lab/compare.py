@@ -10,9 +10,9 @@ from io import StringIO
 from math import isnan
 from pathlib import Path
 
-from dl_lab import command_line
 from dl_lab.analysis.comparison import Comparison, Configuration, compare, default_metric, shown
 from dl_lab.analysis.statistics import MOST_SEEDS, Verdict
+from dl_lab.cli import app
 from dl_lab.core.errors import ConfigError, unknown_key
 from dl_lab.runs.logger import write_text
 from dl_lab.runs.reader import SWEEP, Run, find, read
@@ -53,7 +53,7 @@ def main() -> None:
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(HELP)
         return
-    with command_line.exits():
+    with app.exits():
         try:
             print(carry_out(options_of(sys.argv[1:])))
         except OSError as error:
@@ -128,7 +128,7 @@ def folder_for(folders: Sequence[Path]) -> Path:
     """The one folder that was given, unless it is a run; else a new one."""
     if len(folders) == 1 and ((folders[0] / SWEEP).exists() or isinstance(read(folders[0]), str)):
         return folders[0]
-    return Path(command_line.reserve_run_folder("outputs/comparisons"))
+    return Path(app.reserve_run_folder("outputs/comparisons"))
 
 
 def told(left_out: Mapping[Path, str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from dl_lab import command_line
+from dl_lab.cli import app
 from dl_lab.core.errors import ConfigError, check, one_of
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def main() -> None:
     try:
         evaluate(sys.argv[1:])
     except Exception as error:
-        line = command_line.explain(error)
+        line = app.explain(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
-        sys.exit(command_line.MISTAKE)
+        sys.exit(app.MISTAKE)
 
 
 def evaluate(arguments: list[str]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dl_lab.command_line import reserve_run_folder
+from dl_lab.cli.app import reserve_run_folder
 from dl_lab.plotting.figures import Numbers, array
 from dl_lab.runs.tensorboard import EventWriter
 

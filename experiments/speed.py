@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from dl_lab.command_line import compose
+from dl_lab.cli.app import compose
 from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Streamed

@@ -11,7 +11,7 @@ better than the 1.88 that nanoGPT publishes for a CPU. experiment=transformer_lo
 import numpy as np
 from numpy.typing import NDArray
 
-from dl_lab.command_line import compose
+from dl_lab.cli.app import compose
 from dl_lab.config.parse import parse
 from dl_lab.data.dataset import Windows
 from dl_lab.plotting.figures import curves

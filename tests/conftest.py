@@ -9,7 +9,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from dl_lab.command_line import CONF
+from dl_lab.cli.app import CONF
 from dl_lab.config.parse import RunConfig, parse
 
 

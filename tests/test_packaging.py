@@ -13,7 +13,7 @@ import pytest
 from test_house import FILES, imports
 
 import dl_lab
-from dl_lab import command_line
+from dl_lab.cli import app
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -26,14 +26,14 @@ def test_the_wheel_holds_the_packages_and_the_configuration_where_it_is_looked_f
     assert WHEEL["force-include"] == {"conf": "dl_lab/conf"}
     for folder in (*WHEEL["packages"], *WHEEL["force-include"]):
         assert (ROOT / folder).is_dir()
-    assert (command_line.CONF / "config.yaml").is_file()
+    assert (app.CONF / "config.yaml").is_file()
 
 
 def test_an_installed_package_finds_the_configuration_within_itself(tmp_path):
     # as in a wheel: dl_lab/conf beside the modules, and no conf above them
     within = tmp_path / "dl_lab" / "conf"
     within.mkdir(parents=True)
-    spec = spec_from_file_location("installed", copy(command_line.__file__, tmp_path / "dl_lab"))
+    spec = spec_from_file_location("installed", copy(app.__file__, tmp_path / "dl_lab"))
     assert spec is not None
     installed = module_from_spec(spec)
     spec.loader.exec_module(installed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dl_lab.command_line import JobsFailed, is_out_of_memory
+from dl_lab.cli.app import JobsFailed, is_out_of_memory
 from dl_lab.config.parse import RunConfig, parse
 from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError, Stopped

@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from dl_lab.command_line import is_out_of_memory
+from dl_lab.cli.app import is_out_of_memory
 from dl_lab.core import devices
 from dl_lab.data.dataset import Data, training_batches
 from dl_lab.training import loop

@@ -15,7 +15,7 @@ from conftest import choices, compose, container, parsed
 from omegaconf import OmegaConf
 from test_command_line import TINY, spawn
 
-from dl_lab.command_line import CONF
+from dl_lab.cli.app import CONF
 from dl_lab.config.parse import RunSettings, TrainConfig, parse, typed
 from dl_lab.core.errors import ConfigError
 from dl_lab.registry import REGISTRIES

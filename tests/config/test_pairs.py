@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from torchvision import datasets
 
-from dl_lab.command_line import CONF
+from dl_lab.cli.app import CONF
 from dl_lab.config.parse import RunConfig, parse
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data, training_batches

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from test_command_line import TINY, Ended, train
 
-from dl_lab import command_line
+from dl_lab.cli import app
 from dl_lab.runs.logger import write_summary
 from dl_lab.training import loop
 
@@ -163,7 +163,7 @@ def test_the_summary_says_how_the_run_ended_and_what_it_was(ended):
 
 
 def test_the_summary_names_the_commit_that_ran(ended):
-    root = Path(command_line.__file__).parent.parent
+    root = Path(app.__file__).parent.parent
     if not (root / ".git").exists():
         pytest.skip("not a checkout")
     head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
@@ -189,13 +189,13 @@ def test_the_same_seed_gives_the_same_metrics_to_the_last_bit_and_another_seed_o
 
 def test_two_runs_of_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch):
     moment = datetime(2026, 2, 3, 4, 5, 6)
-    monkeypatch.setattr(command_line, "datetime", SimpleNamespace(now=lambda: moment))
-    folders = [Path(command_line.reserve_run_folder(str(tmp_path / "outputs"))) for _ in range(3)]
+    monkeypatch.setattr(app, "datetime", SimpleNamespace(now=lambda: moment))
+    folders = [Path(app.reserve_run_folder(str(tmp_path / "outputs"))) for _ in range(3)]
     day = tmp_path / "outputs" / "2026-02-03"
     assert folders == [day / "04-05-06", day / "04-05-06-1", day / "04-05-06-2"]
     assert all(folder.is_dir() for folder in folders)
     (folders[1] / "summary.json").write_text("{}")
-    command_line.remove_empty_folders()
+    app.remove_empty_folders()
     assert list(day.iterdir()) == [folders[1]]
 
 

@@ -9,8 +9,8 @@ import pytest
 from filelock import FileLock
 from test_command_line import TINY, Ended, on_terminal, train
 
-from dl_lab import command_line
-from dl_lab.command_line import reserve_run_folder
+from dl_lab.cli import app
+from dl_lab.cli.app import reserve_run_folder
 from dl_lab.sweeps import manifest
 from dl_lab.sweeps.manifest import Entry, Ledger
 
@@ -152,7 +152,7 @@ def test_two_sweeps_of_the_same_second_have_folders_of_their_own(tmp_path, monke
         def now(cls, tz=None):
             return cls(2026, 1, 2, 3, 4, 5)
 
-    monkeypatch.setattr(command_line, "datetime", Clock)
+    monkeypatch.setattr(app, "datetime", Clock)
     first = train(tmp_path, "-m", "seed=1", *TINY)
     both = train(tmp_path, "-m", "seed=1", *TINY)
     assert first.status == both.status == 0

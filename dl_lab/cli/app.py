@@ -21,8 +21,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from dl_lab.cli.hydra_patches import composed_once, groups_listed_if_shown, only_plugins
 from dl_lab.core.errors import ConfigError, Diverged, Failed, Stopped, unknown, unknown_key, unknown_option
-from dl_lab.guarded_hydra import composed_once, groups_listed_if_shown, only_plugins
 
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
