@@ -11,7 +11,7 @@ from dl_lab.cli.app import CONF, compose
 from dl_lab.config.parse import parse, typed
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.data.spec import DataSpec, Head
-from dl_lab.losses.criteria import Loss
+from dl_lab.losses.losses import Loss
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.training.setup import build_data, build_model
 

@@ -18,8 +18,8 @@ from dl_lab.core.devices import PRECISIONS
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.data.dataset import Data, InMemory, training_batches
 from dl_lab.data.spec import DataSpec
-from dl_lab.dropouts.masks import Dropout, number_layers
-from dl_lab.schedules.factors import Schedule
+from dl_lab.dropouts.layers import Dropout, number_layers
+from dl_lab.schedules.schedules import Schedule
 from dl_lab.training.tasks import Task, Totals
 
 

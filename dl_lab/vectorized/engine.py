@@ -16,7 +16,7 @@ from torch.func import vmap
 
 from dl_lab.core import devices, rng
 from dl_lab.data.dataset import Split
-from dl_lab.dropouts.masks import Dropout
+from dl_lab.dropouts.layers import Dropout
 from dl_lab.training.setup import Plan, TrainState
 from dl_lab.training.tasks import Task, Totals
 from dl_lab.vectorized.batches import Feed

@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from dl_lab.core import rng
-from dl_lab.dropouts.masks import Dropout
+from dl_lab.dropouts.layers import Dropout
 
 SAMPLE = 1 << 16
 KEYS = [rng.key(seed, "dropout", step) for seed in range(4) for step in range(4)]

@@ -15,7 +15,7 @@ from dl_lab.config.parse import RunConfig, typed
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import PADDING
 from dl_lab.data.spec import DataSpec, Head
-from dl_lab.losses.criteria import Loss
+from dl_lab.losses.losses import Loss
 from dl_lab.registry import LOSSES
 from dl_lab.training.setup import build_task
 

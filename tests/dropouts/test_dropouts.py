@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import DataSpec, Head
-from dl_lab.dropouts.masks import AlphaDropout, Dropout, number_layers
+from dl_lab.dropouts.layers import AlphaDropout, Dropout, number_layers
 from dl_lab.registry import DROPOUTS, MODELS
 from dl_lab.training.setup import build_model
 
