@@ -128,7 +128,7 @@ def folder_for(folders: Sequence[Path]) -> Path:
     """The one folder that was given, unless it is a run; else a new one."""
     if len(folders) == 1 and ((folders[0] / SWEEP).exists() or isinstance(read(folders[0]), str)):
         return folders[0]
-    return Path(app.reserve_run_folder("outputs/comparisons"))
+    return Path(folders.reserve_run_folder("outputs/comparisons"))
 
 
 def told(left_out: Mapping[Path, str]) -> list[str]:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from dl_lab.cli import app
+from dl_lab.config import messages
+from dl_lab.core import errors
 from dl_lab.core.errors import ConfigError, check, one_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dl_lab.training.setup import Plan
+    from dl_lab.training.state import Plan
 
 HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key=value ...]
 
@@ -45,11 +46,11 @@ def main() -> None:
     try:
         evaluate(sys.argv[1:])
     except Exception as error:
-        line = app.explain(error)
+        line = messages.explain(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
-        sys.exit(app.MISTAKE)
+        sys.exit(errors.MISTAKE)
 
 
 def evaluate(arguments: list[str]) -> dict[str, float]:

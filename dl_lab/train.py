@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from dl_lab.cli import app
+from dl_lab.config import compose, messages
+from dl_lab.core import errors
 from dl_lab.core.errors import ConfigError, Diverged, Failed, Stopped
 from dl_lab.core.signals import Signals
+from dl_lab.runs import folders
 
 WHERE = ("device=", "data_dir=", "imports=")  # what resume=auto passes on to the run that it finds
 
 if TYPE_CHECKING:
-    from dl_lab.config.parse import RunConfig
+    from dl_lab.config.schema import RunConfig
     from dl_lab.training.bookkeeping import Outcome
-    from dl_lab.training.setup import Plan
+    from dl_lab.training.state import Plan
 
 
 def main() -> None:
@@ -47,7 +50,7 @@ def main() -> None:
         if all(doors.values()):
             raise ConfigError(f"resume={doors['resume']} and rerun={doors['rerun']}; allowed: one of them")
         if doors["rerun"]:
-            sys.exit(0 if rerun(Path(doors["rerun"]), others) else app.FAILED)
+            sys.exit(0 if rerun(Path(doors["rerun"]), others) else errors.FAILED)
         auto = doors["resume"] == "auto"
         folder = unfinished(others) if auto else Path(doors["resume"])
         if folder is not None:
@@ -72,7 +75,7 @@ def train(config: DictConfig) -> float:
 
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
-    given = [override for override in job.overrides.task if not app.is_of_sweep(override)]
+    given = [override for override in job.overrides.task if not compose.is_of_sweep(override)]
     resumes = config.sweep.resume is not None
     return carry_out(parse(config), folder, given, resuming.left_off(folder) or {"step": 0} if resumes else None)
 
@@ -109,7 +112,7 @@ def rerun(folder: Path, overrides: list[str]) -> bool:
     first, status = points(folder), resuming.status_of(folder)
     _, config = resuming.own(folder, given, (*resuming.WHERE, "threads"))
     run, overrides_of_both = parse(config), [*resuming.overrides_of(folder), *given]
-    again = Path(where[-1]) if where else Path(app.reserve_run_folder("outputs"))
+    again = Path(where[-1]) if where else Path(folders.reserve_run_folder("outputs"))
     try:
         carry_out(run, again, overrides_of_both)
     except Diverged as diverged:  # as the first may have, too
@@ -141,7 +144,7 @@ def unfinished(overrides: list[str]) -> Path | None:
         overrides.append(f"hydra.searchpath=['file://{own.config_dir.absolute()}']")
     where = [argument for argument in overrides if argument.startswith("hydra.run.dir=")]
     composing = [argument for argument in overrides if not argument.startswith("hydra.run.dir=")]
-    config = app.compose(*composing)
+    config = compose.compose(*composing)
     roots = [Path(where[-1].partition("=")[2])] if where else sorted(Path("outputs").glob("*/*"), reverse=True)
     return resuming.newest_unfinished(roots, parse(config).as_dict)
 
@@ -194,11 +197,11 @@ def broken_off(error: BaseException, step: int) -> "Outcome":
     """The outcome of a run that `error` ended at `step`."""
     from dl_lab.training.bookkeeping import Outcome
 
-    if isinstance(error, KeyboardInterrupt | app.JobsFailed):
+    if isinstance(error, KeyboardInterrupt | errors.JobsFailed):
         return Outcome("stopped", f"interrupted at step {step}")
     if isinstance(error, OSError) and error.filename:
         return Outcome("failed", f"{error.filename} cannot be written ({error.strerror})")
-    return Outcome("failed", app.explain(error) or f"{type(error).__name__}: {error}")
+    return Outcome("failed", messages.explain(error) or f"{type(error).__name__}: {error}")
 
 
 def report(

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from dl_lab.core.errors import ConfigError, unknown_key
-from dl_lab.runs.logger import hyperparameters
+from dl_lab.runs.identity import hyperparameters
 from experiments.proofs import Finding, spread
 
 

@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-from dl_lab.cli.app import compose
+from dl_lab.config.compose import compose
 from dl_lab.config.parse import parse
 from dl_lab.plotting.figures import curves
 from dl_lab.training import loop, setup

@@ -7,7 +7,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from dl_lab.cli.app import CONF, compose
+from dl_lab.config.compose import CONF, compose
 from dl_lab.config.parse import parse, typed
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.data.spec import DataSpec, Head

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dl_lab.cli.app import reserve_run_folder
 from dl_lab.plotting.figures import Numbers, array
+from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.tensorboard import EventWriter
 
 if TYPE_CHECKING:

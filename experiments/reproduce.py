@@ -23,7 +23,8 @@ from math import inf
 from pathlib import Path
 
 import experiments
-from dl_lab.cli.app import CONF, reserve_run_folder
+from dl_lab.config.compose import CONF
+from dl_lab.runs.folders import reserve_run_folder
 from experiments import checks, claims
 from experiments.proofs import Finding, Proof
 from experiments.results import write_rows

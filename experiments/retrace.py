@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dl_lab.config.parse import RunConfig, parse
-from dl_lab.data.dataset import Data, InMemory, training_batches
+from dl_lab.config.parse import parse
+from dl_lab.config.schema import RunConfig
+from dl_lab.data.batching import training_batches
+from dl_lab.data.dataset import Data
+from dl_lab.data.splits import InMemory
 from dl_lab.runs import checkpoint
 from dl_lab.training import loop, setup
-from dl_lab.training.setup import Plan, TrainState
+from dl_lab.training.state import Plan, TrainState
 from experiments.claims import Run
 
 

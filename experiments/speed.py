@@ -26,10 +26,10 @@ from pathlib import Path
 
 import torch
 
-from dl_lab.cli.app import compose
+from dl_lab.config.compose import compose
 from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
-from dl_lab.data.dataset import Streamed
+from dl_lab.data.splits import Streamed
 from dl_lab.plotting.figures import ratio_bars
 from dl_lab.runs.logger import Logbook
 from dl_lab.runs.tensorboard import EventWriter

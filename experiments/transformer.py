@@ -11,9 +11,9 @@ better than the 1.88 that nanoGPT publishes for a CPU. experiment=transformer_lo
 import numpy as np
 from numpy.typing import NDArray
 
-from dl_lab.cli.app import compose
+from dl_lab.config.compose import compose
 from dl_lab.config.parse import parse
-from dl_lab.data.dataset import Windows
+from dl_lab.data.splits import Windows
 from dl_lab.plotting.figures import curves
 from dl_lab.training.setup import build_data, build_model
 from experiments import parts

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, setup_globals
 
-from dl_lab.cli.app import is_of_sweep
+from dl_lab.config.compose import is_of_sweep
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.sweeps.config import GridConfig, SearchConfig, refuse_grid, settings_of
 from dl_lab.sweeps.job import Job, Report, Runner, run_elsewhere, run_in_turn

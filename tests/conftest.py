@@ -9,8 +9,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from dl_lab.cli.app import CONF
-from dl_lab.config.parse import RunConfig, parse
+from dl_lab.config.compose import CONF
+from dl_lab.config.parse import parse
+from dl_lab.config.schema import RunConfig
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,6 +14,7 @@ from test_house import FILES, imports
 
 import dl_lab
 from dl_lab.cli import app
+from dl_lab.config import compose
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -26,7 +27,7 @@ def test_the_wheel_holds_the_packages_and_the_configuration_where_it_is_looked_f
     assert WHEEL["force-include"] == {"conf": "dl_lab/conf"}
     for folder in (*WHEEL["packages"], *WHEEL["force-include"]):
         assert (ROOT / folder).is_dir()
-    assert (app.CONF / "config.yaml").is_file()
+    assert (compose.CONF / "config.yaml").is_file()
 
 
 def test_an_installed_package_finds_the_configuration_within_itself(tmp_path):

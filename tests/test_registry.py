@@ -10,7 +10,7 @@ from conftest import choices, parsed
 from omegaconf import OmegaConf
 from torch import nn
 
-from dl_lab.cli.app import CONF
+from dl_lab.config.compose import CONF
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import KINDS, TASKS
 from dl_lab.optimizers.sgd import SGDConfig

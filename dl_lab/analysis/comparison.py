@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dl_lab.analysis.statistics import Verdict, student, verdicts
 from dl_lab.core.errors import ConfigError, unknown
 from dl_lab.data.spec import higher_is_better
-from dl_lab.runs.logger import configuration
+from dl_lab.runs.identity import configuration
 from dl_lab.runs.reader import NUMBERS, Run, Values
 
 LEAST_RUNS = 12  # to fit what mattered

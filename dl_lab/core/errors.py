@@ -1,5 +1,6 @@
 """Mistakes of a user, each told in one line: the key, what was given, what is allowed, the nearest name."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from math import inf
@@ -111,3 +112,16 @@ class Stopped(BaseException):
     def __init__(self, message: str, status: int):
         super().__init__(message)
         self.status = status
+
+
+MISTAKE, FAILED, INTERRUPTED = 2, 1, 130  # exit statuses
+
+
+class JobsFailed(Exception):
+    """Some jobs of a sweep failed; its text has a line for each."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no memory left."""
+    says_so = re.search("allocate memory|out of memory|unable to alloc|^$", str(error), re.I)
+    return isinstance(error, MemoryError | RuntimeError) and says_so is not None

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.errors import COUNT, NOT_NEGATIVE, ConfigError, check, up_to
-from dl_lab.data.dataset import Augmentation, Data, SplitConfig, Streamed, byte_statistics, divide
+from dl_lab.data.augmentation import Augmentation
+from dl_lab.data.dataset import Data, byte_statistics
+from dl_lab.data.partition import SplitConfig, divide
 from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import Streamed
 from dl_lab.registry import DATASETS
 
 

@@ -12,8 +12,11 @@ from torch import Tensor
 from dl_lab.core import rng
 from dl_lab.core.download import download_archive, missing_data
 from dl_lab.core.errors import COUNT, FRACTION_OR_COUNT, NOT_NEGATIVE, check, require
-from dl_lab.data.dataset import Augmentation, Data, InMemory, byte_statistics, divide
+from dl_lab.data.augmentation import Augmentation
+from dl_lab.data.dataset import Data, byte_statistics
+from dl_lab.data.partition import divide
 from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import InMemory
 from dl_lab.registry import DATASETS
 
 SHA256 = {  # of the archives

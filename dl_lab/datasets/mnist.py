@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dl_lab.core.download import download_archive, missing_data
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.dataset import Data, InMemory
+from dl_lab.data.dataset import Data
+from dl_lab.data.splits import InMemory
 from dl_lab.datasets.images import ImageConfig, image_data
 from dl_lab.registry import DATASETS
 

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.errors import COUNT, check, require
-from dl_lab.data.dataset import PADDING, Data, InMemory, SplitConfig, divide
+from dl_lab.data.dataset import Data
+from dl_lab.data.partition import SplitConfig, divide
 from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import PADDING, InMemory
 from dl_lab.registry import DATASETS
 
 MOST_SEQUENCES = 10_000_000

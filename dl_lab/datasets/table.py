@@ -10,8 +10,10 @@ from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError, require, unknown
-from dl_lab.data.dataset import Data, InMemory, SplitConfig, divide, held_out
+from dl_lab.data.dataset import Data
+from dl_lab.data.partition import SplitConfig, divide, held_out
 from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import InMemory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,10 @@ import torch
 
 from dl_lab.core.download import download
 from dl_lab.core.errors import COUNT, ConfigError, check
-from dl_lab.data.dataset import Data, SplitConfig, Windows, divide
+from dl_lab.data.dataset import Data
+from dl_lab.data.partition import SplitConfig, divide
 from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import Windows
 from dl_lab.registry import DATASETS
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dl_lab.core import devices
 from dl_lab.core.errors import BELOW_ONE, POSITIVE, check
-from dl_lab.data.dataset import PADDING
+from dl_lab.data.splits import PADDING
+from dl_lab.nn import functional
 from dl_lab.registry import LOSSES
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -49,7 +49,7 @@ class HuberConfig:
 def cross_entropy(config: CrossEntropyConfig, task: str) -> Loss:
     """Minus the log-probability of the class, in nats; logits (example, class), classes (example,)."""
     ignored = PADDING if task == "language_modelling" else None
-    return partial(devices.cross_entropy, ignore_index=ignored, label_smoothing=config.label_smoothing)
+    return partial(functional.cross_entropy, ignore_index=ignored, label_smoothing=config.label_smoothing)
 
 
 @LOSSES.register("mse", PlainConfig, tasks={"regression"})

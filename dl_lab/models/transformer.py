@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl_lab.core import devices
 from dl_lab.core.errors import COUNT, ConfigError, check, require
 from dl_lab.data.spec import DataSpec
+from dl_lab.nn import functional
 from dl_lab.nn.activations import ACTIVATIONS, check_activation
 from dl_lab.registry import MODELS
 
@@ -61,7 +61,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (batch, time, embedding) to the same shape."""
         query, key, value = self._heads(x)
-        mixed = devices.attention(query, key, value, self.causal)
+        mixed = functional.attention(query, key, value, self.causal)
         outputs: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
         return outputs
 

@@ -1,15 +1,10 @@
 """The only writer of a run folder: .hydra/, TensorBoard's events, metrics.jsonl, summary.json."""
 
-import hashlib
-import importlib.metadata
 import json
-import platform
 import shlex
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,14 +15,14 @@ from filelock import FileLock, Timeout
 from dl_lab.core.atomic_io import naming, whole
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs import tensorboard
+from dl_lab.runs.identity import configuration, configuration_name, hyperparameters
+from dl_lab.runs.provenance import provenance
 from dl_lab.runs.tensorboard import EventWriter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-PACKAGES = ("dl_lab", "torch", "numpy", "hydra-core")
-NO_HYPERPARAMETERS = ("data_dir", "imports", "claim")
 COMMAND = ("python", "-m", "dl_lab.train")
 as_json = json.JSONEncoder(allow_nan=False).encode  # json.dumps makes one anew
 OURS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra/config.yaml")
@@ -49,50 +44,6 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write summary.json; numbers that are not finite become null, which JSON knows."""
     finite = json.loads(json.dumps(summary), parse_constant=lambda constant: None)
     write_text(folder / "summary.json", json.dumps(finite, indent=2) + "\n")
-
-
-def hyperparameters(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | str | bool]:
-    """A nested configuration as dotted keys, a group's choice under the group's name; lists and null become text."""
-    flat: dict[str, float | str | bool] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= hyperparameters(value, f"{prefix}{key}.")
-        elif key not in NO_HYPERPARAMETERS:
-            name = prefix.removesuffix(".") if prefix and key == "name" else prefix + key
-            flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
-    return flat
-
-
-def configuration(values: Mapping[str, float | str | bool]) -> dict[str, float | str | bool]:
-    """Hyper-parameters without the seed: what runs have in common that differ by chance alone."""
-    return {key: value for key, value in values.items() if key != "seed"}
-
-
-def configuration_name(values: Mapping[str, float | str | bool]) -> str:
-    """Eight hexadecimal digits that name a configuration, however its keys are ordered and its numbers written."""
-    plain = [[key, value if isinstance(value, bool | str) else float(value)] for key, value in sorted(values.items())]
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:8]
-
-
-@cache
-def provenance() -> dict[str, Any]:
-    """Versions, the git commit of the code that runs, and whether the checkout was clean; null where there is none to
-    be had. As of the process's first run: what it has imported by then is what it goes on with.
-    """
-    here, commit, clean = Path(__file__).parents[1], None, None
-    if (here / ".git").exists():
-        with suppress(OSError):  # no git here
-            asked = ["git", "-C", str(here), "status", "--porcelain=v2", "--branch"]
-            told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
-            commit = next((line.split()[2] for line in told if line.startswith("# branch.oid ")), None)
-            clean = all(line.startswith("#") for line in told) if commit else None
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            versions[name] = None
-    return {"versions": versions, "git_commit": commit, "git_clean": clean}
 
 
 def forget_after(folder: Path, step: int) -> float:

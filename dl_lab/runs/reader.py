@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from dl_lab.runs.logger import configuration, configuration_name, hyperparameters
+from dl_lab.runs.identity import configuration, configuration_name, hyperparameters
 
 Values = dict[str, float | str | bool]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Never
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from dl_lab.cli.app import JobsFailed, explain
-from dl_lab.core.errors import Diverged
+from dl_lab.config.messages import explain
+from dl_lab.core.errors import Diverged, JobsFailed
 from dl_lab.core.progress import shown
 from dl_lab.data.spec import higher_is_better
 from dl_lab.sweeps import pruners

@@ -13,8 +13,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from dl_lab.cli.app import JobsFailed
-from dl_lab.core.errors import ConfigError, Stopped
+from dl_lab.core.errors import ConfigError, JobsFailed, Stopped
 from dl_lab.core.signals import Signals
 from dl_lab.sweeps import forkserver
 from dl_lab.sweeps.job import Job, Report

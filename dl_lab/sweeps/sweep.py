@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dl_lab.cli.app import INTERRUPTED, JobsFailed, explain, refuse_added_keys
-from dl_lab.core.errors import ConfigError, Stopped
+from dl_lab.config.compose import refuse_added_keys
+from dl_lab.config.messages import explain
+from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped
 from dl_lab.core.signals import sigterm_raises
 from dl_lab.data.spec import higher_is_better
 from dl_lab.sweeps.compose import Composer

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from dl_lab.cli.app import JobsFailed, is_out_of_memory
-from dl_lab.config.parse import RunConfig, parse
+from dl_lab.config.parse import parse
+from dl_lab.config.schema import RunConfig
 from dl_lab.core import devices
-from dl_lab.core.errors import ConfigError, Stopped
+from dl_lab.core.errors import ConfigError, JobsFailed, Stopped, is_out_of_memory
 from dl_lab.core.progress import Progress
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
@@ -20,6 +20,7 @@ from dl_lab.runs.logger import Logbook
 from dl_lab.sweeps.job import Job, Report, Runner, ended_by
 from dl_lab.train import broken_off
 from dl_lab.training import bookkeeping, setup
+from dl_lab.training import state as training_state
 from dl_lab.training.bookkeeping import Outcome
 from dl_lab.vectorized import loop
 from dl_lab.vectorized.autotune import bytes_of_parameters, fastest, has_room_for_one_more
@@ -34,8 +35,8 @@ class Ready:
 
     job: Job
     run: RunConfig
-    plan: setup.Plan
-    state: setup.TrainState
+    plan: training_state.Plan
+    state: training_state.TrainState
     saved: dict[str, Any] | None
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from dl_lab.core import eager_optim
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import Progress
 from dl_lab.data.spec import higher_is_better
@@ -16,8 +15,8 @@ from dl_lab.runs import checkpoint
 from dl_lab.runs.logger import Logbook
 from dl_lab.training import visualize
 from dl_lab.training.generate import sample_text
-from dl_lab.training.setup import Plan, TrainState
-from dl_lab.training.tasks import add_up, moved
+from dl_lab.training.state import Plan, TrainState, contents_of, restore
+from dl_lab.training.tasks import add_up
 
 
 @dataclass(frozen=True)
@@ -27,34 +26,6 @@ class Outcome:
     status: str
     reason: str | None = None
     last: dict[str, float] | None = None
-
-
-def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
-    """A checkpoint: plain dictionaries of tensors and numbers."""
-    return {
-        "model": state.model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "step": state.step,
-        "best": state.best,
-        "last": state.last,
-        "validations_since_best": state.validations_since_best,
-        "window": state.window,
-        "since_validation": state.since_validation,
-        "config": plan.run.as_dict,
-        "data": plan.data_fingerprint,
-        "together": state.together,
-    }
-
-
-def restore(state: TrainState, saved: dict[str, Any], device: torch.device) -> None:
-    """Put the state where a checkpoint left it."""
-    state.model.load_state_dict(saved["model"])
-    eager_optim.restore(state.optimizer, saved["optimizer"])
-    for name in ("step", "best", "validations_since_best", "since_validation"):
-        setattr(state, name, saved[name])
-    for name in ("last", "together"):  # a checkpoint from before they were kept has none
-        setattr(state, name, saved.get(name))
-    state.window = [[moved(totals, device) for totals in pieces] for pieces in saved["window"]]
 
 
 def take_up(state: TrainState, plan: Plan, saved: dict[str, Any], folder: Path) -> None:

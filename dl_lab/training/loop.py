@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from dl_lab.core import devices, eager_optim, rng
 from dl_lab.core.progress import Progress
-from dl_lab.data.dataset import Batch, Split, training_batches
+from dl_lab.data.batching import training_batches
+from dl_lab.data.splits import Batch, Split
 from dl_lab.runs import checkpoint
 from dl_lab.runs.logger import Logbook
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
-from dl_lab.training.setup import Plan, TrainState
+from dl_lab.training.state import Plan, TrainState
 from dl_lab.training.tasks import Totals, add_up, detached
 
 

@@ -1,77 +1,29 @@
 """From a parsed configuration to what trains: the data, the model, the optimizer; a Plan and a TrainState."""
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from math import ceil, prod
+from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dl_lab.config.parse import Choice, RunConfig, check_best
+from dl_lab.config.parse import check_best
+from dl_lab.config.schema import Choice, RunConfig
 from dl_lab.core import devices, eager_optim, rng
 from dl_lab.core.atomic_io import fingerprint
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.core.errors import ConfigError, require
-from dl_lab.data.dataset import Data, InMemory, training_batches
+from dl_lab.data.batching import training_batches
+from dl_lab.data.dataset import Data
 from dl_lab.data.spec import DataSpec
+from dl_lab.data.splits import InMemory
 from dl_lab.dropouts.layers import Dropout, number_layers
 from dl_lab.schedules.schedules import Schedule
-from dl_lab.training.tasks import Task, Totals
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What stays the same throughout a run."""
-
-    run: RunConfig
-    data: Data
-    task: Task
-    schedule: Schedule
-    device: torch.device
-    batch_size: int
-    steps_per_epoch: int
-    total_steps: int
-    data_fingerprint: str | None = None  # of the user's own file or folder
-
-    @property
-    def eval_batch_size(self) -> int:
-        spec = self.data.spec
-        positions = spec.input_shape[0] if spec.kind == "tokens" else 1
-        return self.run.train.eval_batch_of(self.batch_size, prod(spec.input_shape) + positions * spec.num_outputs)
-
-    @property
-    def seed(self) -> int:
-        return self.run.settings.seed
-
-    @property
-    def validate_every(self) -> int:
-        return self.run.train.steps_between_validations(self.steps_per_epoch)
-
-
-@dataclass
-class TrainState:
-    """What changes. `forward` is the model in training, compiled or not; `dropout_key` is None for a model without
-    dropout, `norm_before_clipping` (of the last step's gradient) where nothing is clipped. `window`: the totals of each
-    step since the last point of the curves, on the device; `since_validation`: those of each point since a validation;
-    `last`: the metrics of the last one; `together`: how many runs were in the stack that it trained in, if it did.
-    """
-
-    model: nn.Module
-    forward: Callable[[Tensor], Tensor]
-    optimizer: torch.optim.Optimizer
-    dropout_key: Tensor | None
-    step: int = 0
-    best: dict[str, float] | None = None
-    last: dict[str, float] | None = None
-    validations_since_best: int = 0
-    window: list[list[Totals]] = field(default_factory=list)
-    since_validation: list[dict[str, list[float]]] = field(default_factory=list)
-    norm_before_clipping: Tensor | None = None
-    together: int | None = None
+from dl_lab.training.state import Plan, TrainState
+from dl_lab.training.tasks import Task
 
 
 def build_data(run: RunConfig) -> Data:

@@ -10,10 +10,10 @@ from math import exp, log
 import torch
 from torch import Tensor
 
-from dl_lab.core import devices
 from dl_lab.core.devices import widest
-from dl_lab.data.dataset import PADDING
 from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import PADDING
+from dl_lab.nn import functional
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Total = Tensor | int | list[float]  # on the device, a count known without it, or read back
@@ -108,7 +108,7 @@ class LanguageModelling:
     def loss_is_nats(self) -> bool:
         """Whether the loss counts the nats that are wanted anyway."""
         loss = self.loss
-        if not isinstance(loss, partial) or loss.func is not devices.cross_entropy:
+        if not isinstance(loss, partial) or loss.func is not functional.cross_entropy:
             return False
         smoothing = loss.keywords["label_smoothing"]
         return isinstance(smoothing, float) and smoothing == 0
@@ -121,7 +121,7 @@ class LanguageModelling:
         detached, loss = logits.detach(), self.loss(logits, tokens)
         nats = loss.detach()
         if not self.loss_is_nats:
-            nats = devices.cross_entropy(detached, tokens, ignore_index=PADDING)
+            nats = functional.cross_entropy(detached, tokens, ignore_index=PADDING)
         return {
             "loss": loss,
             "count": self.count(targets),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from dl_lab.data.dataset import Data, Split
+from dl_lab.data.dataset import Data
+from dl_lab.data.splits import Split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,11 +9,12 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from dl_lab.cli.app import is_out_of_memory
 from dl_lab.core import devices
-from dl_lab.data.dataset import Data, training_batches
+from dl_lab.core.errors import is_out_of_memory
+from dl_lab.data.batching import training_batches
+from dl_lab.data.dataset import Data
 from dl_lab.training import loop
-from dl_lab.training.setup import Plan, TrainState
+from dl_lab.training.state import Plan, TrainState
 from dl_lab.vectorized.engine import StackedRuns
 from dl_lab.vectorized.loop import DoesNotStack
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from dl_lab.core import rng
-from dl_lab.data.dataset import Batch, Data, InMemory, Split, cut, training_batches
+from dl_lab.data.batching import cut, training_batches
+from dl_lab.data.dataset import Data
+from dl_lab.data.splits import Batch, InMemory, Split
 
 
 class Feed:

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.func import vmap
 
 from dl_lab.core import devices, rng
-from dl_lab.data.dataset import Split
+from dl_lab.data.splits import Split
 from dl_lab.dropouts.layers import Dropout
-from dl_lab.training.setup import Plan, TrainState
+from dl_lab.training.state import Plan, TrainState
 from dl_lab.training.tasks import Task, Totals
 from dl_lab.vectorized.batches import Feed
 from dl_lab.vectorized.member_state import Row, Tensors, flat_of, of_each_run, places_of, stacked, windows_of

@@ -7,14 +7,14 @@ from itertools import islice
 from math import isfinite
 from typing import Any
 
-from dl_lab.config.parse import RunConfig
+from dl_lab.config.schema import RunConfig
 from dl_lab.core.progress import Progress
-from dl_lab.data.dataset import Streamed
+from dl_lab.data.splits import Streamed
 from dl_lab.runs import checkpoint
 from dl_lab.runs.logger import Logbook
 from dl_lab.training import bookkeeping
-from dl_lab.training.bookkeeping import Outcome, contents_of
-from dl_lab.training.setup import Plan, TrainState
+from dl_lab.training.bookkeeping import Outcome
+from dl_lab.training.state import Plan, TrainState, contents_of
 from dl_lab.vectorized.engine import StackedRuns
 from dl_lab.vectorized.member_state import Row, row_of
 from dl_lab.vectorized.optimizers import must_be_equal

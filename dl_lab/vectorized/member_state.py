@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dl_lab.training.setup import TrainState
+from dl_lab.training.state import TrainState
 from dl_lab.training.tasks import Totals, add_up
 from dl_lab.vectorized.optimizers import StackedOptimizer
 

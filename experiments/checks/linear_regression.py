@@ -3,7 +3,7 @@
 import torch
 from sklearn.linear_model import LinearRegression
 
-from dl_lab.data.dataset import InMemory
+from dl_lab.data.splits import InMemory
 from dl_lab.plotting.figures import curves, surface_paths
 from experiments import retrace
 from experiments.claims import Run

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dl_lab.data.dataset import training_batches
+from dl_lab.data.batching import training_batches
 from dl_lab.plotting.figures import curves
 from dl_lab.training import loop
 from experiments import retrace

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dl_lab.data.dataset import training_batches
+from dl_lab.data.batching import training_batches
 from dl_lab.plotting.figures import curves, surface_paths
 from experiments import retrace
 from experiments.claims import Run

@@ -8,7 +8,8 @@ from torch import nn
 
 from dl_lab.config.parse import parse
 from dl_lab.core.devices import PRECISIONS
-from dl_lab.data.dataset import Data, Split
+from dl_lab.data.dataset import Data
+from dl_lab.data.splits import Split
 from dl_lab.runs import checkpoint
 from dl_lab.training import setup
 from experiments.claims import Run

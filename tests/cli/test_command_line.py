@@ -23,7 +23,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 
 from dl_lab import train as train_module
-from dl_lab.cli.app import CONF
+from dl_lab.config.compose import CONF
 from dl_lab.core.progress import Progress
 
 GROUPS = sorted({path.parent.name for path in Path(CONF).glob("*/*.yaml")})

@@ -15,8 +15,9 @@ from conftest import choices, compose, container, parsed
 from omegaconf import OmegaConf
 from test_command_line import TINY, spawn
 
-from dl_lab.cli.app import CONF
-from dl_lab.config.parse import RunSettings, TrainConfig, parse, typed
+from dl_lab.config.compose import CONF
+from dl_lab.config.parse import parse, typed
+from dl_lab.config.schema import RunSettings, TrainConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.registry import REGISTRIES
 

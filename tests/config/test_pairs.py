@@ -20,14 +20,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from torchvision import datasets
 
-from dl_lab.cli.app import CONF
-from dl_lab.config.parse import RunConfig, parse
+from dl_lab.config.compose import CONF
+from dl_lab.config.parse import parse
+from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.dataset import Data, training_batches
+from dl_lab.data.batching import training_batches
+from dl_lab.data.dataset import Data
 from dl_lab.models.linear import Linear
 from dl_lab.registry import DATASETS, MODELS
 from dl_lab.training import loop, setup
-from dl_lab.training.setup import Plan, TrainState
+from dl_lab.training.state import Plan, TrainState
 
 # Small, by the name of the field; a model that has none of them is trained as its YAML says.
 SMALL = {

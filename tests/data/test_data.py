@@ -14,22 +14,12 @@ from torchvision.transforms import functional as vision
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.dataset import (
-    PADDING,
-    Augmentation,
-    Batch,
-    Data,
-    InMemory,
-    Split,
-    SplitConfig,
-    Streamed,
-    Windows,
-    byte_statistics,
-    divide,
-    held_out,
-    training_batches,
-)
+from dl_lab.data.augmentation import Augmentation
+from dl_lab.data.batching import training_batches
+from dl_lab.data.dataset import Data, byte_statistics
+from dl_lab.data.partition import SplitConfig, divide, held_out
 from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import PADDING, Batch, InMemory, Split, Streamed, Windows
 
 CPU = torch.device("cpu")
 SPEC = DataSpec(kind="image", input_shape=(3, 6, 5), heads=(Head(name="class", task="classification", labels=("a",)),))

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from sklearn import metrics as sk
 from torch import Tensor
 
-from dl_lab.data.dataset import PADDING
 from dl_lab.data.spec import DataSpec, Head, higher_is_better
+from dl_lab.data.splits import PADDING
 from dl_lab.training.tasks import Task, add_up, detached
 
 RANDOM = np.random.default_rng(0)

@@ -18,9 +18,10 @@ from test_image_folder import SIZE, write
 from test_torchvision_sets import SETS, made_up, pairs, publish
 from torch import Tensor
 
-from dl_lab.config.parse import RunConfig
+from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.dataset import PADDING, Data, Split, Windows
+from dl_lab.data.dataset import Data
+from dl_lab.data.splits import PADDING, Split, Windows
 from dl_lab.datasets.generated import GeneratedConfig
 from dl_lab.datasets.table import TableConfig
 from dl_lab.registry import DATASETS

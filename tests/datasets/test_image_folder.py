@@ -12,7 +12,8 @@ from PIL import Image
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.dataset import Data, Split
+from dl_lab.data.dataset import Data
+from dl_lab.data.splits import Split
 from dl_lab.training.setup import build_data
 
 SIZE = 6

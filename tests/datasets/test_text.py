@@ -9,7 +9,8 @@ from conftest import parsed
 from torch import Tensor
 
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.dataset import PADDING, Data, Windows
+from dl_lab.data.dataset import Data
+from dl_lab.data.splits import PADDING, Windows
 from dl_lab.training.setup import build_data
 
 # 1, 2, 3 and 4 bytes a character in UTF-8, a line break of two characters, and one that JSON and numpy would drop

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import choices, parsed
 
-from dl_lab.cli.app import CONF
+from dl_lab.config.compose import CONF
 from dl_lab.core.errors import ConfigError
 from experiments import claims, results
 from experiments.proofs import Proof, spread

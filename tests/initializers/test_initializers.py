@@ -16,7 +16,7 @@ from conftest import parsed
 from scipy import stats
 from torch import Tensor, nn
 
-from dl_lab.config.parse import Choice
+from dl_lab.config.schema import Choice
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import DataSpec, Head

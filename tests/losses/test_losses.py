@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor
 
-from dl_lab.config.parse import RunConfig, typed
+from dl_lab.config.parse import typed
+from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.dataset import PADDING
 from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import PADDING
 from dl_lab.losses.losses import Loss
 from dl_lab.registry import LOSSES
 from dl_lab.training.setup import build_task

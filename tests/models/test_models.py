@@ -9,7 +9,7 @@ import torch
 from conftest import parsed
 from torch import Tensor, nn
 
-from dl_lab.config.parse import RunConfig
+from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import TASKS, DataSpec, Head
 from dl_lab.registry import MODELS

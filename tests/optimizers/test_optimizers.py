@@ -16,10 +16,10 @@ from conftest import compose, parsed
 from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
-from dl_lab.config.parse import Choice, RunConfig
+from dl_lab.config.schema import Choice, RunConfig
 from dl_lab.core import eager_optim
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.dataset import training_batches
+from dl_lab.data.batching import training_batches
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.training.loop import train_step
 from dl_lab.training.setup import build_data, build_optimizer, prepare

@@ -20,6 +20,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from test_command_line import TINY, Ended, train
 
 from dl_lab.cli import app
+from dl_lab.runs import folders
 from dl_lab.runs.logger import write_summary
 from dl_lab.training import loop
 
@@ -189,13 +190,13 @@ def test_the_same_seed_gives_the_same_metrics_to_the_last_bit_and_another_seed_o
 
 def test_two_runs_of_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch):
     moment = datetime(2026, 2, 3, 4, 5, 6)
-    monkeypatch.setattr(app, "datetime", SimpleNamespace(now=lambda: moment))
-    folders = [Path(app.reserve_run_folder(str(tmp_path / "outputs"))) for _ in range(3)]
+    monkeypatch.setattr(folders, "datetime", SimpleNamespace(now=lambda: moment))
+    reserved = [Path(folders.reserve_run_folder(str(tmp_path / "outputs"))) for _ in range(3)]
     day = tmp_path / "outputs" / "2026-02-03"
-    assert folders == [day / "04-05-06", day / "04-05-06-1", day / "04-05-06-2"]
+    assert reserved == [day / "04-05-06", day / "04-05-06-1", day / "04-05-06-2"]
     assert all(folder.is_dir() for folder in folders)
     (folders[1] / "summary.json").write_text("{}")
-    app.remove_empty_folders()
+    folders.remove_empty_folders()
     assert list(day.iterdir()) == [folders[1]]
 
 

@@ -11,7 +11,7 @@ from conftest import parsed
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from dl_lab.config.parse import RunConfig
+from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.registry import SCHEDULES
 from dl_lab.training.setup import build_schedule

@@ -17,7 +17,7 @@ from test_command_line import TINY, spawn, train
 from test_sweep_resume import table
 from test_vectorized_launcher import add_model, assert_close, by_number, metrics
 
-from dl_lab.cli.app import explain
+from dl_lab.config.messages import explain
 from dl_lab.sweeps import forkserver, process_pool
 from dl_lab.sweeps.worker import Relay
 

@@ -6,7 +6,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from dl_lab.cli.app import CONF
+from dl_lab.config.compose import CONF
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.manifest import resolved, signature
 

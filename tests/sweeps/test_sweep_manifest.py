@@ -10,7 +10,7 @@ from filelock import FileLock
 from test_command_line import TINY, Ended, on_terminal, train
 
 from dl_lab.cli import app
-from dl_lab.cli.app import reserve_run_folder
+from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.sweeps import manifest
 from dl_lab.sweeps.manifest import Entry, Ledger
 

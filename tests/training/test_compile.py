@@ -8,7 +8,7 @@ from conftest import parsed
 
 from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.dataset import training_batches
+from dl_lab.data.batching import training_batches
 from dl_lab.training import loop, setup
 
 CPU = torch.device("cpu")

@@ -14,10 +14,11 @@ from conftest import parsed
 from test_command_line import TINY, Ended, train
 from torch import Tensor, nn
 
-from dl_lab.config.parse import RunConfig
+from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import Progress
-from dl_lab.data.dataset import Data, training_batches
+from dl_lab.data.batching import training_batches
+from dl_lab.data.dataset import Data
 from dl_lab.runs.logger import Logbook
 from dl_lab.training import loop, setup
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dl_lab.cli.app import compose
+from dl_lab.config.compose import compose
 from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
 from dl_lab.registry import DROPOUTS, INITIALIZERS, OPTIMIZERS, SCHEDULES

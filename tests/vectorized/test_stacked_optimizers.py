@@ -11,7 +11,7 @@ import torch
 from conftest import parsed
 from torch import Tensor, nn
 
-from dl_lab.config.parse import Choice, RunConfig
+from dl_lab.config.schema import Choice, RunConfig
 from dl_lab.core import eager_optim
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.training.setup import build_optimizer

@@ -1,0 +1,40 @@
+"""Compose the configuration of a run from the YAML files of conf/."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from dl_lab.core.errors import ConfigError, unknown_key
+
+HERE = Path(__file__).parents[1]
+
+
+CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
+
+
+def compose(*overrides: str) -> DictConfig:
+    """The configuration of `python -m dl_lab.train OVERRIDES`, for programs."""
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return hydra.compose("config", list(overrides))
+
+
+def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
+    """Raise ConfigError for +key=value: every key that there is has a value already, so an added one is unknown."""
+    for override in overrides:
+        if override.startswith("+") and not override.startswith("++"):
+            group, _, key = override[1:].split("=", 1)[0].rpartition(".")
+            node = OmegaConf.select(config, group) if group else config
+            raise unknown_key(group, key, [str(name) for name in node if name not in (key, "experiment")])
+
+
+def is_of_sweep(override: str) -> bool:
+    """Whether an override says which jobs there are, as against what one is."""
+    return override.lstrip("+~").startswith(("sweep.", "sweep="))
+
+
+def refuse_sweep(overrides: Iterable[str]) -> None:
+    """Raise ConfigError for a key of the group sweep on a single run."""
+    for override in filter(is_of_sweep, overrides):
+        raise ConfigError(f"{override} says how a sweep goes, and this is one run; allowed: with -m")

@@ -1,0 +1,30 @@
+"""Training batches as a function of (seed, step)."""
+
+from collections.abc import Iterator
+from itertools import count
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from dl_lab.core import rng
+from dl_lab.data.splits import Batch, Split
+
+
+def training_batches(split: Split, seed: int, batch_size: int, device: torch.device, start: int = 0) -> Iterator[Batch]:
+    """Batches from step `start` on, for ever, each a function of (seed, step). An epoch's last may be smaller."""
+    steps_per_epoch = ceil(len(split) / batch_size)
+    for epoch in count(start // steps_per_epoch):
+        order = split.shuffled(rng.generator(seed, "order", epoch)).to(device)
+        first = max(0, start - epoch * steps_per_epoch)
+        yield from split.batches(cut(order, batch_size)[first:])
+
+
+def cut(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Batches of an order; a last one of a single example, whose variance is nothing, gets a second from the one
+    before.
+    """
+    batches = list(order.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1 and batch_size > 2:
+        batches[-2:] = order[-batch_size - 1 :].split([batch_size - 1, 2])
+    return batches

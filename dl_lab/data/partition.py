@@ -1,0 +1,41 @@
+"""How examples are divided into training, validation and test."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dl_lab.core.errors import FRACTION_OR_COUNT, ConfigError, check, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How much is held out: a fraction below 1, or a number of examples."""
+
+    validation: float
+    test: float
+
+    def __post_init__(self) -> None:
+        check("dataset", self, {"validation": FRACTION_OR_COUNT, "test": FRACTION_OR_COUNT})
+
+
+def held_out(fraction_or_count: float, examples: int) -> int:
+    """Examples that a `validation` or `test` field asks for, of so many."""
+    return round(fraction_or_count * examples) if fraction_or_count < 1 else int(fraction_or_count)
+
+
+def divide(examples: int, validation: float, test: float, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the training, validation and test examples: `order` (examples,) cut in three, test at its end.
+
+    Raises:
+        ConfigError: if no validation or training example would be left.
+    """
+    for_test, for_validation = held_out(test, examples), held_out(validation, examples)
+    require(for_validation >= 1, "dataset.validation", validation, f"at least 1 of the {examples} examples")
+    for_training = examples - for_test - for_validation
+    if for_training < 1:
+        raise ConfigError(
+            f"dataset.validation={validation} and dataset.test={test} leave no training example of {examples}; "
+            "allowed: together less than all"
+        )
+    train, validation_part, test_part = order.split([for_training, for_validation, for_test])
+    return train, validation_part, test_part

@@ -1,0 +1,44 @@
+"""Functions of models that depend on the device or on torch.func.vmap."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def is_mapped(tensor: Tensor) -> bool:
+    """Whether torch.func.vmap maps over it just now; some of torch's kernels then run once for each, or slowly."""
+    mapped: bool = torch._C._functorch.is_batchedtensor(tensor)
+    return mapped
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V, each (batch, head, time, channel), by torch's fused kernel; on a CPU written out for
+    the compiler, which fuses it better (a tenth of nanoGPT's step), and for vmap, which has no rule for the kernel.
+    """
+    if query.device.type != "cpu" or not (torch.compiler.is_compiling() or is_mapped(query)):
+        return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+    if causal:
+        scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), float("-inf"))
+    return scores.softmax(dim=-1) @ value
+
+
+def cross_entropy(
+    logits: Tensor, target: Tensor, ignore_index: int | None = None, label_smoothing: float | Tensor = 0.0
+) -> Tensor:
+    """F.cross_entropy, summed; logits (example, class), target (example,), of which `ignore_index` does not count.
+    For vmap written out, which is slow with torch's own; there, `label_smoothing` may be a tensor ().
+    """
+    if not is_mapped(logits):
+        ignored = -100 if ignore_index is None else ignore_index  # torch's own, which is no class
+        return F.cross_entropy(
+            logits, target, ignore_index=ignored, reduction="sum", label_smoothing=float(label_smoothing)
+        )
+    counts = None if ignore_index is None else target != ignore_index
+    # Classes first: a softmax over a last dimension of a few numbers is five times as slow.
+    log_probabilities = logits.T.contiguous().log_softmax(dim=0)
+    of_class = log_probabilities.gather(0, (target if counts is None else target * counts)[None])[0]
+    if isinstance(label_smoothing, Tensor) or label_smoothing > 0:
+        share = label_smoothing.to(logits.dtype) if isinstance(label_smoothing, Tensor) else label_smoothing
+        of_class = (1 - share) * of_class + share * log_probabilities.mean(dim=0)
+    return -(of_class if counts is None else of_class * counts).sum()
