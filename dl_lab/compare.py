@@ -14,6 +14,7 @@ from dl_lab.analysis.comparison import Comparison, Configuration, compare, defau
 from dl_lab.analysis.statistics import MOST_SEEDS, Verdict
 from dl_lab.cli import app
 from dl_lab.core.errors import ConfigError, unknown_key
+from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.logger import write_text
 from dl_lab.runs.reader import SWEEP, Run, find, read
 
@@ -128,7 +129,7 @@ def folder_for(folders: Sequence[Path]) -> Path:
     """The one folder that was given, unless it is a run; else a new one."""
     if len(folders) == 1 and ((folders[0] / SWEEP).exists() or isinstance(read(folders[0]), str)):
         return folders[0]
-    return Path(folders.reserve_run_folder("outputs/comparisons"))
+    return Path(reserve_run_folder("outputs/comparisons"))
 
 
 def told(left_out: Mapping[Path, str]) -> list[str]:

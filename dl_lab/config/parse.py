@@ -15,8 +15,8 @@ from dl_lab.config.schema import Choice, RunConfig, RunSettings, TrainConfig
 from dl_lab.config.validation import typed as typed
 from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError, refuse_interpolations, unknown, unknown_key
+from dl_lab.data.spec import METRICS
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
-from dl_lab.training.tasks import HEAD_TASKS
 
 
 def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
@@ -124,8 +124,8 @@ def check_fit(run: RunConfig) -> None:
         if not fits(chosen):
             fitting = [name for name in registry.names() if fits(registry[name])]
             raise ConfigError(f"{group}={chosen.name} does not fit {about}; allowed: {', '.join(fitting)}")
-    if task in HEAD_TASKS:
-        check_best(run.train.best, HEAD_TASKS[task].names)
+    if task in METRICS:
+        check_best(run.train.best, METRICS[task])
     if run.optimizer.entry.name == "rprop" and run.schedule.entry.name != "constant":
         schedule = run.schedule.entry.name
         raise ConfigError(f"schedule={schedule} cannot reach optimizer=rprop, it reads lr once; allowed: constant")

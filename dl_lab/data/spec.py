@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 KINDS = ("features", "image", "tokens")
 TASKS = ("regression", "classification", "language_modelling", "multi_output")
+METRICS = {  # of one head, by its task; "loss" is the first
+    "regression": ("loss", "r2", "mse", "mae"),
+    "classification": ("loss", "accuracy"),
+    "language_modelling": ("loss", "accuracy", "nats", "perplexity", "bits_per_character"),
+}
 HIGHER_IS_BETTER = ("accuracy", "r2")  # every other metric is an error: less is better
 
 

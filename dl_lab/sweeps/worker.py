@@ -70,7 +70,7 @@ def work(answers: Connection, threads: int) -> None:
     relay = Relay(answers)
     ends = suppress(EOFError, ConnectionError, Stopped)
     with traced(relay), ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-        from dl_lab.sweeps.preload import devices, together  # takes seconds, while the jobs are composed
+        from dl_lab.sweeps.preload import devices, vectorized_launcher  # takes seconds, while the jobs are composed
 
         devices.limit_threads(threads)
         while True:  # bars and warnings of several runs at once are no help
@@ -79,7 +79,7 @@ def work(answers: Connection, threads: int) -> None:
                 if sharing is None:
                     alone_here(jobs, relay)
                 else:
-                    together.run(jobs, relay, relay.alone, sharing)
+                    vectorized_launcher.run(jobs, relay, relay.alone, sharing)
             answers.send(("done",))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.core.devices import widest
-from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.spec import METRICS, DataSpec, Head
 from dl_lab.data.splits import PADDING
 from dl_lab.nn import functional
 
@@ -24,7 +24,7 @@ Numbers = Mapping[str, list[float]]
 class Regression:
     """One or several real targets; outputs and targets (batch, target), standardised. Errors in the targets' units."""
 
-    names = ("loss", "r2", "mse", "mae")
+    names = METRICS["regression"]
 
     def __init__(self, head: Head, loss: Loss):
         self.loss = loss
@@ -75,7 +75,7 @@ def _mean(values: list[float]) -> float:
 class Classification:
     """One of several classes; logits (batch, class), class numbers (batch,)."""
 
-    names = ("loss", "accuracy")
+    names = METRICS["classification"]
 
     def __init__(self, head: Head, loss: Loss):
         self.loss = loss
@@ -99,7 +99,7 @@ class Classification:
 class LanguageModelling:
     """The next token; logits (batch, time, token), token numbers (batch, time), PADDING where nothing counts."""
 
-    names = ("loss", "accuracy", "nats", "perplexity", "bits_per_character")
+    names = METRICS["language_modelling"]
 
     def __init__(self, head: Head, loss: Loss):
         self.loss = loss

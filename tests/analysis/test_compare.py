@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import container
 from scipy import stats
-from test_command_line import Ended, command
+from support.commands import Ended, command
 
 from dl_lab import compare
 

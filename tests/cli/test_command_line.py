@@ -4,16 +4,11 @@
 """
 
 import io
-import json
 import os
-import pty
 import subprocess
 import sys
-import termios
 import time
-from collections.abc import Callable
-from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -21,65 +16,12 @@ import yaml
 from conftest import choices, container
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
+from support.commands import TINY, on_terminal, spawn, train
 
-from dl_lab import train as train_module
 from dl_lab.config.compose import CONF
 from dl_lab.core.progress import Progress
 
 GROUPS = sorted({path.parent.name for path in Path(CONF).glob("*/*.yaml")})
-TINY = ("dataset=iris", "train.steps=6", "train.validate_every=3", "train.log_every=2", "train.batch_size=10")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and the folders that hold a run below its working folder, by name."""
-
-    status: int
-    out: str
-    err: str
-    runs: list[Path]
-
-    @property
-    def run(self) -> Path:
-        (run,) = self.runs
-        return run
-
-    @property
-    def summary(self) -> dict[str, object]:
-        return json.loads((self.run / "summary.json").read_text())
-
-    def lines(self, split: str) -> list[dict[str, float]]:
-        """The lines of metrics.jsonl that speak of a split."""
-        lines = [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
-        return [line for line in lines if line["split"] == split]
-
-
-def command(main: Callable[[], None], folder: Path, *arguments: str, terminal: io.TextIOBase | None = None) -> Ended:
-    """Call `main` with these arguments in `folder`, made if need be; `terminal` stands in for standard error."""
-    folder.mkdir(parents=True, exist_ok=True)
-    out, err, status = io.StringIO(), terminal or io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, chdir(folder), redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["dl-lab", *arguments])
-        patch.setattr(sys, "path", list(sys.path))
-        patch.setenv("HYDRA_FULL_ERROR", "1")
-        patch.setenv("DL_LAB_DATA", str(folder / "data"))
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-    runs = sorted({path.parent for path in folder.rglob("summary.json")})
-    return Ended(status, out.getvalue(), "" if terminal else err.getvalue(), runs)
-
-
-def train(folder: Path, *arguments: str, terminal: io.TextIOBase | None = None) -> Ended:
-    """`python -m dl_lab.train ARGUMENTS`."""
-    return command(train_module.main, folder, *arguments, terminal=terminal)
-
-
-def spawn(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The same in a process of its own, for what belongs to a process."""
-    line = [sys.executable, *arguments]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_help_names_every_group_with_every_choice_and_the_keys_of_the_chosen(tmp_path):
@@ -219,22 +161,6 @@ def test_off_a_terminal_there_is_one_line_for_each_validation(tmp_path):
         assert f"epoch {metrics['epoch']:.4g} " in line
         assert "train/loss " in line
         assert f"val/loss {metrics['loss']:.4g}  val/accuracy {metrics['accuracy']:.4g}" in line
-
-
-def on_terminal(act: Callable[[io.TextIOBase], object]) -> str:
-    """What `act` wrote to a pseudo-terminal."""
-    master, slave = pty.openpty()
-    os.set_blocking(master, False)  # nothing written is an error, and no endless wait
-    termios.tcsetwinsize(slave, (24, 200))
-    with os.fdopen(slave, "w", encoding="utf-8") as terminal:
-        act(terminal)
-        terminal.flush()
-        written = b""
-        with suppress(BlockingIOError):  # all has been read
-            while part := os.read(master, 1 << 16):
-                written += part
-    os.close(master)
-    return written.decode()
 
 
 def test_on_a_terminal_a_run_shows_a_bar_and_no_lines(tmp_path):

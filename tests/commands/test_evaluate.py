@@ -8,7 +8,7 @@ from shutil import copytree
 import pytest
 import torch
 from sklearn.metrics import classification_report
-from test_command_line import TINY, Ended, command, train
+from support.commands import TINY, Ended, command, train
 
 from dl_lab import evaluate
 

@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 from conftest import choices, compose, container, parsed
 from omegaconf import OmegaConf
-from test_command_line import TINY, spawn
+from support.commands import TINY, spawn
 
 from dl_lab.config.compose import CONF
 from dl_lab.config.parse import parse, typed

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_command_line import TINY, Ended, train
+from support.commands import TINY, Ended, train
 from torchvision import datasets
 
 from dl_lab.datasets import text

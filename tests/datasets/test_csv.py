@@ -5,14 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import parsed
+from support.tables import ROWS, TABLE
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
 from dl_lab.training.setup import build_data
-
-ROWS = 20
-PRICES = "".join(f"{row},{row * row / 4},{100 - row},{'cat' if row % 3 else 'dog'}\n" for row in range(ROWS))
-TABLE = f"area,rooms,price,pet\n{PRICES}"
 
 
 def built(path: Path, *overrides: str) -> Data:

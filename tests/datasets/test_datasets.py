@@ -13,9 +13,9 @@ import torch
 from conftest import parsed
 from numpy.typing import NDArray
 from scipy import stats
-from test_csv import TABLE
-from test_image_folder import SIZE, write
-from test_torchvision_sets import SETS, made_up, pairs, publish
+from support.pictures import SIZE, write
+from support.tables import TABLE
+from support.torchvision_sets import SETS, made_up, pairs, publish
 from torch import Tensor
 
 from dl_lab.config.schema import RunConfig

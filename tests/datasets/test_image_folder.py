@@ -9,6 +9,7 @@ import torch
 from conftest import parsed
 from numpy.typing import NDArray
 from PIL import Image
+from support.pictures import SIZE, write
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
@@ -16,23 +17,8 @@ from dl_lab.data.dataset import Data
 from dl_lab.data.splits import Split
 from dl_lab.training.setup import build_data
 
-SIZE = 6
-
 # From Python 3.12 on a fork beside other threads warns; a DataLoader forks its workers, and torch has threads.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
-
-def write(folder: Path, counts: dict[str, int], seed: int = 0) -> dict[bytes, str]:
-    """Random RGB pictures, so many a class; gives the class of each by its bytes (channel, height, width)."""
-    random = np.random.default_rng(seed)
-    classes = {}
-    for name, count in counts.items():
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            pixels = random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) // np.array([1, 2, 3], dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
-            classes[pixels.transpose(2, 0, 1).tobytes()] = name
-    return classes
 
 
 def built(folder: Path, *overrides: str) -> Data:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_command_line import Ended, train
-from test_resume import RUN, Killed, assert_equal, interrupted, same
+from support.commands import Ended, train
+from support.interrupted import RUN, Killed, assert_equal, interrupted, same
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs import checkpoint

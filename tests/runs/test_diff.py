@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_command_line import train
-from test_resume import RUN, interrupted
+from support.commands import train
+from support.interrupted import RUN, interrupted
 
 from dl_lab.runs import logger
 from dl_lab.runs.diff import first_difference, largest_difference

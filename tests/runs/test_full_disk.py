@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_command_line import Ended, train
-from test_resume import RUN, assert_equal, interrupted
+from support.commands import Ended, train
+from support.interrupted import RUN, assert_equal, interrupted
 
 from dl_lab.runs import checkpoint
 

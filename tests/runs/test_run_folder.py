@@ -15,9 +15,9 @@ import torch
 import yaml
 from conftest import compose
 from omegaconf import OmegaConf
+from support.commands import TINY, Ended, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
-from test_command_line import TINY, Ended, train
 
 from dl_lab.cli import app
 from dl_lab.runs import folders

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 from hydra.errors import MissingConfigException
-from test_command_line import TINY, spawn, train
-from test_sweep_resume import table
-from test_vectorized_launcher import add_model, assert_close, by_number, metrics
+from support.commands import TINY, spawn, train
+from support.sweeps import add_model, assert_close, by_number, metrics, table
 
 from dl_lab.config.messages import explain
 from dl_lab.sweeps import forkserver, process_pool

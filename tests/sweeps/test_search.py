@@ -10,8 +10,8 @@ import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from scipy import stats
-from test_command_line import TINY, Ended, train
-from test_sweep_resume import run_until, table
+from support.commands import TINY, Ended, train
+from support.sweeps import run_until, table
 
 from dl_lab.sweeps import search
 from dl_lab.sweeps.search import Axis, at_random, axis_of, distribution, proposed

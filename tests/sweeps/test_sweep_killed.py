@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_command_line import TINY, command
+from support.commands import TINY, command
 
 from dl_lab import compare
 

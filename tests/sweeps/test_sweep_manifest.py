@@ -3,48 +3,16 @@
 import json
 import threading
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from test_command_line import TINY, Ended, on_terminal, train
+from support.commands import TINY, Ended, on_terminal, train
 
 from dl_lab.cli import app
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.sweeps import manifest
 from dl_lab.sweeps.manifest import Entry, Ledger
 
-PLANTED = """
-from dataclasses import dataclass
-
-import torch
-from torch import nn
-
-from dl_lab.errors import ConfigError
-from dl_lab.registry import MODELS
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlantedConfig:
-    width: int
-
-
-@MODELS.register("planted", PlantedConfig, kinds={"features"})
-class Planted(nn.Module):
-    def __init__(self, config, spec, make_dropout):
-        super().__init__()
-        self.layer = nn.Linear(spec.input_shape[0], spec.num_outputs)
-        self.factor = float("inf") if config.width == 39 else 1.0
-        if config.width == 36:
-            print(1 / 0)
-        if config.width == 37:
-            raise ConfigError("model.width=37 is not allowed; allowed: another")
-        if config.width == 38:
-            torch.empty(10**15)
-
-    def forward(self, inputs):
-        return self.layer(inputs) * self.factor
-"""
 KINDS = {
     36: ("failed", "ZeroDivisionError: division by zero"),
     37: ("failed", "model.width=37 is not allowed; allowed: another"),
@@ -53,26 +21,9 @@ KINDS = {
 }
 
 
-def plant(folder: Path) -> None:
-    """A model of the user's own beside the command, which fails in four ways by its width."""
-    (folder / "own" / "model").mkdir(parents=True)
-    (folder / "own" / "model" / "planted.yaml").write_text("name: planted\nwidth: 1\n")
-    (folder / "planted_models.py").write_text(PLANTED)
-
-
 def jobs_of(ended: Ended) -> list[dict[str, object]]:
     (path,) = {run.parent / "sweep.json" for run in ended.runs}
     return json.loads(path.read_text())["jobs"]
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """200 jobs, five of each of four kinds of failure among them."""
-    folder = tmp_path_factory.mktemp("planted")
-    plant(folder)
-    own = ("--config-dir", "own", "imports=[planted_models]", "model=planted")
-    short = ("dataset=iris", "train.steps=1", "train.batch_size=5")
-    return train(folder, "-m", *own, "model.width=range(40)", "seed=range(5)", *short)
 
 
 def test_of_200_jobs_the_20_that_fail_are_recorded_with_their_reasons_and_the_others_complete(planted):

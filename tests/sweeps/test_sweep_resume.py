@@ -1,57 +1,22 @@
 """A sweep goes on: after kills at any moment, after a signal, with failed jobs repeated and new ones added."""
 
 import json
-import multiprocessing
-import os
 import random
 import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import pytest
-from test_command_line import TINY, Ended, train
-from test_sweep_manifest import plant
+from support.commands import TINY, Ended, train
+from support.sweeps import plant, run_until, table
 
 from dl_lab.core.signals import Signals
 from dl_lab.sweeps import vectorized_launcher
 
 SWEEP = ("-m", "optimizer=sgd,adam,lbfgs", "seed=range(2)", "dropout=none,dropout", *TINY)
 KILLS = 5
-
-
-def interrupted(folder: Path, arguments: tuple[str, ...], call: int, of: str, number: int, status: object) -> None:
-    """Run a sweep, and at the `call`-th call of functions of ours (of a name) send the signal to this very process."""
-    calls = 0
-
-    def count(frame: FrameType, event: str, _: object) -> None:
-        nonlocal calls
-        if event == "call" and "dl_lab" in frame.f_code.co_filename and of in frame.f_code.co_name:
-            calls += 1
-            if calls == call:
-                os.kill(os.getpid(), number)
-
-    sys.setprofile(count)
-    status.value = train(folder, *arguments).status
-
-
-def run_until(folder: Path, *arguments: str, call: int, of: str = "", number: int = signal.SIGKILL) -> int:
-    """The exit status of a sweep that is sent a signal, or minus the signal that ended it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_sweep_resume", "dl_lab.training.loop", "torch"])  # imports torch once
-    status = context.Value("i", 0)
-    process = context.Process(target=interrupted, args=(folder, arguments, call, of, number, status))
-    process.start()
-    process.join()
-    return process.exitcode or status.value
-
-
-def table(folder: Path) -> list[dict[str, object]]:
-    """The ledger's jobs, but for the seconds that they took."""
-    jobs = json.loads((folder / "sweep.json").read_text())["jobs"]
-    return [{key: value for key, value in job.items() if key != "seconds"} for job in jobs]
 
 
 @pytest.fixture(scope="module")

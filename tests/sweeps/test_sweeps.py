@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 
 import pytest
-from test_command_line import TINY, Ended, train
+from support.commands import TINY, Ended, train
 
 from dl_lab.sweeps import vectorized_launcher
 from dl_lab.vectorized.engine import StackedRuns

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from conftest import parsed
-from test_command_line import TINY, Ended, train
+from support.commands import TINY, Ended, train
+from support.sweeps import add_model, assert_close, by_number, metrics
 
 from dl_lab.core import devices
 from dl_lab.core.signals import Signals
@@ -33,13 +34,6 @@ class Own(Linear):
 """
 
 
-def add_model(folder: Path, name: str, code: str, values: str) -> None:
-    """A user's model beside `folder`'s runs: its module, and its YAML for --config-dir own."""
-    (folder / f"{name}.py").write_text(code)
-    (folder / "own" / "model").mkdir(parents=True)
-    (folder / "own" / "model" / f"{name}.yaml").write_text(f"name: {name}\n{values}\n")
-
-
 @pytest.fixture(autouse=True)
 def a_stack_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the clock says: a step takes a second, of one run or of many."""
@@ -53,22 +47,6 @@ def a_stack_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def summaries(ended: Ended) -> list[dict[str, object]]:
     return [json.loads((run / "summary.json").read_text()) for run in by_number(ended)]
-
-
-def by_number(ended: Ended) -> list[Path]:
-    return sorted(ended.runs, key=lambda run: int(run.name))
-
-
-def metrics(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def assert_close(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> None:
-    """Float32 after a few steps: sums in another order differ in the last digits."""
-    assert [(point["step"], point["split"]) for point in ours] == [(point["step"], point["split"]) for point in theirs]
-    for mine, other in zip(ours, theirs, strict=True):
-        for name in other.keys() - {"split"}:
-            assert mine[name] == pytest.approx(other[name], rel=1e-5, abs=1e-7), name
 
 
 def test_what_is_alike_trains_together_and_the_rest_alone_with_the_reason(tmp_path):

@@ -16,7 +16,7 @@ from conftest import choices
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_command_line import Ended, train
+from support.commands import Ended, train
 
 from dl_lab.core.signals import Signals
 from dl_lab.datasets.mnist import FILES

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_command_line import TINY, Ended, command, train
-from test_download import _network, body, open_responses, serving  # noqa: F401  # autouse: used by being here
-from test_resume import RUN, interrupted
+from support.commands import TINY, Ended, command, train
+from support.interrupted import RUN, interrupted
+from support.server import _network, body, open_responses, serving  # noqa: F401  # autouse: used by being here
 from torchvision import datasets
 
 from dl_lab import evaluate

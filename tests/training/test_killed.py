@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.interrupted import same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_resume import same
 
 # One process imports torch, then makes a child for each attempt and kills it after a while drawn by the seed. Run as
 # `python -c KITCHEN FOLDER KILLS SEED OVERRIDES...`; prints how many children it killed before the last one ended.

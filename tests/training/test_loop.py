@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import parsed
-from test_command_line import TINY, Ended, train
+from support.commands import TINY, Ended, train
 from torch import Tensor, nn
 
 from dl_lab.config.schema import RunConfig

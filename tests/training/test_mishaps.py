@@ -14,10 +14,10 @@ import pytest
 import torch
 from conftest import choices
 from PIL import Image
+from support.commands import TINY, Ended, spawn, train
+from support.interrupted import RUN, assert_equal, interrupted
+from support.server import _network, open_responses, refusal, serving  # noqa: F401  # autouse: used by being here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_command_line import TINY, Ended, spawn, train
-from test_download import _network, open_responses, refusal, serving  # noqa: F401  # autouse: used by being here
-from test_resume import RUN, assert_equal, interrupted
 
 from dl_lab.core import atomic_io as files_of_disk
 from dl_lab.core import download

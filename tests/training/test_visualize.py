@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import parsed
 from matplotlib.figure import Figure
+from support.commands import TINY, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_command_line import TINY, train
 
 from dl_lab.plotting import figures
 from dl_lab.training import setup, visualize

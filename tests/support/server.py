@@ -1,0 +1,87 @@
+"""A file server on 127.0.0.1, in place of the network."""
+
+import gc
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from dl_lab.core.download import download
+from dl_lab.core.errors import ConfigError
+
+# An HTTPError is an open response. urllib and torchvision leave it to the collector, which may run at any time.
+open_responses = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _network() -> Iterator[None]:
+    """The server is on this machine, whatever proxy leads out of it; no response is left open for another module."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("no_proxy", "*")
+        yield
+    gc.collect()
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+@contextmanager
+def serving(answers: Mapping[str, Answer]) -> Iterator[str]:
+    """A server that answers each path (404 any other); gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answers.get(self.path, not_found)(self)
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def body(content: bytes, **headers: str) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        for name, value in ({"Content-Length": str(len(content))} | headers).items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return answer
+
+
+def not_found(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_error(404)
+
+
+CONTENT = bytes(range(256)) * 1000  # more than one portion of the reader
+
+
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def refusal(url: str, path: Path, sha256: str = SHA256) -> str:
+    """The one line that a failed download gives, checked to name the file and the folder."""
+    with pytest.raises(ConfigError) as caught:
+        download(url, sha256, path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"{path.parent.name}/{path.name}" in message
+    assert f"data_dir={path.parents[1]} " in message
+    assert "allowed:" in message
+    return message

@@ -1,0 +1,117 @@
+"""Sweeps that fail or stop, and what they leave."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from support.commands import Ended, train
+
+
+def plant(folder: Path) -> None:
+    """A model of the user's own beside the command, which fails in four ways by its width."""
+    (folder / "own" / "model").mkdir(parents=True)
+    (folder / "own" / "model" / "planted.yaml").write_text("name: planted\nwidth: 1\n")
+    (folder / "planted_models.py").write_text(PLANTED)
+
+
+def run_until(folder: Path, *arguments: str, call: int, of: str = "", number: int = signal.SIGKILL) -> int:
+    """The exit status of a sweep that is sent a signal, or minus the signal that ended it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["support.sweeps", "dl_lab.training.loop", "torch"])  # imports torch once
+    status = context.Value("i", 0)
+    process = context.Process(target=interrupted, args=(folder, arguments, call, of, number, status))
+    process.start()
+    process.join()
+    return process.exitcode or status.value
+
+
+def table(folder: Path) -> list[dict[str, object]]:
+    """The ledger's jobs, but for the seconds that they took."""
+    jobs = json.loads((folder / "sweep.json").read_text())["jobs"]
+    return [{key: value for key, value in job.items() if key != "seconds"} for job in jobs]
+
+
+def add_model(folder: Path, name: str, code: str, values: str) -> None:
+    """A user's model beside `folder`'s runs: its module, and its YAML for --config-dir own."""
+    (folder / f"{name}.py").write_text(code)
+    (folder / "own" / "model").mkdir(parents=True)
+    (folder / "own" / "model" / f"{name}.yaml").write_text(f"name: {name}\n{values}\n")
+
+
+def by_number(ended: Ended) -> list[Path]:
+    return sorted(ended.runs, key=lambda run: int(run.name))
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_close(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> None:
+    """Float32 after a few steps: sums in another order differ in the last digits."""
+    assert [(point["step"], point["split"]) for point in ours] == [(point["step"], point["split"]) for point in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        for name in other.keys() - {"split"}:
+            assert mine[name] == pytest.approx(other[name], rel=1e-5, abs=1e-7), name
+
+
+PLANTED = """
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dl_lab.errors import ConfigError
+from dl_lab.registry import MODELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlantedConfig:
+    width: int
+
+
+@MODELS.register("planted", PlantedConfig, kinds={"features"})
+class Planted(nn.Module):
+    def __init__(self, config, spec, make_dropout):
+        super().__init__()
+        self.layer = nn.Linear(spec.input_shape[0], spec.num_outputs)
+        self.factor = float("inf") if config.width == 39 else 1.0
+        if config.width == 36:
+            print(1 / 0)
+        if config.width == 37:
+            raise ConfigError("model.width=37 is not allowed; allowed: another")
+        if config.width == 38:
+            torch.empty(10**15)
+
+    def forward(self, inputs):
+        return self.layer(inputs) * self.factor
+"""
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """200 jobs, five of each of four kinds of failure among them."""
+    folder = tmp_path_factory.mktemp("planted")
+    plant(folder)
+    own = ("--config-dir", "own", "imports=[planted_models]", "model=planted")
+    short = ("dataset=iris", "train.steps=1", "train.batch_size=5")
+    return train(folder, "-m", *own, "model.width=range(40)", "seed=range(5)", *short)
+
+
+def interrupted(folder: Path, arguments: tuple[str, ...], call: int, of: str, number: int, status: object) -> None:
+    """Run a sweep, and at the `call`-th call of functions of ours (of a name) send the signal to this very process."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        if event == "call" and "dl_lab" in frame.f_code.co_filename and of in frame.f_code.co_name:
+            calls += 1
+            if calls == call:
+                os.kill(os.getpid(), number)
+
+    sys.setprofile(count)
+    status.value = train(folder, *arguments).status
