@@ -4,7 +4,7 @@ import csv
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from math import isnan
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dl_lab.analysis.comparison import Comparison, Configuration, compare, default_metric, shown
 from dl_lab.analysis.statistics import MOST_SEEDS, Verdict
-from dl_lab.cli import app
-from dl_lab.core.errors import ConfigError, unknown_key
+from dl_lab.cli import app, arguments
+from dl_lab.core.errors import ConfigError
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.logger import write_text
 from dl_lab.runs.reader import SWEEP, Run, find, read
@@ -51,7 +51,7 @@ class Options:
 
 def main() -> None:
     """Print the comparison and write it beside the runs."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
+    if arguments.help_asked(sys.argv[1:]):
         print(HELP)
         return
     with app.exits():
@@ -64,35 +64,34 @@ def main() -> None:
             raise ConfigError(f"{reason}; allowed: another folder, with out=FOLDER") from error
 
 
-def options_of(arguments: Sequence[str]) -> Options:
+def options_of(given: Sequence[str]) -> Options:
     """Read the command line.
 
     Raises:
-        ConfigError: for an unknown key, a folder that is not there, or none at all.
+        ConfigError: for an unknown key, a folder that does not exist, or no folder.
     """
-    given: dict[str, str] = {}
-    folders: list[Path] = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if Path(argument).is_dir():
-            folders.append(Path(argument))
-        elif equals and key in KEYS:
-            given[key] = value
-        elif matching := sorted(path for path in matches(argument) if path.is_dir()):
-            folders.extend(matching)
-        elif equals and key.isidentifier():
-            raise unknown_key("", key, KEYS)
-        else:
-            raise ConfigError(f"{argument} is no folder; allowed: runs, sweeps, or folders of them")
+    values, names = arguments.take(given, KEYS)
+    folders = [folder for name in names for folder in matches(name)]
     if not folders:
         raise ConfigError("no folder is given; allowed: runs, sweeps, or folders of them, as outputs/sweeps/DATE/TIME")
-    return Options(folders, given.get("metric"), Path(given["out"]) if given.get("out") else None)
+    return Options(folders, values.get("metric"), Path(values["out"]) if "out" in values else None)
 
 
-def matches(pattern: str) -> Iterator[Path]:
-    """What a pattern that the shell has left alone finds."""
-    path = Path(pattern)
-    return Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))
+def matches(name: str) -> list[Path]:
+    """The folder called `name`, or else the folders that match it as a pattern (which the shell did not expand).
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return [path]
+    pattern = Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))
+    if not (folders := sorted(match for match in pattern if match.is_dir())):
+        if name.partition("=")[0].isidentifier() and "=" in name:
+            raise arguments.not_taken(name, KEYS)
+        raise ConfigError(f"{name} is not a folder; allowed: runs, sweeps, or folders of them")
+    return folders
 
 
 def carry_out(options: Options) -> str:

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
-from dl_lab.config import messages
-from dl_lab.core import errors
+from dl_lab.cli import app, arguments
 from dl_lab.core.errors import ConfigError, check, one_of
 
 if TYPE_CHECKING:
@@ -40,27 +37,21 @@ class EvaluateConfig:
 
 def main() -> None:
     """Print the metrics of a checkpoint, and scikit-learn's report for classes."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
+    if arguments.help_asked(sys.argv[1:]):
         print(HELP)
         return
-    try:
+    with app.exits():
         evaluate(sys.argv[1:])
-    except Exception as error:
-        line = messages.explain(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(errors.MISTAKE)
 
 
-def evaluate(arguments: list[str]) -> dict[str, float]:
-    """Evaluate as the arguments say. Returns the metrics.
+def evaluate(given: list[str]) -> dict[str, float]:
+    """Print and return the metrics of the checkpoint that the arguments select.
 
     Raises:
-        ConfigError: for a wrong argument, or a folder that holds no run.
+        ConfigError: for a wrong argument, or a folder that does not hold a run.
     """
     defaults = {"split": "test", "checkpoint": "best", "device": "auto", "imports": []}
-    values = {**defaults, **_as_dict(arguments)}
+    values = {**defaults, **arguments.values(given, ("run", *defaults))}
 
     import torch  # after the arguments are known to be readable
 
@@ -91,18 +82,6 @@ def evaluate(arguments: list[str]) -> dict[str, float]:
     if plan.data.spec.task == "classification":
         print(class_report(plan, state.model, split))
     return metrics
-
-
-def _as_dict(arguments: list[str]) -> dict[str, Any]:
-    wrong = [argument for argument in arguments if "=" not in argument]
-    if wrong:
-        raise ConfigError(f"{wrong[0]} cannot be read; allowed: key=value, as run=outputs/2026-11-22/10-00-00")
-    try:
-        values = OmegaConf.to_container(OmegaConf.from_dotlist(arguments))
-    except Exception as error:  # YAML's and OmegaConf's words for what is no value
-        raise ConfigError(f"{' '.join(arguments)} cannot be read; allowed: key=value, quoted for the shell") from error
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
 
 
 def class_report(plan: "Plan", model: Any, split: Any) -> str:

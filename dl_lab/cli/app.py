@@ -75,15 +75,15 @@ def options_first(arguments: Sequence[str]) -> list[str]:
 
 
 def run(task: Callable[[DictConfig], Any]) -> None:
-    """Compose the configuration from the command line and call `task` with it, once or for each job of a sweep; exits
-    as `exits` says.
+    """Compose the configuration from the command line and call `task` with it, once or for each job of a sweep. Exits
+    as `exits` describes.
     """
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
     OmegaConf.register_new_resolver("run_folder", reserve_run_folder, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("choices", choices, replace=True)
-    raised: list[Exception] = []
+    failures: list[Exception] = []
 
-    def guarded(config: DictConfig) -> Any:
+    def keeping_failure(config: DictConfig) -> Any:
         job = HydraConfig.get()
         try:
             refuse_added_keys(config, job.overrides.task)
@@ -93,24 +93,29 @@ def run(task: Callable[[DictConfig], Any]) -> None:
         except Exception as error:
             if job.mode is RunMode.MULTIRUN:
                 raise
-            raised.append(error)  # Hydra would print lines of its own
+            failures.append(error)  # raised below, because Hydra would print lines of its own
 
-    with exits(raised):
+    with exits():
         sys.argv[1:] = options_first(sys.argv[1:])
         with only_plugins(), composed_once(), groups_listed_if_shown():
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(guarded)()
-        for error in raised:
-            raise error
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(keeping_failure)()
+            except OSError as error:
+                if isinstance(error, BrokenPipeError) or not error.filename:
+                    raise
+                raise ConfigError(cannot_write(error)) from error  # Hydra could not make the run folder
+        if failures:
+            raise failures[0]
 
 
 @contextmanager
-def exits(raised: Sequence[Exception] = ()) -> Iterator[None]:
-    """What happens within ends the process with 2 after a mistake, 1 after a failure, 130 after Ctrl-C, a line each.
-    `raised` holds what a task raised, as against Hydra.
+def exits() -> Iterator[None]:
+    """Turn an error inside the context into one line and an exit status: 2 after a mistake, 1 after a failure, 130
+    after Ctrl-C. Bugs keep their traceback.
     """
     try:
         yield
-    except BrokenPipeError:  # nobody reads on: `... --help | head`; say nothing more, not even when Python ends
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does: print nothing more, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except Stopped as stopped:
@@ -124,8 +129,6 @@ def exits(raised: Sequence[Exception] = ()) -> Iterator[None]:
         sys.exit(FAILED)
     except Exception as error:
         line = explain(error)
-        if line is None and isinstance(error, OSError) and error.filename and not raised:  # Hydra's, of the run folder
-            line = cannot_write(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)

@@ -392,8 +392,8 @@ def test_runs_none_of_which_has_completed_are_refused(tmp_path, config):
     ("arguments", "parts"),
     [
         ([], ("no folder is given", "outputs/sweeps")),
-        (["nowhere"], ("nowhere is no folder",)),
-        (["nowhere/*"], ("nowhere/* is no folder",)),
+        (["nowhere"], ("nowhere is not a folder",)),
+        (["nowhere/*"], ("nowhere/* is not a folder",)),
         (["sweep", "metrics=val/loss"], ("metrics is not a key (nearest: metric)", "metric, out")),
         (["sweep", "metric=val/acuracy"], ("metric=val/acuracy", "nearest: val/accuracy", "test/loss")),
         (["sweep", "metric=loss"], ("metric=loss is not known", "val/loss")),
