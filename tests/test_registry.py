@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import choices, parsed
 from omegaconf import OmegaConf
+from support.configs import choices, parsed
 from torch import nn
 
 from dl_lab.config.compose import CONF

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import container
 from scipy import stats
 from support.commands import Ended, command
+from support.configs import container
 
 from dl_lab import compare
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import choices, container
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 from support.commands import TINY, on_terminal, spawn, train
+from support.configs import choices, container
 
 from dl_lab.config.compose import CONF
 from dl_lab.core.progress import Progress

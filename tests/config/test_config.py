@@ -11,9 +11,9 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from conftest import choices, compose, container, parsed
 from omegaconf import OmegaConf
 from support.commands import TINY, spawn
+from support.configs import choices, compose, container, parsed
 
 from dl_lab.config.compose import CONF
 from dl_lab.config.parse import parse, typed

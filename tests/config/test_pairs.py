@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import container
 from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from support.configs import container
 from torchvision import datasets
 
 from dl_lab.config.compose import CONF

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from conftest import parsed
+from support.configs import parsed
 from support.server import CONTENT, SHA256, Answer, body, files, not_found, open_responses, refusal, serving
 
 from dl_lab.core.download import download

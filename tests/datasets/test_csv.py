@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import parsed
+from support.configs import parsed
 from support.tables import ROWS, TABLE
 
 from dl_lab.core.errors import ConfigError

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import sklearn.datasets
 import torch
-from conftest import parsed
 from numpy.typing import NDArray
 from scipy import stats
+from support.configs import parsed
 from support.pictures import SIZE, write
 from support.tables import TABLE
 from support.torchvision_sets import SETS, made_up, pairs, publish

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import parsed
 from numpy.typing import NDArray
 from PIL import Image
+from support.configs import parsed
 from support.pictures import SIZE, write
 
 from dl_lab.core import rng

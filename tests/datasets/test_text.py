@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import parsed
+from support.configs import parsed
 from torch import Tensor
 
 from dl_lab.core.errors import ConfigError

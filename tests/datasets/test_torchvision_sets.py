@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import parsed
 from support.commands import train
+from support.configs import parsed
 from support.interrupted import assert_equal, interrupted
 from support.server import _network, body, files, open_responses, serving  # noqa: F401  # autouse: used by being here
 from support.torchvision_sets import CIFAR, IDX, LABELS, SETS, TEST, accept, as_published, made_up, md5, pairs, publish

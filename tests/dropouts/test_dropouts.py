@@ -8,8 +8,8 @@ from math import exp, pi, sqrt
 
 import pytest
 import torch
-from conftest import parsed
 from scipy import integrate
+from support.configs import parsed
 from torch import Tensor, nn
 
 from dl_lab.core import rng

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import choices, parsed
+from support.configs import choices, parsed
 
 from dl_lab.config.compose import CONF
 from dl_lab.core.errors import ConfigError

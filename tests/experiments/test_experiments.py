@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import choices
+from support.configs import choices
 
 from experiments import parts, reproduce, slopes
 from experiments.array_rules import added, addresses, broadcast

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import parsed
 from scipy import stats
+from support.configs import parsed
 from torch import Tensor, nn
 
 from dl_lab.config.schema import Choice

@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from conftest import parsed
 from numpy.typing import NDArray
 from scipy import special
+from support.configs import parsed
 from torch import Tensor
 
 from dl_lab.config.parse import typed

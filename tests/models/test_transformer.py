@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import parsed
 from numpy.typing import NDArray
 from scipy import special, stats
+from support.configs import parsed
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 

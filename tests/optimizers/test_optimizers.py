@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import compose, parsed
 from sklearn.datasets import load_diabetes
+from support.configs import compose, parsed
 from torch import Tensor, nn
 
 from dl_lab.config.schema import Choice, RunConfig

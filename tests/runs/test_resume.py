@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
-from conftest import choices
 from support.commands import TINY, train
+from support.configs import choices
 from support.interrupted import RUN, assert_equal, interrupted
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from conftest import compose
 from omegaconf import OmegaConf
 from support.commands import TINY, Ended, train
+from support.configs import compose
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 

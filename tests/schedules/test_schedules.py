@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import parsed
+from support.configs import parsed
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import parsed
 from support.commands import TINY, Ended, train
+from support.configs import parsed
 from support.sweeps import add_model, assert_close, by_number, metrics
 
 from dl_lab.core import devices

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import parsed
+from support.configs import parsed
 
 from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError

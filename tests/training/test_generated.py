@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import choices
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.commands import Ended, train
+from support.configs import choices
 
 from dl_lab.core.signals import Signals
 from dl_lab.datasets.mnist import FILES

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import parsed
 from support.commands import TINY, Ended, train
+from support.configs import parsed
 from torch import Tensor, nn
 
 from dl_lab.config.schema import RunConfig

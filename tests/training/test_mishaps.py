@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import choices
 from PIL import Image
 from support.commands import TINY, Ended, spawn, train
+from support.configs import choices
 from support.interrupted import RUN, assert_equal, interrupted
 from support.server import _network, open_responses, refusal, serving  # noqa: F401  # autouse: used by being here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 import torch
-from conftest import parsed
 from matplotlib.figure import Figure
 from support.commands import TINY, train
+from support.configs import parsed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dl_lab.plotting import figures

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import parsed
+from support.configs import parsed
 from torch import Tensor, nn
 
 from dl_lab.config.schema import Choice, RunConfig
