@@ -1,0 +1,42 @@
+"""The guides: their links, the modules and keys that they name, and the docstrings of the packages."""
+
+import ast
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+GUIDES = sorted(path for folder in (".", "conf", "dl_lab", "experiments") for path in (ROOT / folder).glob("*.md"))
+PACKAGES = sorted(path.parent for path in (ROOT / "dl_lab").rglob("__init__.py"))
+YAMLS = sorted(path for path in (ROOT / "conf").rglob("*.yaml") if path.parent.name != "experiment")
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_commands_of_a_guide_lead_somewhere(guide):
+    text = guide.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert link.startswith("https://") or (guide.parent / link).exists(), link
+    for module in set(re.findall(r"python -m ((?:dl_lab|experiments)\.[\w.]*\w)", text)) - {"experiments.NAME"}:
+        assert find_spec(module) is not None, module
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstring_of_a_package_names_the_file_to_read_first(package):
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
+    assert docstring is not None
+    named = re.search(r"Read .*?`(\w+)`", docstring)
+    assert named is not None
+    assert (package / f"{named[1]}.py").is_file() or (package / named[1]).is_dir()
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_choice_and_key_has_a_comment(path):
+    lines = path.read_text(encoding="utf-8").split("\nhydra:\n")[0].splitlines()
+    assert lines[0].startswith("# ")
+    for line in lines:
+        if re.match(r"( +)?\w+: \S", line) and not line.startswith(("name: ", "_target_: ")):
+            assert "  # " in line, line
+    assert isinstance(yaml.safe_load("\n".join(lines)), dict)
