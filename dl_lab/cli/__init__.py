@@ -1,1 +1,1 @@
-"""The command line: Hydra's entry point, its options, exit statuses and one-line errors. Read `app` first."""
+"""The command line: Hydra's entry point, options, exit statuses and one-line errors. Read `app` first."""

@@ -1,1 +1,1 @@
-"""The configuration of a run: its schemas, its composition by Hydra, and its validation. Read `parse` first."""
+"""The configuration of a run: schemas, composition by Hydra, parsing and error messages. Read `parse` first."""

@@ -1,4 +1,4 @@
-"""What every other package stands on: errors, random numbers, devices, files, signals.
+"""What all other packages use: errors, random streams, devices, atomic files, signals, progress.
 
 Read `errors` first, then `rng`.
 """

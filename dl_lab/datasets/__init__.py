@@ -1,1 +1,1 @@
-"""Datasets."""
+"""The choices of the group `dataset`; each builder returns `Data`. Read `generated` first, then `table`."""

@@ -1,1 +1,1 @@
-"""Initialisers of weights and biases."""
+"""The choices of the group `initializer`: each fills a weight in place. Read `distributions`."""

@@ -1,1 +1,1 @@
-"""Models: one entry, or one close family, a file."""
+"""The choices of the group `model`, one model per file. Read `mlp` first."""

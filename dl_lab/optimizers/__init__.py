@@ -1,1 +1,1 @@
-"""Optimizers: every one of torch.optim that trains dense parameters."""
+"""The choices of the group `optimizer`: torch's optimizers for dense parameters. Read `sgd` first."""

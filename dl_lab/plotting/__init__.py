@@ -1,1 +1,1 @@
-"""Figures for TensorBoard and reports, drawn without pyplot. Read `figures` first."""
+"""Figures for TensorBoard and for reports, drawn without pyplot. Read `figures` first."""

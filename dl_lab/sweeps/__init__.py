@@ -1,4 +1,4 @@
-"""A sweep: its jobs, the launchers that run them, the search that chooses them, and its manifest.
+"""Sweeps: the jobs, the launchers that run them, the searches that propose them, and the manifest.
 
 Read `sweep` first, then `job`.
 """

@@ -1,1 +1,1 @@
-"""Training one run: the plan, the state, the loop, the lifecycle around it. Read `loop` first, then `setup`."""
+"""Training of one run: plan, state, loop, tasks, and the lifecycle around the loop. Read `loop` first, then `setup`."""

@@ -1,4 +1,4 @@
-"""Training many runs as one stack; can be skipped at first reading.
+"""Training of many runs as one stack; can be skipped at first reading.
 
 Read `loop` beside `training.loop`, then `engine`.
 """

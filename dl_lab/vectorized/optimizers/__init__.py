@@ -1,5 +1,6 @@
-"""torch's optimizers over a run axis, so that many runs of one architecture train as one: `stack` holds what a rule may
-use, `elementwise` and `whole_parameter` the rules, `optimizer` what the loop calls.
+"""torch's optimizers with a run axis, so that many runs of one architecture take a step together.
+
+Read `optimizer` first, then `stack` and `elementwise`.
 """
 
 from dl_lab.vectorized.optimizers import elementwise, whole_parameter
