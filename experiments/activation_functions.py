@@ -15,9 +15,9 @@ from torch import Tensor
 
 from dl_lab.nn.activations import ACTIVATIONS
 from dl_lab.plotting.figures import curves
-from experiments import parts
-from experiments.proofs import Proof
-from experiments.slopes import autograd
+from experiments.support import builders
+from experiments.support.findings import Report
+from experiments.support.numerical_gradients import autograd
 
 TAKES = 10  # seconds on two cores
 SOURCE = "https://arxiv.org/abs/1706.02515"
@@ -37,49 +37,49 @@ PAIRS = {
 def carry(activation: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance of what every layer gives for normal inputs, and the norm of its weights' gradient."""
     settings = f"model.activation={activation} initializer={PAIRS[activation]} precision=float64 seed={seed}"
-    model = parts.plain_layers(settings, DEPTH, WIDTH, labels="0123456789")
-    hidden = parts.record_layers(model)
+    model = builders.plain_layers(settings, DEPTH, WIDTH, labels="0123456789")
+    hidden = builders.record_layers(model)
     classes = torch.arange(BATCH) % 10
-    torch.nn.functional.cross_entropy(model(parts.normal(BATCH, WIDTH, seed=seed)), classes).backward()
+    torch.nn.functional.cross_entropy(model(builders.normal(BATCH, WIDTH, seed=seed)), classes).backward()
     norms = torch.stack([layer.weight.grad.norm() for layer in model.layers])
     layers = torch.stack(hidden).detach().flatten(1)
     return layers.mean(1), layers.var(1), norms
 
 
-def draw_slopes(proof: Proof) -> None:
+def draw_slopes(report: Report) -> None:
     """Every activation with its derivative, and what is known of two of them."""
     slopes = {name: autograd(function)(POINTS) for name, function in ACTIVATIONS.items()}
     for name, slope in slopes.items():
         lines = {name: (POINTS, ACTIVATIONS[name](POINTS)), "its derivative": (POINTS, slope)}
-        proof.figure(f"activation/{name}", curves(lines, f"{name} and its derivative", "x", "value"))
-    proof.equal("the steepest slope of sigmoid is 1/4", slopes["sigmoid"].max(), 0.25, 1e-15, "closed form")
-    proof.equal("that of tanh is 1", slopes["tanh"].max(), 1.0, 1e-15, "closed form")
+        report.figure(f"activation/{name}", curves(lines, f"{name} and its derivative", "x", "value"))
+    report.equal("the steepest slope of sigmoid is 1/4", slopes["sigmoid"].max(), 0.25, 1e-15, "closed form")
+    report.equal("that of tanh is 1", slopes["tanh"].max(), 1.0, 1e-15, "closed form")
     share = scipy.special.expit(POINTS.numpy())
-    proof.equal("sigmoid's slope is s (1 - s)", slopes["sigmoid"], share * (1 - share), 1e-15, "SciPy")
+    report.equal("sigmoid's slope is s (1 - s)", slopes["sigmoid"], share * (1 - share), 1e-15, "SciPy")
 
 
-def main() -> Proof:
-    proof = Proof("activation_functions", SOURCE)
-    draw_slopes(proof)
+def main() -> Report:
+    report = Report("activation_functions", SOURCE)
+    draw_slopes(report)
     carried = {name: zip(*(carry(name, seed) for seed in range(SEEDS)), strict=True) for name in PAIRS}
     signals = {name: [torch.stack(part) for part in parts] for name, parts in carried.items()}  # each (seed, layer)
     means, variances, _ = signals["selu"]
     for what, values, low, high in (("mean", means, -0.1, 0.1), ("variance", variances, 0.8, 1.5)):
         holds, measured = low <= values.min() <= values.max() <= high, f"{values.min():.3g} to {values.max():.3g}"
         claim = f"selu: {what} of each of {DEPTH} layers, {SEEDS} seeds"
-        proof.holds(claim, holds, measured, f"{low} to {high}")
+        report.holds(claim, holds, measured, f"{low} to {high}")
     shrunk = {name: norms[:, 0] / norms[:, -1] for name, (_, _, norms) in signals.items()}
     claim = f"selu: the gradient of layer 1 is that of layer {DEPTH}, within a factor of ten"
-    proof.mean(claim, shrunk["selu"].tolist(), "0.1 to 10", 0.1, 10)
+    report.mean(claim, shrunk["selu"].tolist(), "0.1 to 10", 0.1, 10)
     claim = f"sigmoid: a layer leaves at most 1/4 of the gradient, which {DEPTH} of them shrink to nothing"
     per_layer = (shrunk["sigmoid"] ** (1 / (DEPTH - 1))).tolist()
-    proof.mean(claim, per_layer, "at most 0.25 a layer", at_most=0.25, source=GLOROT)
+    report.mean(claim, per_layer, "at most 0.25 a layer", at_most=0.25, source=GLOROT)
     for tag, part, y in (("signal", 1, "variance of the activations"), ("gradient", 2, "norm of the weight gradient")):
         lines = {f"{name}, {PAIRS[name]}": (range(1, DEPTH + 1), each[part].mean(0)) for name, each in signals.items()}
         title = f"{tag.capitalize()} through {DEPTH} layers, mean of {SEEDS} seeds"
-        proof.figure(f"carried/{tag}", curves(lines, title, "layer", y, log_y=True))
-    return proof
+        report.figure(f"carried/{tag}", curves(lines, title, "layer", y, log_y=True))
+    return report
 
 
 if __name__ == "__main__":
-    main().report()
+    main().finish()

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from dl_lab.plotting.figures import graph, image_grid
-from experiments import parts
-from experiments.autograd_graph import walk
-from experiments.proofs import Proof
-from experiments.slopes import central
+from experiments.support import builders
+from experiments.support.autograd_graph import walk
+from experiments.support.findings import Report
+from experiments.support.numerical_gradients import central
 
 TAKES = 4  # seconds on two cores
 SOURCE = "https://doi.org/10.1038/323533a0"
@@ -56,11 +56,11 @@ def slope_along(direction: Array, name: str, x: Array, y: Array, w: dict[str, Ar
     return central(loss, step=1e-5)(0.0)
 
 
-def main() -> Proof:
-    proof = Proof("back_propagation", SOURCE)
+def main() -> Report:
+    report = Report("back_propagation", SOURCE)
     by_hand, by_autograd, lengths, slopes = [], [], [], []
     for seed in range(SEEDS):
-        model, images, classes = parts.model_and_examples(f"{SETTINGS} seed={seed}", BATCH)
+        model, images, classes = builders.model_and_examples(f"{SETTINGS} seed={seed}", BATCH)
         images = images.flatten(1).requires_grad_()
         leaves = {**dict(model.named_parameters()), "images": images}
         loss = torch.nn.functional.cross_entropy(model(images), classes)
@@ -74,18 +74,18 @@ def main() -> Proof:
             lengths.append(np.linalg.norm(gradients[name]))
             slopes.append(slope_along(gradients[name] / lengths[-1], name, x, y, w))
     claim = f"all {sum(map(len, by_hand)) // SEEDS} gradients, of weights, biases and images, {SEEDS} seeds"
-    proof.equal(claim, np.concatenate(by_hand), np.concatenate(by_autograd), 1e-12, "autograd")
-    proof.equal("the slope along each gradient is its length", lengths, slopes, 1e-8, "central difference")
+    report.equal(claim, np.concatenate(by_hand), np.concatenate(by_autograd), 1e-12, "autograd")
+    report.equal("the slope along each gradient is its length", lengths, slopes, 1e-8, "central difference")
     places, edges = walk(loss, leaves)
     ends = places.keys() - {start for start, _ in edges}
     claim, measured = "the graph ends in every parameter and the images, and nowhere else", f"{len(ends)} leaves"
-    proof.holds(claim, ends == leaves.keys(), f"{measured} of {len(places)} functions", f"{len(leaves)} leaves")
-    proof.figure("graph", graph(places, edges, "What autograd goes through, from the loss down"))
+    report.holds(claim, ends == leaves.keys(), f"{measured} of {len(places)} functions", f"{len(leaves)} leaves")
+    report.figure("graph", graph(places, edges, "What autograd goes through, from the loss down"))
     units = gradients["layers.0.weight"].reshape(-1, 8, 8)
     title = "Gradient of the weights of each hidden unit, as an image (blue -, red +)"
-    proof.figure("gradients", image_grid(units, title, colours="coolwarm", shared=True))
-    return proof
+    report.figure("gradients", image_grid(units, title, colours="coolwarm", shared=True))
+    return report
 
 
 if __name__ == "__main__":
-    main().report()
+    main().finish()

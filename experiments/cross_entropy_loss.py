@@ -19,8 +19,8 @@ from dl_lab.config.compose import compose
 from dl_lab.config.parse import parse
 from dl_lab.plotting.figures import curves
 from dl_lab.training import loop, setup
-from experiments import parts
-from experiments.proofs import Proof
+from experiments.support import builders
+from experiments.support.findings import Report
 
 TAKES = 5  # seconds on two cores
 SOURCE = "https://www.deeplearningbook.org/contents/mlp.html"
@@ -37,51 +37,51 @@ def loss_at_start(dataset: str, model: str) -> tuple[float, int]:
     return loop.evaluate(state.model, plan, plan.data.validation)["loss"], plan.data.spec.num_outputs
 
 
-def check_smoothing(proof: Proof, logits: Tensor, targets: Tensor) -> None:
+def check_smoothing(report: Report, logits: Tensor, targets: Tensor) -> None:
     """Label smoothing by hand, and which probability of the class it likes best where the others share the rest."""
     log_shares, truth = scipy.special.log_softmax(logits.numpy(), 1), np.eye(CLASSES)[targets]
     across = np.linspace(0.002, 0.998, 997)
     shares = np.column_stack([across, *[(1 - across) / (CLASSES - 1)] * (CLASSES - 1)])
     lines = {}
     for smoothing in (0.0, 0.1, 0.3):
-        loss = parts.loss(f"loss=cross_entropy loss.label_smoothing={smoothing}")
+        loss = builders.loss(f"loss=cross_entropy loss.label_smoothing={smoothing}")
         by_hand = -((1 - smoothing) * truth + smoothing / CLASSES) * log_shares
         ours = loss(logits, targets) / EXAMPLES
-        proof.equal(f"label smoothing {smoothing}", ours, by_hand.sum() / EXAMPLES, 1e-12, "by hand, SciPy")
+        report.equal(f"label smoothing {smoothing}", ours, by_hand.sum() / EXAMPLES, 1e-12, "by hand, SciPy")
         curve = [float(loss(torch.from_numpy(row).log()[None], torch.tensor([0]))) for row in shares]
         lines[f"label smoothing {smoothing}"] = (across, curve)
         if smoothing:
             best, expected = across[np.argmin(curve)], 1 - smoothing * (CLASSES - 1) / CLASSES
             claim = f"the best probability with label smoothing {smoothing}, of 0.002, 0.003 ... 0.998"
-            proof.holds(claim, abs(best - expected) < 1e-6, f"{best:.3f}", f"{expected:.3f}", SMOOTHING)
+            report.holds(claim, abs(best - expected) < 1e-6, f"{best:.3f}", f"{expected:.3f}", SMOOTHING)
     title = f"Cross-entropy, the other {CLASSES - 1} classes equal"
-    proof.figure("loss", curves(lines, title, "probability of the class", "loss (nats)"))
+    report.figure("loss", curves(lines, title, "probability of the class", "loss (nats)"))
 
 
-def main() -> Proof:
-    proof = Proof("cross_entropy_loss", SOURCE)
+def main() -> Report:
+    report = Report("cross_entropy_loss", SOURCE)
     for dataset, model in (("digits", "logistic"), ("wine", "mlp"), ("breast_cancer", "deep_nn"), ("digits", "cnn")):
         loss, classes = loss_at_start(dataset, model)
         claim = f"{model} with weights of 0 on {dataset} starts at ln {classes}"
-        proof.holds(claim, abs(loss - np.log(classes)) < 1e-12, f"{loss:.6f}", f"{np.log(classes):.6f}", START)
+        report.holds(claim, abs(loss - np.log(classes)) < 1e-12, f"{loss:.6f}", f"{np.log(classes):.6f}", START)
 
-    cross_entropy = parts.loss("loss=cross_entropy")
-    logits, targets = 5 * parts.normal(EXAMPLES, CLASSES), torch.arange(EXAMPLES) % CLASSES
+    cross_entropy = builders.loss("loss=cross_entropy")
+    logits, targets = 5 * builders.normal(EXAMPLES, CLASSES), torch.arange(EXAMPLES) % CLASSES
     loss, gradient = cross_entropy(logits, targets) / EXAMPLES, torch.func.grad(cross_entropy)(logits, targets)
     shares = scipy.special.softmax(logits.numpy(), 1)
-    proof.equal("the gradient on the logits is p - y", gradient, shares - np.eye(CLASSES)[targets], 1e-12, "SciPy")
+    report.equal("the gradient on the logits is p - y", gradient, shares - np.eye(CLASSES)[targets], 1e-12, "SciPy")
     reference = log_loss(targets, shares, labels=range(CLASSES))
-    proof.equal(f"the loss, mean of {EXAMPLES} examples", loss, reference, 1e-12, "scikit-learn's log_loss")
+    report.equal(f"the loss, mean of {EXAMPLES} examples", loss, reference, 1e-12, "scikit-learn's log_loss")
     reference = nll_loss(logits.log_softmax(1), targets)
-    proof.equal("it is the nll of log-softmax", loss, reference, 1e-12, "torch's nll_loss")
+    report.equal("it is the nll of log-softmax", loss, reference, 1e-12, "torch's nll_loss")
     surely_wrong = torch.tensor([[0.0, 1000.0]])
     from_logits, from_share = cross_entropy(surely_wrong, torch.tensor([0])), -surely_wrong.softmax(1)[0, 0].log()
     claim = "a class 1000 nats behind costs 1000, where the logarithm of its probability is lost"
     measured = f"{from_logits:g}, from the probability {from_share:g}"
-    proof.holds(claim, from_logits == 1000 and from_share.isinf(), measured, "1000 and inf")
-    check_smoothing(proof, logits, targets)
-    return proof
+    report.holds(claim, from_logits == 1000 and from_share.isinf(), measured, "1000 and inf")
+    check_smoothing(report, logits, targets)
+    return report
 
 
 if __name__ == "__main__":
-    main().report()
+    main().finish()

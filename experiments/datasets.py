@@ -2,7 +2,7 @@
 
 Claim: an idx file is a header, two zeros, the type, the number of dimensions, a big-endian size for each, and then the
 bytes (LeCun et al. 1998, http://yann.lecun.com/exdb/mnist): a dozen lines read Fashion-MNIST, to the last bit as
-torchvision does. A dataset in twenty lines of your own file (experiments/rings.py) trains by the same command.
+torchvision does. A dataset in twenty lines of your own file (experiments/support/rings.py) trains by the same command.
 
     python -m experiments.datasets
 """
@@ -22,8 +22,8 @@ from torchvision.datasets import FashionMNIST
 
 from dl_lab.datasets.mnist import CLOTHING, FILES, read_idx
 from dl_lab.plotting.figures import image_grid, scatter
-from experiments.proofs import Proof
-from experiments.rings import RingsConfig, rings
+from experiments.support.findings import Report
+from experiments.support.rings import RingsConfig, rings
 
 TAKES = 20  # seconds on two cores
 SOURCE = "http://yann.lecun.com/exdb/mnist"
@@ -41,28 +41,28 @@ def read_by_hand(path: Path) -> NDArray[np.uint8]:
 
 def train_on_rings(folder: Path) -> float:
     """The one command, on the dataset of the user's own file. Returns the accuracy on its test split."""
-    given = ["imports=[experiments.rings]", "dataset=rings", "train.steps=600", f"hydra.run.dir={folder}"]
+    given = ["imports=[experiments.support.rings]", "dataset=rings", "train.steps=600", f"hydra.run.dir={folder}"]
     line = [sys.executable, "-m", "dl_lab.train", "--config-dir", str(CONF), *given]
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL, cwd=CONF.parents[1])
     return float(json.loads((folder / "summary.json").read_text())["test"]["accuracy"])
 
 
-def main() -> Proof:
-    proof = Proof("datasets", SOURCE)
+def main() -> Report:
+    report = Report("datasets", SOURCE)
     home = Path(os.environ.get("DL_LAB_DATA", Path.home() / ".cache" / "dl_lab"))
     raw = home / "FashionMNIST" / "raw"
     by_hand = [read_by_hand(raw / file) for file in FILES]
     peers = [FashionMNIST(home, train=train, download=True) for train in (True, False)]
     theirs = [part for peer in peers for part in (peer.data, peer.targets)]
     for file, ours, reference in zip(FILES, by_hand, theirs, strict=True):
-        proof.equal(f"{file} by hand", ours.astype(np.int16), reference.short(), 0, "torchvision")
-        proof.equal(f"{file} by dl_lab", read_idx(raw / file).short(), reference.short(), 0, "torchvision")
+        report.equal(f"{file} by hand", ours.astype(np.int16), reference.short(), 0, "torchvision")
+        report.equal(f"{file} by dl_lab", read_idx(raw / file).short(), reference.short(), 0, "torchvision")
     counts = np.bincount(by_hand[1])
     source = "https://github.com/zalandoresearch/fashion-mnist"
-    proof.holds("6,000 training images of each class", (counts == 6000).all(), f"{counts.min()} to {counts.max()}",
+    report.holds("6,000 training images of each class", (counts == 6000).all(), f"{counts.min()} to {counts.max()}",
                 "6,000", source)  # fmt: skip
     names = [CLOTHING[label] for label in by_hand[1][:24]]
-    proof.figure("fashion_mnist", image_grid(by_hand[0][:24], "Fashion-MNIST, the first 24 images", names))
+    report.figure("fashion_mnist", image_grid(by_hand[0][:24], "Fashion-MNIST, the first 24 images", names))
 
     values = yaml.safe_load((CONF / "dataset" / "rings.yaml").read_text())
     config = RingsConfig(**{key: value for key, value in values.items() if key != "name"})
@@ -71,13 +71,13 @@ def main() -> Proof:
     assert data.test is not None
     held_out, answers = next(iter(data.test.everything(len(data.test))))
     groups = {name: tuple(points[labels == number].T) for number, name in enumerate(data.spec.heads[0].labels)}
-    proof.figure("rings", scatter(groups, "A dataset of your own", "x (standardised)", "y (standardised)"))
-    accuracy = train_on_rings(proof.folder.absolute() / "rings")
+    report.figure("rings", scatter(groups, "A dataset of your own", "x (standardised)", "y (standardised)"))
+    accuracy = train_on_rings(report.folder.absolute() / "rings")
     neighbours = KNeighborsClassifier(5).fit(points, labels).score(held_out, answers)
     claim = "the one command trains on it as well as scikit-learn's five neighbours"
-    proof.equal(claim, accuracy, neighbours, 0.03, "KNeighborsClassifier")
-    return proof
+    report.equal(claim, accuracy, neighbours, 0.03, "KNeighborsClassifier")
+    return report
 
 
 if __name__ == "__main__":
-    main().report()
+    main().finish()

@@ -1,8 +1,8 @@
 """Derivatives: four ways to one number, for every registered activation and loss.
 
-Claim: autograd's derivative is exact to rounding, like that of the closed form (experiments/closed_forms.py). A central
-difference is not: its best step is near eps^(1/3), where truncation and cancellation balance (Press et al. 2007,
-Numerical Recipes, section 5.7). Im f(x + ih) / h subtracts nothing, so that its step may be 1e-30 (Squire & Trapp 1998:
+Claim: autograd's derivative is exact to rounding, as the closed form is (experiments/support/closed_forms.py). A
+central difference is not: truncation and cancellation balance at a step near eps^(1/3) (Press et al. 2007, Numerical
+Recipes, section 5.7). The complex step Im f(x + ih) / h subtracts nothing, so that h can be 1e-30 (Squire & Trapp 1998:
 https://doi.org/10.1137/S003614459631241X). Autograd of autograd gives second derivatives.
 
     python -m experiments.derivative
@@ -18,9 +18,9 @@ from torch import Tensor
 from dl_lab.nn.activations import ACTIVATIONS, Activation
 from dl_lab.plotting.figures import curves
 from dl_lab.registry import LOSSES
-from experiments import closed_forms, parts
-from experiments.proofs import Proof
-from experiments.slopes import autograd, central, complex_step, passing
+from experiments.support import builders, closed_forms
+from experiments.support.findings import Report
+from experiments.support.numerical_gradients import autograd, central, complex_step, passing
 
 TAKES = 6  # seconds on two cores
 SOURCE = "https://doi.org/10.1137/S003614459631241X"
@@ -34,52 +34,52 @@ def by(way: Callable[[Activation], Activation], names: Iterable[str] = ACTIVATIO
     return torch.stack([way(ACTIVATIONS[name])(POINTS) for name in names])
 
 
-def check_activations(proof: Proof, everything: str) -> None:
-    proof.covers(f"{everything} have a closed form here", ACTIVATIONS, closed_forms.ACTIVATIONS)
+def check_activations(report: Report, everything: str) -> None:
+    report.covers(f"{everything} have a closed form here", ACTIVATIONS, closed_forms.ACTIVATIONS)
     paper = [[closed_forms.activation(name, order, POINTS.numpy()) for name in ACTIVATIONS] for order in (0, 1, 2)]
     first, second = by(autograd), by(lambda function: autograd(autograd(function)))
-    proof.equal(f"{everything}: values", by(lambda function: function), paper[0], 1e-14, "SciPy")
-    proof.equal(f"{everything}: autograd", first, paper[1], 1e-14, "SymPy's derivative")
-    proof.equal(f"{everything}: autograd of autograd", second, paper[2], 1e-13, "SymPy's second derivative")
-    proof.equal(f"{everything}: autograd", first, by(central), 1e-9, "central difference")
+    report.equal(f"{everything}: values", by(lambda function: function), paper[0], 1e-14, "SciPy")
+    report.equal(f"{everything}: autograd", first, paper[1], 1e-14, "SymPy's derivative")
+    report.equal(f"{everything}: autograd of autograd", second, paper[2], 1e-13, "SymPy's second derivative")
+    report.equal(f"{everything}: autograd", first, by(central), 1e-9, "central difference")
     twice = by(lambda function: central(autograd(function)))
-    proof.equal(f"{everything}: autograd of autograd", second, twice, 1e-9, "central difference of autograd's")
+    report.equal(f"{everything}: autograd of autograd", second, twice, 1e-9, "central difference of autograd's")
     some, stepped = by(autograd, ANALYTIC), by(complex_step, ANALYTIC)
-    proof.equal(f"{', '.join(ANALYTIC)}: autograd", some, stepped, 1e-15, "complex step of 1e-30")
+    report.equal(f"{', '.join(ANALYTIC)}: autograd", some, stepped, 1e-15, "complex step of 1e-30")
     passed = passing(ACTIVATIONS.values(), POINTS)
-    proof.holds(f"{everything}: gradcheck, gradgradcheck", passed == len(first), f"{passed} pass", "torch's checks")
+    report.holds(f"{everything}: gradcheck, gradgradcheck", passed == len(first), f"{passed} pass", "torch's checks")
 
 
-def check_losses(proof: Proof, everything: str) -> None:
+def check_losses(report: Report, everything: str) -> None:
     cases = closed_forms.losses()
-    proof.covers(f"{everything} have a closed form here", LOSSES.names(), {case.name for case in cases})
-    losses = [partial(parts.loss(case.settings, case.task), target=torch.tensor(case.targets)) for case in cases]
+    report.covers(f"{everything} have a closed form here", LOSSES.names(), {case.name for case in cases})
+    losses = [partial(builders.loss(case.settings, case.task), target=torch.tensor(case.targets)) for case in cases]
     outputs = torch.tensor(cases[0].outputs)  # the same for all
     first = torch.stack([autograd(loss)(outputs) for loss in losses])
-    proof.equal(f"{everything}: autograd", first, [case.gradient for case in cases], 1e-14, "closed form")
+    report.equal(f"{everything}: autograd", first, [case.gradient for case in cases], 1e-14, "closed form")
     hessians = torch.stack([torch.autograd.functional.hessian(loss, outputs) for loss in losses])
     second = torch.einsum("leoeo->leo", hessians)  # of each output of each example by itself
-    proof.equal(f"{everything}: second derivative", second, [case.second for case in cases], 1e-14, "closed form")
+    report.equal(f"{everything}: second derivative", second, [case.second for case in cases], 1e-14, "closed form")
     passed = passing(losses, outputs)
-    proof.holds(f"{everything}: gradcheck, gradgradcheck", passed == len(cases), f"{passed} pass", "torch's checks")
+    report.holds(f"{everything}: gradcheck, gradgradcheck", passed == len(cases), f"{passed} pass", "torch's checks")
 
 
-def main() -> Proof:
-    proof = Proof("derivative", SOURCE)
-    check_activations(proof, f"all {len(ACTIVATIONS)} activations")
-    check_losses(proof, f"all {len(LOSSES.names())} losses")
+def main() -> Report:
+    report = Report("derivative", SOURCE)
+    check_activations(report, f"all {len(ACTIVATIONS)} activations")
+    check_losses(report, f"all {len(LOSSES.names())} losses")
     steps, exact = np.logspace(-14, 0, 57), closed_forms.activation("tanh", 1, POINTS.numpy())
     errors = {}
     for name, way in {"central difference": central, "complex step": complex_step}.items():
         errors[name] = [np.abs(way(torch.tanh, step)(POINTS).numpy() - exact).max() for step in steps]
     best = steps[np.argmin(errors["central difference"])]
     claim = "the best step of a central difference is eps^(1/3) = 6e-6, within a factor of ten"
-    proof.holds(claim, 6e-7 <= best <= 6e-5, f"{best:.1e}", "6.1e-06", NUMERICAL_RECIPES)
+    report.holds(claim, 6e-7 <= best <= 6e-5, f"{best:.1e}", "6.1e-06", NUMERICAL_RECIPES)
     title = "Error of the derivative of tanh, the worst of 81 points"
     lines = {name: (steps, np.maximum(error, 1e-17)) for name, error in errors.items()}
-    proof.figure("error", curves(lines, title, "step h", "absolute error", log_x=True, log_y=True))
-    return proof
+    report.figure("error", curves(lines, title, "step h", "absolute error", log_x=True, log_y=True))
+    return report
 
 
 if __name__ == "__main__":
-    main().report()
+    main().finish()

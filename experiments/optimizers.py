@@ -2,7 +2,7 @@
 
 Claim: gradient descent and momentum end where Dive into Deep Learning prints that they do (Zhang et al. 2023, chapter
 12: lr 0.4 at (-0.943467, -0.000073), lr 0.6 with momentum 0.5 at (0.007188, 0.002553)), and every optimizer follows its
-paper's rule, which experiments/update_rules.py has, to six decimals.
+paper's rule, which experiments/support/update_rules.py has, to six decimals.
 
     python -m experiments.optimizers
 """
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dl_lab.plotting.figures import surface_paths
 from dl_lab.registry import OPTIMIZERS
-from experiments import parts, update_rules
-from experiments.proofs import Proof
+from experiments.support import builders, update_rules
+from experiments.support.findings import Report
 
 TAKES = 5  # seconds on two cores
 SOURCE = "https://d2l.ai/chapter_optimization/momentum.html"
@@ -52,7 +52,7 @@ def path(name: str, config: Any) -> Tensor:
     return torch.stack(passed)
 
 
-def draw(paths: dict[str, Tensor], proof: Proof) -> None:
+def draw(paths: dict[str, Tensor], report: Report) -> None:
     """The paths on the surface, a few a picture."""
     columns, rows = np.meshgrid(np.linspace(-5.6, 3, 120), np.linspace(-3, 3.2, 120))
     names = sorted(paths)
@@ -60,29 +60,29 @@ def draw(paths: dict[str, Tensor], proof: Proof) -> None:
         title = f"Twenty steps on 0.1 x1² + 2 x2² ({number + 1} of 3)"
         some = {name: paths[name] for name in group}
         heights = 0.1 * columns**2 + 2 * rows**2
-        proof.figure("paths", surface_paths(columns, rows, heights, some, title, ("x1", "x2"), minimum=(0, 0)), number)
+        report.figure("paths", surface_paths(columns, rows, heights, some, title, ("x1", "x2"), minimum=(0, 0)), number)
 
 
-def main() -> Proof:
-    proof = Proof("optimizers", SOURCE)
+def main() -> Report:
+    report = Report("optimizers", SOURCE)
     paths = {}
     for claim, changes, end in (
         ("gradient descent, lr 0.4", {"lr": 0.4}, (-0.943467, -0.000073)),
         ("momentum 0.5, lr 0.6", {"lr": 0.6, "momentum": 0.5}, (0.007188, 0.002553)),
     ):
-        paths[claim] = path("sgd", parts.optimizer_settings("sgd", changes))
-        proof.equal(claim, paths[claim][-1], end, 1e-6, str(end))
+        paths[claim] = path("sgd", builders.optimizer_settings("sgd", changes))
+        report.equal(claim, paths[claim][-1], end, 1e-6, str(end))
     for name in OPTIMIZERS.names():
-        config = parts.optimizer_settings(name, CHANGES.get(name, {}))
+        config = builders.optimizer_settings(name, CHANGES.get(name, {}))
         rule = getattr(update_rules, name)(np.array(START), lambda x: CURVATURE * x, config)
         expected = np.stack([np.array(START), *islice(rule, STEPS)])
         paths[name] = path(name, config)
         claim = f"{name}, all {STEPS} steps"
-        proof.equal(claim, paths[name], expected, WITHIN.get(name, 1e-6), "the published rule in NumPy")
+        report.equal(claim, paths[name], expected, WITHIN.get(name, 1e-6), "the published rule in NumPy")
     del paths["sgd"]  # the first of the two above
-    draw(paths, proof)
-    return proof
+    draw(paths, report)
+    return report
 
 
 if __name__ == "__main__":
-    main().report()
+    main().finish()

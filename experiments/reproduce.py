@@ -25,9 +25,10 @@ from pathlib import Path
 import experiments
 from dl_lab.config.compose import CONF
 from dl_lab.runs.folders import reserve_run_folder
-from experiments import checks, claims
-from experiments.proofs import Finding, Proof
-from experiments.results import write_rows
+from experiments import checks
+from experiments.support import claims
+from experiments.support.findings import Finding, Report
+from experiments.support.results_table import write_rows
 
 QUICK, NORMAL = 10, 120  # seconds
 LAUNCHER = "vectorized"
@@ -52,9 +53,9 @@ def trained() -> dict[str, claims.Experiment]:
 
 def run_program(name: str) -> list[Finding]:
     """The findings of a concept program."""
-    proof: Proof = importlib.import_module(f"experiments.{name}").main()
-    proof.close()
-    return proof.findings
+    report: Report = importlib.import_module(f"experiments.{name}").main()
+    report.close()
+    return report.findings
 
 
 def run_trained(experiment: claims.Experiment, launcher: str = LAUNCHER) -> list[Finding]:
@@ -76,10 +77,10 @@ def run_trained(experiment: claims.Experiment, launcher: str = LAUNCHER) -> list
     findings = [claim.check(complete) for claim in experiment.claims]
     if importlib.util.find_spec(f"{checks.__name__}.{experiment.name}"):
         module = importlib.import_module(f"{checks.__name__}.{experiment.name}")
-        proof = Proof(experiment.name, experiment.claims[0].source)
-        module.check(complete, proof)
-        proof.close()
-        findings += proof.findings
+        report = Report(experiment.name, experiment.claims[0].source)
+        module.check(complete, report)
+        report.close()
+        findings += report.findings
     return findings
 
 

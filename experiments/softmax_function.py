@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.plotting.figures import curves
-from experiments.proofs import Proof
+from experiments.support.findings import Report
 
 TAKES = 3  # seconds on two cores
 SOURCE = "https://www.deeplearningbook.org/contents/numerical.html"
@@ -30,15 +30,15 @@ def stable(logits: Tensor) -> Tensor:
     return naive(logits - logits.amax(-1, keepdim=True))
 
 
-def main() -> Proof:
-    proof = Proof("softmax_function", SOURCE)
+def main() -> Report:
+    report = Report("softmax_function", SOURCE)
     logits = torch.randn(1000, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 10
     huge = logits + 1e4
     overflown = int(naive(huge).isnan().any(-1).sum())
-    proof.holds("the naive form overflows at 1e4", overflown > 0, f"{overflown} of 1000 rows are nan", "nan")
-    proof.equal("the stable form does not", stable(huge), scipy.special.softmax(huge.numpy(), -1), 1e-15, "scipy")
-    proof.equal("nor torch's", huge.softmax(-1), scipy.special.softmax(huge.numpy(), -1), 1e-15, "scipy")
-    proof.equal(
+    report.holds("the naive form overflows at 1e4", overflown > 0, f"{overflown} of 1000 rows are nan", "nan")
+    report.equal("the stable form does not", stable(huge), scipy.special.softmax(huge.numpy(), -1), 1e-15, "scipy")
+    report.equal("nor torch's", huge.softmax(-1), scipy.special.softmax(huge.numpy(), -1), 1e-15, "scipy")
+    report.equal(
         "log of it, without the detour",
         huge.log_softmax(-1),
         scipy.special.log_softmax(huge.numpy(), -1),
@@ -46,18 +46,18 @@ def main() -> Proof:
         "scipy",
     )
     shifted = stable(logits + 1000.0)
-    proof.equal("a shift of every logit changes nothing", shifted, stable(logits), 1e-12, "the same unshifted")
+    report.equal("a shift of every logit changes nothing", shifted, stable(logits), 1e-12, "the same unshifted")
 
     temperatures = torch.logspace(-2, 2, 200, dtype=torch.float64)
     shares = stable(torch.tensor([3.0, 2.0, 1.0, 0.0]) / temperatures[:, None])
-    proof.equal("cold is certain", shares[0], np.eye(4)[0], 1e-12, "argmax")
-    proof.equal("hot is uniform", shares[-1], np.full(4, 0.25), 0.01, "1/4 each")
+    report.equal("cold is certain", shares[0], np.eye(4)[0], 1e-12, "argmax")
+    report.equal("hot is uniform", shares[-1], np.full(4, 0.25), 0.01, "1/4 each")
     lines = {f"logit {logit}": (temperatures, shares[:, 3 - logit]) for logit in (3, 2, 1, 0)}
-    proof.figure(
+    report.figure(
         "temperature", curves(lines, "Softmax of logits over temperature", "temperature", "probability", log_x=True)
     )
-    return proof
+    return report
 
 
 if __name__ == "__main__":
-    main().report()
+    main().finish()

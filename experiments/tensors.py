@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from dl_lab.plotting.figures import matrix
-from experiments import parts
-from experiments.array_rules import added, addresses, broadcast
-from experiments.proofs import Proof
+from experiments.support import builders
+from experiments.support.array_semantics import added, addresses, broadcast
+from experiments.support.findings import Report
 
 TAKES = 3  # seconds on two cores
 SOURCE = "https://doi.org/10.1038/s41586-020-2649-2"
@@ -36,8 +36,8 @@ EINSUMS = "ij->ji ii-> ii->i ij->i i,j->ij ij,jk->ik bij,bjk->bik bi,oij,bj->bo 
 SIZES = dict(zip("bdhijkoq", (2, 3, 4, 4, 5, 6, 3, 7), strict=True))  # of each index
 
 
-def check_views(proof: Proof) -> None:
-    base, found, references, alike = parts.normal(4, 6), [], [], 0
+def check_views(report: Report) -> None:
+    base, found, references, alike = builders.normal(4, 6), [], [], 0
     for name, reading in READINGS.items():
         view, reference = reading(base, torch), reading(base.numpy(), np)
         memory = view.as_strided((view.untyped_storage().nbytes() // 8,), (1,), 0)
@@ -50,37 +50,37 @@ def check_views(proof: Proof) -> None:
         alike += same_strides and shares == np.shares_memory(base.numpy(), reference)
         if shares:
             title = f"Addresses of: {name}, strides {view.stride()}"
-            proof.figure(f"memory/{name}", matrix(addresses(view), title, "column", "row", form="{:d}"))
-    proof.equal("offset and strides find every number", torch.cat(found), np.concatenate(references), 0.0, "NumPy")
+            report.figure(f"memory/{name}", matrix(addresses(view), title, "column", "row", form="{:d}"))
+    report.equal("offset and strides find every number", torch.cat(found), np.concatenate(references), 0.0, "NumPy")
     claim = "strides, and what shares memory so that a write to it is seen in the base, are NumPy's"
-    proof.holds(claim, alike == len(READINGS), f"{alike} of {len(READINGS)} ways to read a matrix", "all")
+    report.holds(claim, alike == len(READINGS), f"{alike} of {len(READINGS)} ways to read a matrix", "all")
 
 
-def check_broadcasting(proof: Proof) -> None:
+def check_broadcasting(report: Report) -> None:
     alike = 0
     shapes = [shape for dimensions in range(4) for shape in product((1, 2, 3), repeat=dimensions)]
     for a, b in product(shapes, shapes):
-        x, y = parts.normal(*a), parts.normal(*b, seed=1)
+        x, y = builders.normal(*a), builders.normal(*b, seed=1)
         ours, theirs = added(x, y), added(x.numpy(), y.numpy())
         alike += ours == theirs and ours[0] == broadcast(a, b)
     claim = "the rule of broadcasting, written by hand, tells the shape or the refusal; the sums are equal"
-    proof.holds(claim, alike == len(shapes) ** 2, f"{alike} of {len(shapes) ** 2} pairs of shapes", "NumPy")
+    report.holds(claim, alike == len(shapes) ** 2, f"{alike} of {len(shapes) ** 2} pairs of shapes", "NumPy")
 
 
-def main() -> Proof:
-    proof = Proof("tensors", SOURCE)
-    check_views(proof)
-    check_broadcasting(proof)
+def main() -> Report:
+    report = Report("tensors", SOURCE)
+    check_views(report)
+    check_broadcasting(report)
     ours, theirs = [], []
     for formula in EINSUMS.split():
         shapes = [[SIZES[index] for index in factor] for factor in formula.split("->")[0].split(",")]
-        factors = [parts.normal(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+        factors = [builders.normal(*shape, seed=seed) for seed, shape in enumerate(shapes)]
         ours.append(torch.einsum(formula, *factors).ravel())
         theirs.append(np.einsum(formula, *(factor.numpy() for factor in factors)).ravel())
     claim = f"einsum: {len(EINSUMS.split())} formulas from the trace to the scores of attention"
-    proof.equal(claim, torch.cat(ours), np.concatenate(theirs), 1e-14, "NumPy")
-    return proof
+    report.equal(claim, torch.cat(ours), np.concatenate(theirs), 1e-14, "NumPy")
+    return report
 
 
 if __name__ == "__main__":
-    main().report()
+    main().finish()

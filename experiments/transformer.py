@@ -16,9 +16,9 @@ from dl_lab.config.parse import parse
 from dl_lab.data.splits import Windows
 from dl_lab.plotting.figures import curves
 from dl_lab.training.setup import build_data, build_model
-from experiments import parts
-from experiments.ngrams import NGrams
-from experiments.proofs import Proof
+from experiments.support import builders
+from experiments.support.findings import Report
+from experiments.support.ngrams import NGrams
 
 TAKES = 7  # seconds on two cores
 SOURCE = "https://doi.org/10.1109/18.87000"
@@ -40,15 +40,15 @@ def attention(
     return np.concatenate(mixed, axis=1) @ projection.T
 
 
-def main() -> Proof:
-    proof = Proof("transformer", SOURCE)
+def main() -> Report:
+    report = Report("transformer", SOURCE)
     run = parse(compose("dataset=tiny_shakespeare", "model=transformer", "model.bias=false", "precision=float64"))
     data = build_data(run)
     layer = build_model(run, data.spec).get_submodule("blocks.0.attention")
-    x = parts.normal(1, 64, 128)
+    x = builders.normal(1, 64, 128)
     weights = {name: parameter.detach().numpy() for name, parameter in layer.named_parameters()}
     by_hand = attention(x[0].numpy(), weights["query_key_value.weight"], weights["projection.weight"], 4)
-    proof.equal("attention is a few lines of NumPy", layer(x)[0], by_hand, 1e-14, "NumPy")
+    report.equal("attention is a few lines of NumPy", layer(x)[0], by_hand, 1e-14, "NumPy")
 
     assert isinstance(data.train, Windows)
     assert isinstance(data.validation, Windows)
@@ -57,14 +57,14 @@ def main() -> Proof:
     nats = dict(zip(PUBLISHED, NGrams(text, max(PUBLISHED)).nats(unseen), strict=True))
     for n, published in PUBLISHED.items():
         holds = round(nats[n], 3) == published
-        proof.holds(f"a counted {n}-gram", holds, f"{nats[n]:.4f} nats", f"{published} nats, to three decimals")
-    proof.holds(
+        report.holds(f"a counted {n}-gram", holds, f"{nats[n]:.4f} nats", f"{published} nats, to three decimals")
+    report.holds(
         "a 4-gram beats nanoGPT's recipe for a CPU", nats[4] < NANOGPT, f"{nats[4]:.4f} nats", f"below {NANOGPT}"
     )
     lines = {"counted n-gram": (list(nats), list(nats.values())), "nanoGPT's CPU recipe": ((1, 5), (NANOGPT, NANOGPT))}
-    proof.figure("ngrams", curves(lines, "Tiny Shakespeare, validation split", "n", "nats a character"))
-    return proof
+    report.figure("ngrams", curves(lines, "Tiny Shakespeare, validation split", "n", "nats a character"))
+    return report
 
 
 if __name__ == "__main__":
-    main().report()
+    main().finish()

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from dl_lab.plotting.figures import curves
-from experiments import parts
-from experiments.proofs import Proof
+from experiments.support import builders
+from experiments.support.findings import Report
 
 TAKES = 7  # seconds on two cores
 SOURCE = "https://proceedings.mlr.press/v9/glorot10a.html"
@@ -34,8 +34,8 @@ def moments(activation: str, initializer: str, seed: int) -> tuple[Tensor, Tenso
     cut off), and of the gradient on it for a random gradient on the last.
     """
     settings = f"model.activation={activation} {initializer} seed={seed}"
-    model = parts.plain_layers(settings, DEPTH, WIDTH, labels=["y"])
-    hidden = parts.record_layers(model)
+    model = builders.plain_layers(settings, DEPTH, WIDTH, labels=["y"])
+    hidden = builders.record_layers(model)
     generator = torch.Generator().manual_seed(seed)
     model(torch.randn(BATCH, WIDTH, generator=generator))
     top = torch.randn(BATCH, WIDTH, generator=generator)
@@ -43,8 +43,8 @@ def moments(activation: str, initializer: str, seed: int) -> tuple[Tensor, Tenso
     return tuple(torch.stack([each.detach().double().square().mean() for each in some]) for some in (hidden, gradients))
 
 
-def main() -> Proof:
-    proof = Proof("xavier_uniform", SOURCE)
+def main() -> Report:
+    report = Report("xavier_uniform", SOURCE)
     layers = torch.arange(1, DEPTH + 1)
     forward, backward = {}, {}
     for name, (activation, initializer, factor, source) in CASES.items():
@@ -55,18 +55,18 @@ def main() -> Proof:
             steps = values[:, 1:] / values[:, :-1] if part == 0 else values[:, :-1] / values[:, 1:]
             claim = f"{name}, {direction}: what a layer multiplies the second moment by"
             factors = steps.log().mean(1).exp().tolist()  # the geometric mean over layers
-            proof.mean(claim, factors, f"{factor:.3f} ± 15 %", 0.85 * factor, 1.15 * factor, source)
+            report.mean(claim, factors, f"{factor:.3f} ± 15 %", 0.85 * factor, 1.15 * factor, source)
             worst = float((steps.mean(0) / factor - 1).abs().max())
             claim = f"{name}, {direction}: and in each of {DEPTH - 1} layers, mean of {SEEDS} seeds"
-            proof.holds(claim, worst <= 0.15, f"off by {worst:.1%} or less", f"{factor:.3f} ± 15 %", source)
+            report.holds(claim, worst <= 0.15, f"off by {worst:.1%} or less", f"{factor:.3f} ± 15 %", source)
     for tag, lines, what in (
         ("forward", forward, "activations"),
         ("backward", backward, "gradient on the activations"),
     ):
         title = f"{tag.capitalize()} through {DEPTH} layers of {WIDTH}, mean of {SEEDS} seeds"
-        proof.figure(f"second_moment/{tag}", curves(lines, title, "layer", f"mean square of the {what}", log_y=True))
-    return proof
+        report.figure(f"second_moment/{tag}", curves(lines, title, "layer", f"mean square of the {what}", log_y=True))
+    return report
 
 
 if __name__ == "__main__":
-    main().report()
+    main().finish()

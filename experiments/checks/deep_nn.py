@@ -5,8 +5,8 @@ from torch.nn import functional as F
 
 from dl_lab.plotting.figures import curves
 from experiments.checks.trained_model import load
-from experiments.claims import Run
-from experiments.proofs import Proof
+from experiments.support.claims import Run
+from experiments.support.findings import Report
 
 GLOROT = "https://proceedings.mlr.press/v9/glorot10a.html"
 ARMS = {
@@ -26,7 +26,7 @@ def gradients(run: Run) -> torch.Tensor:
     return torch.stack([each.square().mean().sqrt() for each in torch.autograd.grad(loss, weights)])
 
 
-def check(runs: list[Run], proof: Proof) -> None:
+def check(runs: list[Run], report: Report) -> None:
     """The lowest layer's gradient over the highest hidden layer's, arm by arm, and the curves of the mean loss."""
     sizes, losses, ratios = {}, {}, {}
     for name, (activation, initializer) in ARMS.items():
@@ -38,10 +38,10 @@ def check(runs: list[Run], proof: Proof) -> None:
         steps = [point["step"] for point in points[0]]
         losses[name] = (steps, torch.tensor([[point["loss"] for point in line] for line in points]).mean(0))
     title = "Gradient of each layer before training, mean of five seeds"
-    proof.figure("gradients", curves(sizes, title, "hidden layer", "root mean square", log_y=True))
+    report.figure("gradients", curves(sizes, title, "hidden layer", "root mean square", log_y=True))
     title = "Training loss, mean of five seeds"
-    proof.figure("loss", curves(losses, title, "step", "cross-entropy (nats)"))
+    report.figure("loss", curves(losses, title, "step", "cross-entropy (nats)"))
     for name, bounds in (("sigmoid, torch's", (0.0, 0.1)), ("tanh, Xavier", (0.1, 10.0)), ("relu, He", (0.1, 10.0))):
         vanish = "vanish" if bounds[1] < 1 else "keep their size"
         claim = f"gradients {vanish} from the fifth layer to the second: {name}"
-        proof.mean(claim, ratios[name], f"a ratio of {bounds[0]:g} to {bounds[1]:g}", *bounds, source=GLOROT)
+        report.mean(claim, ratios[name], f"a ratio of {bounds[0]:g} to {bounds[1]:g}", *bounds, source=GLOROT)

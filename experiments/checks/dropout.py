@@ -4,13 +4,13 @@ import numpy as np
 
 from dl_lab.analysis.statistics import student
 from dl_lab.plotting.figures import curves
-from experiments.claims import Run
-from experiments.proofs import Proof
+from experiments.support.claims import Run
+from experiments.support.findings import Report
 
 SIZES = (100, 500, 5000)
 
 
-def check(runs: list[Run], proof: Proof) -> None:
+def check(runs: list[Run], report: Report) -> None:
     """An improvement is a gain whose interval lies above 0: none is published at 100 and 500, one at thousands."""
     means, lows, highs = [], [], []
     for size in SIZES:
@@ -29,9 +29,9 @@ def check(runs: list[Run], proof: Proof) -> None:
         helps, expected = low > 0, size >= 1000
         measured = f"{gains.mean():+.4f}, interval {low:+.4f} to {high:+.4f}"
         published = "a gain" if expected else "no improvement"
-        proof.holds(f"{published} at {size} examples (interval of 95 %)", helps == expected, measured, published)
+        report.holds(f"{published} at {size} examples (interval of 95 %)", helps == expected, measured, published)
     title = "What dropout adds to the test accuracy, and 95 % interval"
     lines = {"gain": (SIZES, means), "nothing": (SIZES, np.zeros(len(SIZES)))}
-    proof.figure(
+    report.figure(
         "gain", curves(lines, title, "training examples", "accuracy", log_x=True, bands={"gain": (lows, highs)})
     )

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.checks.trained_model import load, numbers
-from experiments.claims import Run
-from experiments.proofs import Proof
+from experiments.support.claims import Run
+from experiments.support.findings import Report
 
 MINSKY = "Minsky & Papert 1969, Perceptrons"
 ANGLES = 720  # a quarter of a degree: the best line is missed by far less than a point in a hundred
@@ -25,7 +25,7 @@ def best_line(points: NDArray[Any], labels: NDArray[Any]) -> float:
     return float(best)
 
 
-def check(runs: list[Run], proof: Proof) -> None:
+def check(runs: list[Run], report: Report) -> None:
     """The best line on the test points, which it has seen; the networks, which have not, pass .97."""
     corners = 0.75 + 3 * (0.75 * 0.25 / 200) ** 0.5  # three corners of four, and three standard errors of 200 points
     for name, bound, published in (
@@ -37,4 +37,4 @@ def check(runs: list[Run], proof: Proof) -> None:
             if run.matches({"dataset": name, "model.hidden_sizes": []}):
                 data = load(run)[1]
                 lines.append(best_line(*numbers(data, data.test)))
-        proof.mean(f"not even the best of all lines solves {name}", lines, published, at_most=bound, source=MINSKY)
+        report.mean(f"not even the best of all lines solves {name}", lines, published, at_most=bound, source=MINSKY)

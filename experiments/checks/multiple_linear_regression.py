@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from dl_lab.plotting.figures import curves
-from experiments import retrace
-from experiments.claims import Run
-from experiments.least_squares import digits, exact
-from experiments.proofs import Proof
+from experiments.support import replay
+from experiments.support.claims import Run
+from experiments.support.findings import Report
+from experiments.support.least_squares import digits, exact
 
 CERTIFIED = {
     "intercept": -3482258.63459582,
@@ -20,31 +20,31 @@ CERTIFIED = {
 }
 
 
-def check(runs: list[Run], proof: Proof) -> None:
+def check(runs: list[Run], report: Report) -> None:
     certified = np.array(list(CERTIFIED.values()))
     agreed = digits([float(value) for value in exact("longley.csv", "TOTEMP")], certified)
-    proof.holds("rational arithmetic on our copy of the data", agreed >= 13, f"{agreed:.1f} digits", "15 certified")
+    report.holds("rational arithmetic on our copy of the data", agreed >= 13, f"{agreed:.1f} digits", "15 certified")
     found = []
     for run in runs:
-        coefficients, intercepts = retrace.linear_in_own_units(run)
+        coefficients, intercepts = replay.linear_in_own_units(run)
         found.append(torch.cat([intercepts, coefficients[0]]).numpy())
     for place, (name, value) in enumerate(CERTIFIED.items()):
         agreed = min(digits(one[place], value) for one in found)
         published = f"{value}, to 9 digits or more"
-        proof.holds(f"{name}, worst of {len(runs)} seeds", agreed >= 9, f"{agreed:.1f} digits", published)
-    draw(runs, certified, proof)
+        report.holds(f"{name}, worst of {len(runs)} seeds", agreed >= 9, f"{agreed:.1f} digits", published)
+    draw(runs, certified, report)
 
 
-def draw(runs: list[Run], certified: "np.typing.NDArray[np.float64]", proof: Proof) -> None:
+def draw(runs: list[Run], certified: "np.typing.NDArray[np.float64]", report: Report) -> None:
     """Distance of the standardised weights from the certified ones by step."""
-    train = retrace.in_own_units(runs[0]).train
-    plan, _ = retrace.before(runs[0])
+    train = replay.in_own_units(runs[0]).train
+    plan, _ = replay.before(runs[0])
     mean, std = train.inputs.mean(0).numpy(), train.inputs.std(0, correction=0).numpy()
     (head,) = plan.data.spec.heads
     target = np.append(certified[1:] * std, certified[0] + certified[1:] @ mean - head.offset[0]) / head.scale[0]
     lines = {}
     for run in runs:
-        distance = np.linalg.norm(retrace.path(run, plan.total_steps).numpy() - target, axis=1)
+        distance = np.linalg.norm(replay.path(run, plan.total_steps).numpy() - target, axis=1)
         lines[f"seed {run.seed}"] = (np.arange(len(distance)), distance)
     title = "Longley: gradient descent with momentum"
-    proof.figure("distance", curves(lines, title, "step", "distance from the certified weights", log_y=True))
+    report.figure("distance", curves(lines, title, "step", "distance from the certified weights", log_y=True))

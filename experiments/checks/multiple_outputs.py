@@ -4,25 +4,25 @@ import numpy as np
 import torch
 
 from dl_lab.plotting.figures import scatter
-from experiments import retrace
-from experiments.claims import Run
-from experiments.proofs import Proof
+from experiments.support import replay
+from experiments.support.claims import Run
+from experiments.support.findings import Report
 
 NAMES = ("weight", "waist", "pulse")
 
 
-def check(runs: list[Run], proof: Proof) -> None:
+def check(runs: list[Run], report: Report) -> None:
     for run in runs:
-        train = retrace.in_own_units(run).train
+        train = replay.in_own_units(run).train
         inputs, targets = train.inputs.numpy(), train.targets.numpy()
         design = np.column_stack([np.ones(len(inputs)), inputs])
         alone = np.stack([np.linalg.lstsq(design, target, rcond=None)[0] for target in targets.T])
-        coefficients, intercepts = retrace.linear_in_own_units(run)
+        coefficients, intercepts = replay.linear_in_own_units(run)
         together = torch.column_stack([intercepts, coefficients])
         about = f"seed {run.seed}"
-        proof.equal(f"intercepts and coefficients, {about}", together, alone, 1e-6, "numpy's lstsq, target by target")
+        report.equal(f"intercepts and coefficients, {about}", together, alone, 1e-6, "numpy's lstsq, target by target")
         predicted = design @ together.numpy().T
-        proof.equal(f"predictions, {about}", predicted, design @ alone.T, 1e-6, "numpy's lstsq, target by target")
+        report.equal(f"predictions, {about}", predicted, design @ alone.T, 1e-6, "numpy's lstsq, target by target")
     pairs = {name: (targets[:, place], predicted[:, place]) for place, name in enumerate(NAMES)}
     title = "One linear model, three targets: predicted against actual"
-    proof.figure("fit", scatter(pairs, title, "actual (pounds, inches, beats)", "predicted (the same)", diagonal=True))
+    report.figure("fit", scatter(pairs, title, "actual (pounds, inches, beats)", "predicted (the same)", diagonal=True))

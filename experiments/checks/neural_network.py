@@ -6,11 +6,11 @@ import numpy as np
 
 from dl_lab.training import visualize
 from experiments.checks.trained_model import load, numbers
-from experiments.claims import Run
-from experiments.proofs import Proof
+from experiments.support.claims import Run
+from experiments.support.findings import Report
 
 
-def check(runs: list[Run], proof: Proof) -> None:
+def check(runs: list[Run], report: Report) -> None:
     """relu(x W1 + b1) W2 + b2, from the weights of each checkpoint."""
     by_hand = []
     for run in runs:
@@ -24,7 +24,7 @@ def check(runs: list[Run], proof: Proof) -> None:
         for tag, figure in visualize.figures_of(model, replace(data, validation=data.test)).items():
             if tag == "confusion":
                 figure.axes[0].set_title("Confusion, 1000 test images")  # it calls what stands in for validation so
-            proof.figure(f"test/{tag}", figure, run.seed)
+            report.figure(f"test/{tag}", figure, run.seed)
     reported = [run.metric("test/accuracy") for run in runs]
     # float32 and float64 may disagree about an image whose two best logits are nearly equal: one in 10,000 is allowed
-    proof.equal("the test accuracy is that of the forward pass by hand", reported, by_hand, 1.5e-4, "NumPy")
+    report.equal("the test accuracy is that of the forward pass by hand", reported, by_hand, 1.5e-4, "NumPy")

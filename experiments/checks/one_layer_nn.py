@@ -5,11 +5,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 from experiments.checks.trained_model import load, numbers
-from experiments.claims import Run
-from experiments.proofs import Proof
+from experiments.support.claims import Run
+from experiments.support.findings import Report
 
 
-def check(runs: list[Run], proof: Proof) -> None:
+def check(runs: list[Run], report: Report) -> None:
     """Both models against scikit-learn's, seed by seed."""
     for name, sizes, within in (("linear model", [], 0.01), ("hidden layer", [32], 0.01)):
         ours, theirs = [], []
@@ -24,4 +24,4 @@ def check(runs: list[Run], proof: Proof) -> None:
             theirs.append(solver.score(*numbers(data, data.test)))
             ours.append(run.metric("test/accuracy"))
         claim = f"the {name} is as good as scikit-learn's on the same points, mean over seeds"
-        proof.equal(claim, np.mean(ours), np.mean(theirs), within, f"scikit-learn's {type(solver).__name__}")
+        report.equal(claim, np.mean(ours), np.mean(theirs), within, f"scikit-learn's {type(solver).__name__}")

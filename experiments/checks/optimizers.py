@@ -6,42 +6,42 @@ from sklearn.neighbors import NearestCentroid
 
 from dl_lab.plotting.figures import curves
 from dl_lab.registry import OPTIMIZERS
-from experiments import retrace
-from experiments.claims import Run
-from experiments.proofs import Proof
+from experiments.support import replay
+from experiments.support.claims import Run
+from experiments.support.findings import Report
 
 CROWDED = "https://arxiv.org/abs/2007.01547"
 CLEARLY = 2 * (0.97 * 0.03 / 359) ** 0.5  # two standard errors of a share of 0.97 of the 359 test images
 LEAST_DRAWN = 1e-6  # float32 has no smaller loss that means anything
 
 
-def check(runs: list[Run], proof: Proof) -> None:
+def check(runs: list[Run], report: Report) -> None:
     by_name: dict[str, dict[int, Run]] = defaultdict(dict)
     for run in runs:
         by_name[str(run.config["optimizer"])][run.seed] = run
-    proof.covers("every registered optimizer is there", OPTIMIZERS.names(), by_name)
+    report.covers("every registered optimizer is there", OPTIMIZERS.names(), by_name)
     nearest = {seed: nearest_mean(run) for seed, run in by_name["adam"].items()}
     for name, of_seed in by_name.items():
         accuracy = {seed: run.metric("test/accuracy") for seed, run in of_seed.items()}
         above = [accuracy[seed] - nearest[seed] for seed in accuracy]
-        proof.mean(f"{name}: accuracy above that of the nearest mean image", above, "0 or more, scikit-learn", 0)
+        report.mean(f"{name}: accuracy above that of the nearest mean image", above, "0 or more, scikit-learn", 0)
         if name != "adam":
             ahead = [accuracy[seed] - by_name["adam"][seed].metric("test/accuracy") for seed in accuracy]
-            proof.mean(
+            report.mean(
                 f"{name}: accuracy above Adam's", ahead, f"at most {CLEARLY:.3f}", at_most=CLEARLY, source=CROWDED
             )
-    draw(by_name, proof)
+    draw(by_name, report)
 
 
 def nearest_mean(run: Run) -> float:
     """Test accuracy of the class whose mean training image is nearest, on the run's own splits."""
-    plan, _ = retrace.before(run)
+    plan, _ = replay.before(run)
     train, test = plan.data.train, plan.data.test
     model = NearestCentroid().fit(train.inputs.flatten(1), train.targets)
     return float(model.score(test.inputs.flatten(1), test.targets))
 
 
-def draw(by_name: dict[str, dict[int, Run]], proof: Proof) -> None:
+def draw(by_name: dict[str, dict[int, Run]], report: Report) -> None:
     """Training loss of the first seed by step, seven optimizers a picture, Adam in both."""
     lines = {}
     for name, of_seed in by_name.items():
@@ -51,4 +51,4 @@ def draw(by_name: dict[str, dict[int, Run]], proof: Proof) -> None:
     for number, half in enumerate((others[:7], others[7:])):
         some = {name: lines[name] for name in ["adam", *half]}
         title = f"The same steps by every optimizer ({number + 1} of 2)"
-        proof.figure("loss", curves(some, title, "step", "training loss (nats, from 1e-6 on)", log_y=True), number)
+        report.figure("loss", curves(some, title, "step", "training loss (nats, from 1e-6 on)", log_y=True), number)

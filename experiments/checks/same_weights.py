@@ -7,8 +7,8 @@ from dl_lab.config.parse import parse
 from dl_lab.plotting.figures import histograms, image_grid
 from dl_lab.runs import checkpoint
 from dl_lab.training import setup
-from experiments.claims import Run
-from experiments.proofs import Proof
+from experiments.support.claims import Run
+from experiments.support.findings import Report
 
 SHOWN = 16  # hidden units
 
@@ -33,7 +33,7 @@ def off_by(saved: dict[str, dict]) -> float:
         return float(np.abs(by_one - model(images).numpy()).max())
 
 
-def check(runs: list[Run], proof: Proof) -> None:
+def check(runs: list[Run], report: Report) -> None:
     saved = {
         (run.config["initializer"], run.seed, name): checkpoint.load(
             run.folder / "checkpoints" / f"{name}.pt", torch.device("cpu")
@@ -47,20 +47,20 @@ def check(runs: list[Run], proof: Proof) -> None:
         seeds = f"{len(chosen)} checkpoints, best and last"
         most, least = max(spreads), min(spreads)
         if initializer == "xavier_uniform":
-            proof.holds("units of Xavier's differ", least > 0.1, f"by {least:.2g} or more; {seeds}", "more than 0.1")
+            report.holds("units of Xavier's differ", least > 0.1, f"by {least:.2g} or more; {seeds}", "more than 0.1")
             claim, published = "one unit in place of all of Xavier's says something else", "more than 1, in logits"
-            proof.holds(claim, min(distances) > 1, f"off by {min(distances):.2g} or more", published)
+            report.holds(claim, min(distances) > 1, f"off by {min(distances):.2g} or more", published)
         else:
-            proof.holds(f"{initializer}: all units stay equal", most == 0.0, f"differ by {most}; {seeds}", "exactly 0")
+            report.holds(f"{initializer}: all units stay equal", most == 0.0, f"differ by {most}; {seeds}", "exactly 0")
             claim = f"{initializer}: one unit does what all 32 do"
-            proof.holds(claim, max(distances) < 1e-10, f"off by {max(distances):.1e}", "equal logits, to 1e-10")
+            report.holds(claim, max(distances) < 1e-10, f"off by {max(distances):.1e}", "equal logits, to 1e-10")
     last = {
         initializer: saved[initializer, 0, "last"]["model"] for initializer in ("constant", "zeros", "xavier_uniform")
     }
     for initializer, weights in last.items():
         units = weights["layers.0.weight"][:SHOWN].view(-1, 8, 8)
         title = f"initializer={initializer}: weights of {SHOWN} hidden units at the end (blue -, red +)"
-        proof.figure(f"units/{initializer}", image_grid(units, title, colours="coolwarm", shared=True))
+        report.figure(f"units/{initializer}", image_grid(units, title, colours="coolwarm", shared=True))
     weights = {initializer: each["layers.0.weight"][:, 20] for initializer, each in last.items()}
     title = "Weight from one pixel to each of 32 hidden units, at the end"
-    proof.figure("pixel", histograms(weights, title, "weight"))
+    report.figure("pixel", histograms(weights, title, "weight"))

@@ -12,7 +12,7 @@ from dl_lab.data.dataset import Data
 from dl_lab.data.splits import Split
 from dl_lab.runs import checkpoint
 from dl_lab.training import setup
-from experiments.claims import Run
+from experiments.support.claims import Run
 
 CPU = torch.device("cpu")
 

@@ -11,34 +11,34 @@ from sklearn.metrics import log_loss
 
 from dl_lab.plotting.figures import curves
 from experiments.checks.trained_model import load
-from experiments.claims import Run
-from experiments.proofs import Proof
+from experiments.support.claims import Run
+from experiments.support.findings import Report
 
 SKLEARN = "https://scikit-learn.org/stable/auto_examples/model_selection/plot_underfitting_overfitting.html"
 PUBLISHED = {1: 0.408, 4: 0.0432, 15: 1.82e8}  # mean squared error in ten-fold cross-validation
 
 
-def check(runs: list[Run], proof: Proof) -> None:
+def check(runs: list[Run], report: Report) -> None:
     """The arm without a remedy against the two that have one."""
     alone, stopped, decayed = (
         [run for run in runs if run.matches({"optimizer.weight_decay": decay, "train.patience": patience})]
         for decay, patience in ((0.0, None), (0.0, 5), (2.0, None))
     )
-    turned(alone, proof)
+    turned(alone, report)
     by_heart = [test_loss(run, "last") for run in alone]
     for name, arm, which in (("early stopping", stopped, "best"), ("weight decay", decayed, "last")):
         gains = [before - test_loss(run, which) for before, run in zip(by_heart, arm, strict=True)]
-        proof.mean(f"{name} lowers the test loss, nats", gains, "above 0", at_least=0.0)
+        report.mean(f"{name} lowers the test loss, nats", gains, "above 0", at_least=0.0)
     steps = [point["step"] for point in alone[0].history("val")]
     lines = {
         f"{name}, {split}": (steps, np.mean([on_steps(run, split, steps) for run in arm], axis=0))
         for name, arm in (("no remedy", alone), ("weight decay", decayed))
         for split in ("train", "val")
     }
-    proof.figure(
+    report.figure(
         "losses", curves(lines, "1,000 images: loss, mean of seeds", "step", "cross-entropy (nats)", log_y=True)
     )
-    polynomials(proof)
+    polynomials(report)
 
 
 def on_steps(run: Run, split: str, steps: list[float]) -> list[float]:
@@ -46,7 +46,7 @@ def on_steps(run: Run, split: str, steps: list[float]) -> list[float]:
     return [point["loss"] for point in run.history(split) if point["step"] in steps]
 
 
-def turned(runs: list[Run], proof: Proof) -> None:
+def turned(runs: list[Run], report: Report) -> None:
     """From its lowest point the validation loss rises while the training loss falls further."""
     rises, falls = [], []
     for run in runs:
@@ -56,8 +56,8 @@ def turned(runs: list[Run], proof: Proof) -> None:
         rises.append(validation[-1]["loss"] - lowest["loss"])
         falls.append(training[-1]["loss"] - there["loss"])
     # a tenth of a nat: more than the 2,000 validation images err by, about .02
-    proof.mean("the validation loss turns up, nats", rises, "more than a tenth", at_least=0.1)
-    proof.mean("while the training loss falls, nats", falls, "below 0", at_most=0.0)
+    report.mean("the validation loss turns up, nats", rises, "more than a tenth", at_least=0.1)
+    report.mean("while the training loss falls, nats", falls, "below 0", at_most=0.0)
 
 
 def test_loss(run: Run, which: str) -> float:
@@ -69,7 +69,7 @@ def test_loss(run: Run, which: str) -> float:
         return float(log_loss(labels.numpy(), model(data.prepare(inputs)).double().softmax(1).numpy()))
 
 
-def polynomials(proof: Proof) -> None:
+def polynomials(report: Report) -> None:
     """scikit-learn's example, thirty points on a cosine with noise .1, fitted by least squares from torch."""
     random = np.random.RandomState(0)  # as there; the published numbers hang on it
     x = np.sort(random.rand(30))
@@ -78,12 +78,12 @@ def polynomials(proof: Proof) -> None:
     lines = {"truth": (across, np.cos(1.5 * np.pi * across))}
     for degree, published in PUBLISHED.items():
         error, numpys = (cross_validated(partial(fit, degree), x, y) for fit in (fitted, fitted_by_numpy))
-        proof.equal(f"degree {degree}: error over NumPy's Legendre.fit's", error / numpys, 1.0, 1e-6, "1")
+        report.equal(f"degree {degree}: error over NumPy's Legendre.fit's", error / numpys, 1.0, 1e-6, "1")
         ends = {"at_least": published * 0.99, "at_most": published * 1.01}
-        proof.mean(f"degree {degree}: error as published", [error], f"{published:g} ± 1 %", **ends, source=SKLEARN)
+        report.mean(f"degree {degree}: error as published", [error], f"{published:g} ± 1 %", **ends, source=SKLEARN)
         lines[f"degree {degree}"] = (across, np.clip(fitted(degree, x, y, across), -2, 2))
     title = "Polynomials through thirty points: too stiff, right, too free"
-    proof.figure("polynomials", curves(lines, title, "x", "y", points=(x, y)))
+    report.figure("polynomials", curves(lines, title, "x", "y", points=(x, y)))
 
 
 def cross_validated(fit: Callable[..., np.ndarray], x: np.ndarray, y: np.ndarray) -> float:

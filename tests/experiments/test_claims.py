@@ -10,8 +10,8 @@ from support.configs import choices, parsed
 
 from dl_lab.config.compose import CONF
 from dl_lab.core.errors import ConfigError
-from experiments import claims, results
-from experiments.proofs import Proof, spread
+from experiments.support import claims, results_table
+from experiments.support.findings import Report, spread
 
 
 def folder(root: Path, number: int, accuracy: float | None, **config: object) -> claims.Run:
@@ -112,13 +112,13 @@ def test_every_experiment_is_valid_and_its_claims_can_be_read(name):
 
 
 def test_rows_that_a_command_made_replace_those_before_and_no_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RESULTS", tmp_path / "RESULTS.md")
-    results.write_section("Speed", "fast")
+    monkeypatch.setattr(results_table, "RESULTS", tmp_path / "RESULTS.md")
+    results_table.write_section("Speed", "fast")
     header = ("concept", "measured", "command")
-    results.write_rows("Concepts", header, "b", "run b", ["| b | 1 | `run b` |"])
-    results.write_rows("Concepts", header, "b", "train b", ["| b | 2 | `train b --launcher x` |"])
-    results.write_rows("Concepts", header, "a", "run a", ["| a | 3 | `run a` |", "| a | 4 | `run a` |"])
-    results.write_rows("Concepts", header, "b", "train b", ["| b | 5 | `train b` |"])
+    results_table.write_rows("Concepts", header, "b", "run b", ["| b | 1 | `run b` |"])
+    results_table.write_rows("Concepts", header, "b", "train b", ["| b | 2 | `train b --launcher x` |"])
+    results_table.write_rows("Concepts", header, "a", "run a", ["| a | 3 | `run a` |", "| a | 4 | `run a` |"])
+    results_table.write_rows("Concepts", header, "b", "train b", ["| b | 5 | `train b` |"])
     lines = (tmp_path / "RESULTS.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("| ")] == [
         "| concept | measured | command |",
@@ -132,13 +132,13 @@ def test_rows_that_a_command_made_replace_those_before_and_no_others(tmp_path, m
 
 def test_a_proof_reports_what_fell_and_exits_with_1(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    proof = Proof("concept", "https://example.org")
-    proof.equal("sums", [1.0, 2.0], [1.0, 2.0 + 1e-9], 1e-8, "by hand")
-    proof.equal("sums, exactly", [1.0, 2.0], [1.0, 2.0 + 1e-9], 0.0, "by hand")
-    proof.mean("nan is no mean", [float("nan")], "1", at_least=0.0)
-    assert [finding.holds for finding in proof.findings] == [True, False, False]
+    report = Report("concept", "https://example.org")
+    report.equal("sums", [1.0, 2.0], [1.0, 2.0 + 1e-9], 1e-8, "by hand")
+    report.equal("sums, exactly", [1.0, 2.0], [1.0, 2.0 + 1e-9], 0.0, "by hand")
+    report.mean("nan is no mean", [float("nan")], "1", at_least=0.0)
+    assert [finding.holds for finding in report.findings] == [True, False, False]
     with pytest.raises(SystemExit, match="1"):
-        proof.report()
+        report.finish()
     assert "DOES NOT HOLD: sums, exactly" in capsys.readouterr().out
     assert list((tmp_path / "outputs" / "experiments" / "concept").rglob("events.out.tfevents.*"))
 

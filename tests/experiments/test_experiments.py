@@ -6,10 +6,11 @@ import pytest
 import torch
 from support.configs import choices
 
-from experiments import parts, reproduce, slopes
-from experiments.array_rules import added, addresses, broadcast
-from experiments.autograd_graph import walk
-from experiments.ngrams import NGrams
+from experiments import reproduce
+from experiments.support import builders, numerical_gradients
+from experiments.support.array_semantics import added, addresses, broadcast
+from experiments.support.autograd_graph import walk
+from experiments.support.ngrams import NGrams
 
 EXPERIMENTS = Path(reproduce.__file__).parent
 
@@ -54,9 +55,13 @@ def test_shapes_are_broadcast_from_the_last_size(a, b, both):
 def test_slopes_of_a_cube():
     """3 x^2; the central difference is off by step^2, the complex step by nothing."""
     points = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.float64)
-    for way, within in ((slopes.autograd, 1e-15), (slopes.complex_step, 1e-15), (slopes.central, 1e-9)):
+    for way, within in (
+        (numerical_gradients.autograd, 1e-15),
+        (numerical_gradients.complex_step, 1e-15),
+        (numerical_gradients.central, 1e-9),
+    ):
         torch.testing.assert_close(way(lambda x: x**3)(points), 3 * points**2, rtol=within, atol=within)
-    assert slopes.central(lambda x: x**3, step=0.1)(2.0) == pytest.approx(12.01)
+    assert numerical_gradients.central(lambda x: x**3, step=0.1)(2.0) == pytest.approx(12.01)
 
 
 def test_a_function_whose_backward_pass_is_wrong_does_not_pass():
@@ -70,27 +75,27 @@ def test_a_function_whose_backward_pass_is_wrong_does_not_pass():
             return 3 * gradient
 
     points = torch.tensor([0.3, 0.7], dtype=torch.float64)
-    assert slopes.passing([torch.tanh, Twice.apply, torch.exp], points) == 2
+    assert numerical_gradients.passing([torch.tanh, Twice.apply, torch.exp], points) == 2
 
 
 def test_examples_come_as_the_model_takes_them():
-    model, inputs, targets = parts.model_and_examples("dataset=digits model=mlp precision=float64", 5)
+    model, inputs, targets = builders.model_and_examples("dataset=digits model=mlp precision=float64", 5)
     assert inputs.dtype == torch.float64
     assert model(inputs).shape == (5, 10)
     assert targets.shape == (5,)
 
 
 def test_layers_without_anything_else_record_what_each_gives():
-    model = parts.plain_layers("model.activation=tanh precision=float64", depth=3, width=5, labels="ab")
-    hidden = parts.record_layers(model)
-    logits = model(parts.normal(4, 5))
+    model = builders.plain_layers("model.activation=tanh precision=float64", depth=3, width=5, labels="ab")
+    hidden = builders.record_layers(model)
+    logits = model(builders.normal(4, 5))
     assert [tuple(layer.shape) for layer in hidden] == [(4, 5)] * 3
     assert torch.equal(model.head(hidden[-1]), logits)
 
 
 def test_every_experiment_and_program_is_reproduced():
     """Every YAML, and every module of experiments that says what it claims."""
-    programs = {path.stem for path in EXPERIMENTS.glob("*.py") if "def main() -> Proof:" in path.read_text()}
+    programs = {path.stem for path in EXPERIMENTS.glob("*.py") if "def main() -> Report:" in path.read_text()}
     found = reproduce.jobs(reproduce.LAUNCHER)
     assert {job.concept for job in found} == programs | set(choices("experiment"))
     assert all(job.takes > 0 for job in found)

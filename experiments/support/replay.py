@@ -16,7 +16,7 @@ from dl_lab.data.splits import InMemory
 from dl_lab.runs import checkpoint
 from dl_lab.training import loop, setup
 from dl_lab.training.state import Plan, TrainState
-from experiments.claims import Run
+from experiments.support.claims import Run
 
 
 def saved(run: Run, which: str = "last") -> dict[str, Any]:

@@ -13,7 +13,7 @@ import yaml
 
 from dl_lab.core.errors import ConfigError, unknown_key
 from dl_lab.runs.identity import hyperparameters
-from experiments.proofs import Finding, spread
+from experiments.support.findings import Finding, spread
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from dl_lab.plotting.figures import Numbers, array
 
 Matrix = list[list[Fraction]]
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 def exact(file: str, target: str) -> list[Fraction]:

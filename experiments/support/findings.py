@@ -30,7 +30,7 @@ class Finding:
         return [self.claim, self.source, self.published, self.measured, "holds" if self.holds else "DOES NOT HOLD"]
 
 
-class Proof:
+class Report:
     """Collects the findings of the concept `name`, whose published source is `source`, and writes its figures to a
     new run under outputs/experiments/`name`.
     """
@@ -76,7 +76,7 @@ class Proof:
     def close(self) -> None:
         self._events.close()
 
-    def report(self) -> None:
+    def finish(self) -> None:
         """Print the findings; exit with 1 if one does not hold."""
         self.close()
         for finding in self.findings:

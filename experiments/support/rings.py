@@ -1,6 +1,6 @@
 """A dataset of your own: three rings around each other. One class, one function, registered; nothing else is edited.
 
-python -m dl_lab.train --config-dir experiments/own_conf 'imports=[experiments.rings]' dataset=rings
+python -m dl_lab.train --config-dir experiments/own_conf 'imports=[experiments.support.rings]' dataset=rings
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,1 @@
+"""Speed of dl_lab relative to hand-written loops, PyTorch Lightning and nanoGPT; start with `speed.py`."""

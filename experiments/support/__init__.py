@@ -1,0 +1,1 @@
+"""Helpers of the concept programs and of `reproduce`; start with `findings.py`, then `claims.py`."""
