@@ -1,45 +1,47 @@
-"""Fetching a published file once, whole and checked; and saying what to do where there is no network."""
+"""Downloads of published files, checked against their sha256 before anything opens them."""
 
 import hashlib
 import http.client
-import os
+import socket
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from dl_lab.core.errors import ConfigError
 
 TIMEOUT = 30  # seconds without a byte
-SLOWEST = 1000  # bytes a second, over so many seconds; less is given up
 
 
 @contextmanager
-def missing_data(files: str, folder: Path) -> Iterator[None]:
-    """Turn a failed download inside the block into one line that names the files and where to put them."""
+def missing_data(files: str, data_dir: Path) -> Iterator[None]:
+    """Turn a failed download inside the context into one line that names the files and the folder they belong in."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
-            f"data_dir={folder} does not hold {files}, and the download failed ({reason}); "
-            "allowed: a network, or the files put into that folder"
+            f"data_dir={data_dir} does not hold {files}, and the download failed ({reason}); "
+            "hint: connect to a network, or put the files into that folder"
         ) from error
 
 
-def download_archive(urls: Sequence[str], sha256: str, path: Path, data_dir: Path, files: str) -> None:
-    """Have an archive at `path` with this sha256: the one that is there, or the first that a mirror gives. Nobody opens
-    another. `files` are those of `data_dir` that it is fetched for.
+def download(urls: Sequence[str], sha256: str, path: Path, data_dir: Path, files: str) -> None:
+    """Download the file with this sha256 to `path`, from the first of its mirrors `urls` that has it, with a progress
+    bar on a terminal. Does nothing if `path` is that file already; leaves `path` as it is if every mirror fails.
+
+    Raises:
+        ConfigError: if no mirror has the file; names `files`, which it is or contains.
     """
     if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
         return
     for number, url in enumerate(urls, 1):
         try:
             with missing_data(f"{files} (from {url})", data_dir):
-                fetch(url, sha256, path)
+                _fetch(url, sha256, path)
         except ConfigError:
             if number == len(urls):
                 raise
@@ -47,47 +49,11 @@ def download_archive(urls: Sequence[str], sha256: str, path: Path, data_dir: Pat
             return
 
 
-def download(url: str, sha256: str, path: Path) -> None:
-    """Fetch `url` into `path`, with a progress bar on a terminal; nothing is left there unless its sha256 is right.
-
-    Raises:
-        ConfigError: if it cannot be fetched or is not what was published.
-    """
-    with missing_data(f"{path.relative_to(path.parents[1])} (from {url})", path.parents[1]):
-        fetch(url, sha256, path)
-
-
-def chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """What arrives, as it arrives. Raises: OSError if it only trickles."""
-    since, received = time.monotonic(), 0
-    while chunk := response.read1(1 << 16):
-        yield chunk
-        received += len(chunk)
-        seconds = time.monotonic() - since
-        if seconds > TIMEOUT:
-            if received < SLOWEST * seconds:
-                raise OSError(f"only {received} bytes came in {seconds:.1f} s")
-            since, received = time.monotonic(), 0
-
-
-def fetch(url: str, sha256: str, path: Path) -> None:
-    """The same. Raises: OSError or HTTPException."""
-    from tqdm import tqdm
-
+def _fetch(url: str, sha256: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    digest = hashlib.sha256()
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)  # torch.hub has no parameter for it
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
-            told = response.headers.get("Content-Length") or ""
-            size = int(told) if told.isdecimal() else None
-            with tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=not sys.stderr.isatty()) as bar:
-                for chunk in chunks(response):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    bar.update(len(chunk))
-        if digest.hexdigest() != sha256:
-            raise OSError(f"its sha256 is {digest.hexdigest()[:12]}..., published is {sha256[:12]}...")
-        partial.replace(path)
+        torch.hub.download_url_to_file(url, str(path), sha256, progress=sys.stderr.isatty())
     finally:
-        partial.unlink(missing_ok=True)
+        socket.setdefaulttimeout(before)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.core import rng
-from dl_lab.core.download import download_archive, missing_data
+from dl_lab.core.download import download, missing_data
 from dl_lab.core.errors import COUNT, FRACTION_OR_COUNT, NOT_NEGATIVE, check, require
 from dl_lab.data.augmentation import Augmentation
 from dl_lab.data.dataset import Data, byte_statistics
@@ -99,7 +99,7 @@ def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Dat
             files = f"the folder {dataset_class.base_folder} (of {dataset_class.filename})"
             with missing_data(files, data_dir):
                 path = data_dir / dataset_class.filename
-                download_archive([dataset_class.url], SHA256[name], path, data_dir, files)
+                download([dataset_class.url], SHA256[name], path, data_dir, files)
                 return dataset_class(data_dir, train=train, download=True)  # opens what is there now
 
     train, test = load(True), load(False)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dl_lab.core.download import download_archive, missing_data
+from dl_lab.core.download import download, missing_data
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
 from dl_lab.data.splits import InMemory
@@ -71,7 +71,7 @@ def _published(name: str, labels: Sequence[str], config: ImageConfig, data_dir: 
             published = getattr(datasets, name)
             for (archive, _), sha256 in zip(published.resources, SHA256[name], strict=True):
                 mirrors = [f"{mirror}{archive}" for mirror in published.mirrors]
-                download_archive(mirrors, sha256, folder / archive, data_dir, files)
+                download(mirrors, sha256, folder / archive, data_dir, files)
             published(data_dir, download=True)  # opens what is there now
     train_images, train_labels, test_images, test_labels = (read_idx(folder / file) for file in FILES)
     for file, images, classes in (("train", train_images, train_labels), ("t10k", test_images, test_labels)):

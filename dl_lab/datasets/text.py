@@ -67,7 +67,7 @@ def tiny_shakespeare(config: TinyShakespeareConfig, data_dir: Path, seed: int) -
     """1,115,394 characters of Shakespeare, 65 distinct (github.com/karpathy/char-rnn)."""
     path = data_dir / "tiny_shakespeare" / "input.txt"
     if not path.exists():
-        download(SHAKESPEARE_URL, SHAKESPEARE_SHA256, path)
+        download([SHAKESPEARE_URL], SHAKESPEARE_SHA256, path, data_dir, "tiny_shakespeare/input.txt")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHAKESPEARE_SHA256:
         raise ConfigError(f"{path} is not the published text; allowed: remove it, and it is downloaded again")

@@ -36,7 +36,7 @@ def no_http(handler: BaseHTTPRequestHandler) -> None:
 def test_a_right_file_arrives_whole_and_alone_in_a_new_folder(tmp_path: Path) -> None:
     path = tmp_path / "new" / "data" / "set" / "input.txt"
     with serving({"/input.txt": body(CONTENT)}) as url:
-        download(f"{url}/input.txt", SHA256, path)
+        download([f"{url}/input.txt"], SHA256, path, tmp_path, "input.txt")
     assert path.read_bytes() == CONTENT
     assert files(tmp_path) == [path]
 
@@ -44,10 +44,12 @@ def test_a_right_file_arrives_whole_and_alone_in_a_new_folder(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        pytest.param(body(CONTENT[::-1]), "sha256", id="another file"),
-        pytest.param(body(b""), "sha256", id="an empty file"),
+        pytest.param(body(CONTENT[::-1]), "invalid hash value", id="another file"),
+        pytest.param(body(b""), "invalid hash value", id="an empty file"),
         pytest.param(
-            body(CONTENT[:-1], Content_Length=str(len(CONTENT))), "sha256|Incomplete", id="less than Content-Length"
+            body(CONTENT[:-1], Content_Length=str(len(CONTENT))),
+            "invalid hash value|Incomplete",
+            id="less than Content-Length",
         ),
         pytest.param(chunked_and_cut_off, "Incomplete", id="a chunk cut off"),
         pytest.param(not_found, "404", id="not found"),

@@ -76,12 +76,12 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 def refusal(url: str, path: Path, sha256: str = SHA256) -> str:
-    """The one line that a failed download gives, checked to name the file and the folder."""
+    """The error of a failed download: one line that names the file and the folder."""
     with pytest.raises(ConfigError) as caught:
-        download(url, sha256, path)
+        download([url], sha256, path, path.parents[1], f"{path.parent.name}/{path.name}")
     message = str(caught.value)
     assert "\n" not in message
     assert f"{path.parent.name}/{path.name}" in message
     assert f"data_dir={path.parents[1]} " in message
-    assert "allowed:" in message
+    assert "; hint: " in message
     return message
