@@ -56,7 +56,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     import torch  # after the arguments are known to be readable
 
     from dl_lab.config.parse import import_user_modules, parse, typed
-    from dl_lab.core.progress import shown
+    from dl_lab.core.progress import format_metrics
     from dl_lab.runs import checkpoint
     from dl_lab.training import loop, setup
 
@@ -78,7 +78,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     if split is None:
         raise ConfigError(f"split={options.split} is not there: this dataset has none; allowed: train, validation")
     metrics = loop.evaluate(state.model, plan, split)
-    print(f"{options.split}  {shown(metrics)}  ({options.checkpoint} checkpoint, step {saved['step']})")
+    print(f"{options.split}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {saved['step']})")
     if plan.data.spec.task == "classification":
         print(class_report(plan, state.model, split))
     return metrics

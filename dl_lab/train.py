@@ -208,13 +208,13 @@ def report(
     plan: "Plan", best: dict[str, float], outcome: "Outcome", test: dict[str, float] | None, folder: Path
 ) -> None:
     """Print what came out, where it lies and how to look at it."""
-    from dl_lab.core.progress import shown
+    from dl_lab.core.progress import format_metrics
 
     metrics = {name: best[name] for name in plan.task.metric_names}
     if outcome.reason:
         print(f"ended early: {outcome.reason}")
-    print(f"val   {shown(metrics)}  (best val/{plan.run.train.best}, step {int(best['step'])})")
-    print(f"test  {shown(test)}  (the same checkpoint)" if test else "test  this dataset has no test split")
+    print(f"val   {format_metrics(metrics)}  (best val/{plan.run.train.best}, step {int(best['step'])})")
+    print(f"test  {format_metrics(test)}  (the same checkpoint)" if test else "test  this dataset has no test split")
     print(f"run   {folder}\nlook  tensorboard --logdir {shlex.quote(str(folder))}")
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and whether they are what they were."""
+"""Atomic writes, and fingerprints that show whether a file or folder has changed."""
 
 import hashlib
 import os
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-READ_WHOLE = 2**28  # bytes of a folder, which take a second
+READ_WHOLE = 2**28  # bytes of a folder; hashing them takes about a second
 END = 2**12  # bytes
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """An OSError of the block that names no file, as that of a write to a full disk, names this one."""
+def name_in_errors(path: Path) -> Iterator[None]:
+    """Add the file name `path` to an OSError without one, such as that of a write to a full disk."""
     try:
         yield
     except OSError as error:
@@ -23,27 +23,27 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
-    """A file to write beside `path`; after the block it is flushed to the disk and given its name, or removed. What had
-    the name before is kept as `previous`, if that is given.
+def atomic_write(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a temporary file, which replaces `path` after the context. An error in the context leaves `path` unchanged.
+    The replaced file is kept as `previous`, if given.
     """
-    beside = path.with_name(f"{path.name}.partial")
+    temporary = path.with_name(f"{path.name}.partial")
     try:
-        with naming(path):
-            with beside.open("wb") as file:
+        with name_in_errors(path):
+            with temporary.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             if previous is not None and path.exists():
                 path.replace(previous)
-            beside.replace(path)
+            temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def fingerprint(path: Path) -> str:
-    """The sha256 of a file, or of the names, sizes and contents of all files in a folder; of a folder that is larger
-    than `READ_WHOLE`, of each file's ends alone.
+    """The sha256 of a file, or of the names, sizes and contents of all files in a folder. In a folder of more than
+    `READ_WHOLE` bytes, only the first and last `END` bytes of each file count.
     """
     if not path.is_dir():
         with path.open("rb") as file:

@@ -1,4 +1,7 @@
-"""Mistakes of a user, each told in one line: the key, what was given, what is allowed, the nearest name."""
+"""Exceptions and exit statuses of the commands, and one-line messages for a user's mistakes.
+
+A message names the key, the value and what is allowed, with the nearest name; advice follows `hint:`.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -6,34 +9,57 @@ from difflib import get_close_matches
 from math import inf
 from typing import Any
 
+FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit statuses
+
 
 class ConfigError(ValueError):
-    """A user's mistake; its message is made one line and is shown without a traceback."""
+    """A user's mistake, shown as one line without a traceback."""
 
     def __init__(self, message: str):
         super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message))
 
 
+class Diverged(Exception):
+    """The loss of a run is no longer finite. The message says at which step and which key to change."""
+
+
+class Failed(Exception):
+    """The machine or the data ended a run. The message gives the reason and how to resume."""
+
+
+class JobsFailed(Exception):
+    """Some jobs of a sweep failed. The message has one line per job."""
+
+
+class Stopped(BaseException):
+    """A signal stopped a run, which has saved a checkpoint. It also ends a sweep. `status` is the exit status."""
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
 def unknown(key: str, given: object, allowed: Iterable[str]) -> ConfigError:
-    """The error for a value that is not among the names allowed, with the nearest one that is."""
-    return ConfigError(f"{key}={given} is not known{_among(given, allowed)}")
+    """The error for a value that is not one of the `allowed` names."""
+    return ConfigError(f"{key}={given} is not known{_nearest(given, allowed)}")
 
 
 def unknown_key(group: str, given: object, allowed: Iterable[str]) -> ConfigError:
-    """The error for a key that its group ("" for the whole) does not have, with the nearest one that it has."""
-    return ConfigError(f"{group}{'.' if group else ''}{given} is not a key{_among(given, allowed)}")
+    """The error for a key that a group does not have; "" is the top level."""
+    return ConfigError(f"{group}{'.' if group else ''}{given} is not a key{_nearest(given, allowed)}")
 
 
 def unknown_option(given: str, allowed: Iterable[str]) -> ConfigError:
-    """The error for an option of the command line, as --multirn, that is not among those allowed."""
-    return ConfigError(f"{given} is not an option{_among(given, allowed)}")
+    """The error for a command-line option such as --multirn."""
+    return ConfigError(f"{given} is not an option{_nearest(given, allowed)}")
 
 
-def _among(given: object, allowed: Iterable[str]) -> str:
+def _nearest(given: object, allowed: Iterable[str]) -> str:
+    """The end of a message: the nearest allowed name, if one is similar, and all allowed names."""
     names = sorted(allowed)
     nearest = get_close_matches(str(given), names, n=1, cutoff=0.5)
-    hint = f" (nearest: {nearest[0]})" if nearest else ""
-    return f"{hint}; allowed: {', '.join(names) or 'nothing here'}"
+    suggestion = f" (nearest: {nearest[0]})" if nearest else ""
+    return f"{suggestion}; allowed: {', '.join(names) or 'nothing here'}"
 
 
 def require(condition: bool, key: str, given: object, allowed: str) -> None:
@@ -84,13 +110,16 @@ def check(group: str, config: object, rules: Mapping[str, Rule]) -> None:
 
 
 def refuse_interpolations(values: Any, key: str = "") -> None:
-    """Raises: ConfigError if any text within, a key or a value, asks to be looked up elsewhere, as ${oc.env:HOME}, or
-    stands for a value that must be given.
+    """Check that no key or value, however deep, is an interpolation such as ${oc.env:HOME} or the mark ??? of a
+    missing value.
+
+    Raises:
+        ConfigError: for the first one.
     """
     if values == "???":
-        raise ConfigError(f"{key} is missing; allowed: give it, as {key}=VALUE")
+        raise ConfigError(f"{key} is missing; allowed: {key}=VALUE")
     if isinstance(values, str) and "${" in values:
-        raise ConfigError(f"{key}={values} would be looked up elsewhere; allowed: a plain value")
+        raise ConfigError(f"{key}={values} is an interpolation; allowed: a plain value")
     inner = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
     for name, value in inner:
         here = f"{key}.{name}" if key else str(name)
@@ -98,30 +127,7 @@ def refuse_interpolations(values: Any, key: str = "") -> None:
         refuse_interpolations(value, here)
 
 
-class Diverged(Exception):
-    """A run whose loss stopped being a finite number; its message says where, and which key to turn down."""
-
-
-class Failed(Exception):
-    """A run under way that the machine or its data brought to an end; its message says why, and how to go on."""
-
-
-class Stopped(BaseException):
-    """A run that a signal asked to stop and that has saved itself; ends a sweep too. `status` is the process's."""
-
-    def __init__(self, message: str, status: int):
-        super().__init__(message)
-        self.status = status
-
-
-MISTAKE, FAILED, INTERRUPTED = 2, 1, 130  # exit statuses
-
-
-class JobsFailed(Exception):
-    """Some jobs of a sweep failed; its text has a line for each."""
-
-
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine had no memory left."""
+    """True if the error means that a device or the machine has run out of memory."""
     says_so = re.search("allocate memory|out of memory|unable to alloc|^$", str(error), re.I)
     return isinstance(error, MemoryError | RuntimeError) and says_so is not None

@@ -1,4 +1,4 @@
-"""What is seen while a run goes on: a bar on a terminal, a line a validation elsewhere."""
+"""The progress of a run: a bar on a terminal, otherwise one line per validation."""
 
 import sys
 from collections.abc import Mapping
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from tqdm import tqdm
 
 
-def shown(metrics: Mapping[str, float]) -> str:
-    """Metrics in one line, four significant digits each."""
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Metrics as one line of text, with four significant digits."""
     return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 class Progress:
-    """Follows a run of `total_steps` steps, of which `done` are behind it; `silent`, says nothing of it."""
+    """Show the progress of a run with `total_steps` steps, `done` of which were taken before; nothing if `silent`."""
 
     def __init__(self, total_steps: int, done: int = 0, silent: bool = False):
         self._width = len(str(total_steps))
@@ -34,20 +34,20 @@ class Progress:
         self._bar.update()
 
     def training(self, metrics: Mapping[str, float]) -> None:
-        """Put the loss and metric of the last steps beside the bar."""
+        """Show the first two training metrics beside the bar."""
         self._training = {f"train/{name}": value for name, value in list(metrics.items())[:2]}
         if not self._bar.disable:
-            self._bar.set_postfix_str(shown(self._training | self._validation))
+            self._bar.set_postfix_str(format_metrics(self._training | self._validation))
 
     def validation(self, step: int, epoch: float, train: Mapping[str, float], validation: Mapping[str, float]) -> None:
-        """Where output is no terminal, a line: training since the last validation, and the validation split."""
+        """Show the first two validation metrics beside the bar. Without a terminal, print a line with all metrics:
+        `train` since the last validation, and `validation`.
+        """
         self._validation = {f"val/{name}": value for name, value in list(validation.items())[:2]}
         if self._lines:
-            sides = {
-                **{f"train/{k}": v for k, v in train.items()},
-                **{f"val/{k}": v for k, v in validation.items()},
-            }
-            print(f"step {step:>{self._width}}/{self._total}  epoch {epoch:.4g}  {shown(sides)}", flush=True)
+            named = {f"train/{name}": value for name, value in train.items()}
+            named |= {f"val/{name}": value for name, value in validation.items()}
+            print(f"step {step:>{self._width}}/{self._total}  epoch {epoch:.4g}  {format_metrics(named)}", flush=True)
 
     def close(self) -> None:
         self._bar.close()

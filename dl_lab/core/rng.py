@@ -1,10 +1,9 @@
-"""Named random streams: every random number is a function of (seed, stream, step), and of nothing else.
+"""Named random streams: every random number is a function of (seed, stream, step) alone.
 
-So a run resumes without stored generator states, and changing one choice (the dropout, say) leaves the other streams
-(initialisation, data order) as they were. Masks come from a counter-based hash: an integer hash of key and index in a
-few tensor operations, equal on every device, in the manner of Salmon et al. 2011, "Parallel random numbers: as easy
-as 1, 2, 3" (doi:10.1145/2063384.2063405), with the multiply-xorshift rounds of Steele et al. 2014
-(doi:10.1145/2660193.2660195).
+A resumed run therefore needs no generator state, and changing one choice, such as dropout, leaves the other streams
+(initialization, data order) unchanged. Masks come from a counter-based hash of key and index, which takes a few tensor
+operations and gives the same bits on every device (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3",
+doi:10.1145/2063384.2063405), with the multiply-xorshift rounds of Steele et al. 2014 (doi:10.1145/2660193.2660195).
 """
 
 from collections.abc import Sequence
@@ -14,28 +13,28 @@ from math import prod
 import torch
 from torch import Tensor
 
-# Odd constants of 32 bits, as signed numbers: 2^32 over the golden ratio, and two found to mix well (hash-prospector).
+# Odd 32-bit constants as signed integers: 2^32 / golden ratio, and two that mix well (found by hash-prospector).
 _WEYL, _MIX_1, _MIX_2 = -1640531527, 0x7FEB352D, -2073254261
 
 
 def seed_for(seed: int, stream: str, step: int = 0) -> int:
-    """A 63-bit seed for one step of one stream."""
+    """The 63-bit seed of one step of one stream."""
     digest = blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
-    """A CPU generator at the start of one step of one stream."""
+    """A CPU generator with the seed of one step of one stream."""
     return torch.Generator().manual_seed(seed_for(seed, stream, step))
 
 
 def _halves(value: int) -> list[int]:
-    """A number of 63 bits as two signed ones of 32."""
+    """Split a 63-bit integer into two signed 32-bit integers, the low half first."""
     return [half - (1 << 32) if half >= 1 << 31 else half for half in (value & 0xFFFFFFFF, value >> 32)]
 
 
 def key(seed: int, stream: str, step: int = 0) -> Tensor:
-    """The same as a key (2,) of int32, for `bits`."""
+    """The same seed as an int32 tensor (2,), the key that `bits` takes."""
     return torch.tensor(_halves(seed_for(seed, stream, step)), dtype=torch.int32)
 
 
@@ -45,9 +44,9 @@ def keys(seeds: Sequence[int], stream: str, step: int = 0) -> Tensor:
 
 
 def bits(key: Tensor, count: int, layer: int = 0) -> Tensor:
-    """`count` int32 numbers, uniform over the whole range, that depend on `key` (2,), `layer` and the index alone.
+    """`count` int32 numbers, uniform over the whole range, each a function of `key` (2,), `layer` and its index.
 
-    The high bits are the well-mixed ones. A stack of keys may be mapped over with torch.func.vmap.
+    The high bits are mixed best. torch.func.vmap maps it over keys (run, 2).
     """
     index = torch.arange(count, dtype=torch.int32, device=key.device)
     state = (index * _WEYL) ^ (key[0] + layer * _MIX_1 % 0x7FFFFFFF)
@@ -57,7 +56,7 @@ def bits(key: Tensor, count: int, layer: int = 0) -> Tensor:
 
 
 def keep_mask(key: Tensor, shape: Sequence[int], drop: float | Tensor, layer: int = 0) -> Tensor:
-    """A boolean mask of `shape`, each element False with probability `drop` (to 2^-32), a number or a tensor ()."""
+    """A boolean mask of `shape` in which each element is False with probability `drop`, a number or a tensor ()."""
     threshold: int | Tensor
     if isinstance(drop, Tensor):
         threshold = ((drop * 2**32).round().clamp(max=2**32 - 1) - 2**31).to(torch.int32)
@@ -67,5 +66,5 @@ def keep_mask(key: Tensor, shape: Sequence[int], drop: float | Tensor, layer: in
 
 
 def uniform(key: Tensor, count: int, layer: int = 0) -> Tensor:
-    """`count` float32 numbers, uniform in [0, 1) on a grid of 2^-24."""
+    """`count` float32 numbers, uniform in [0, 1), multiples of 2^-24."""
     return ((bits(key, count, layer) >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24

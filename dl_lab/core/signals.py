@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a run to stop after its step, a second Ctrl-C stops it at once."""
+"""Ctrl-C and SIGTERM: the first one asks a run to stop after its step; Ctrl-C after that stops it at once."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ from dl_lab.core.errors import Stopped
 
 
 class Signals:
-    """While the context is open, remembers the first signal. On a thread other than the main one it hears nothing."""
+    """Inside the context, store the first signal instead of stopping the process. Works only on the main thread."""
 
     def __init__(self) -> None:
         self._number: int | None = None
@@ -19,30 +19,30 @@ class Signals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {number: signal.signal(number, self._store) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _store(self, number: int, frame: FrameType | None) -> None:
         self._number = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def received(self) -> bool:
-        """Whether one came."""
+        """True once a signal has been received."""
         return self._number is not None
 
     @property
     def status(self) -> int:
-        """What the process ends with: 128 and the signal's number."""
+        """The exit status of a process that ends because of the signal: 128 plus its number."""
         return 128 + (self._number or 0)
 
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Within, SIGTERM raises Stopped where nothing else hears it, as Ctrl-C raises KeyboardInterrupt."""
+    """Inside the context, SIGTERM raises Stopped, as Ctrl-C raises KeyboardInterrupt. Works only on the main thread."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise Stopped("stopped", 128 + number)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dl_lab.core.atomic_io import whole
+from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError, refuse_interpolations
 
 END_OF_ZIP = b"PK\x05\x06"  # the last record of a zip file: 22 bytes, of which the last two count those of the comment
@@ -26,7 +26,7 @@ def save(path: Path, contents: dict[str, Any], previous: Path | None = None) -> 
     content = buffer.getbuffer()
     assert content[-22:-18] == END_OF_ZIP
     content[-2:] = SEALED.to_bytes(2, "little")
-    with whole(path, previous) as file:
+    with atomic_write(path, previous) as file:
         file.write(content)
         file.write(SEAL + hashlib.sha256(content).hexdigest().encode())
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import yaml
 from filelock import FileLock, Timeout
 
-from dl_lab.core.atomic_io import naming, whole
+from dl_lab.core.atomic_io import atomic_write, name_in_errors
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs import tensorboard
 from dl_lab.runs.identity import configuration, configuration_name, hyperparameters
@@ -30,7 +30,7 @@ OURS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra/config.yaml")
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 
@@ -156,7 +156,7 @@ class Logbook:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            with naming(self._metrics_path):
+            with name_in_errors(self._metrics_path):
                 self._opened.close()
         except OSError:
             if kind is None:  # else the disk's first refusal is the one to tell of
@@ -172,7 +172,10 @@ class Logbook:
         """
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         line = {"step": step, "epoch": epoch, "split": split, **finite}
-        with naming(self._metrics_path), self._metrics_path.open("a", encoding="utf-8") as file:  # a stack has hundreds
+        with (
+            name_in_errors(self._metrics_path),
+            self._metrics_path.open("a", encoding="utf-8") as file,
+        ):  # a stack has hundreds
             file.write(as_json(line) + "\n")
         tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
         self._events.scalars({**tagged, "epoch": epoch}, step)

@@ -20,7 +20,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
-from dl_lab.core.atomic_io import naming, whole
+from dl_lab.core.atomic_io import atomic_write, name_in_errors
 from dl_lab.runs.tfrecord import record
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def cut(folder: Path, step: int) -> float:
 
     latest = 0.0
     for path in folder.glob("events.out.tfevents.*"):
-        with whole(path) as file:
+        with atomic_write(path) as file:
             for content in RawEventFileLoader(str(path)).Load():
                 event = Event.FromString(content)
                 if event.step <= step and not any(value.tag.startswith(AT_THE_END) for value in event.summary.value):
@@ -85,7 +85,7 @@ class EventWriter:
     def flush(self) -> None:
         """Append what waits to the file; of a record that the disk has no room for, nothing stays behind."""
         waiting = self._waiting.getvalue()
-        with naming(self.path):
+        with name_in_errors(self.path):
             try:
                 with self.path.open("ab") as file:
                     file.write(waiting)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dl_lab.config.messages import explain
 from dl_lab.core.errors import Diverged, JobsFailed
-from dl_lab.core.progress import shown
+from dl_lab.core.progress import format_metrics
 from dl_lab.data.spec import higher_is_better
 from dl_lab.sweeps import pruners
 from dl_lab.sweeps.config import GridConfig
@@ -94,7 +94,7 @@ class Report:
         if status in FAILED:
             self._error(f"error: #{job.number}  {entry.why}")
         elif self._bar.disable:
-            self.note(f"  #{job.number}  {status}  {shown(entry.metrics)}")
+            self.note(f"  #{job.number}  {status}  {format_metrics(entry.metrics)}")
         if self._settings.fail_fast and status in FAILED:
             raise JobsFailed("\n".join(["a job failed, and sweep.fail_fast=true:", *named([entry])]))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dl_lab.core.atomic_io import whole
+from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError
 
 NAME = "sweep.json"
@@ -155,5 +155,5 @@ class Ledger:
             head = {"version": 1, **self._head, "objective": self.objective}
             jobs = [asdict(entry) for entry in self.jobs]
             text = json.dumps({**head, "jobs": jobs, "search": self.search}, indent=1)
-            with whole(self._path) as file:
+            with atomic_write(self._path) as file:
                 file.write(text.encode())

@@ -108,7 +108,7 @@ def test_an_unknown_key_is_told_with_the_nearest():
         parse({**base(), "sed": 1})
 
 
-@pytest.mark.parametrize(("value", "words"), [("???", "is missing"), ("${seed}", "would be looked up elsewhere")])
+@pytest.mark.parametrize(("value", "words"), [("???", "is missing"), ("${seed}", "is an interpolation")])
 def test_a_plain_mapping_holds_values_and_nothing_to_look_up(value, words):
     with pytest.raises(ConfigError, match=f"^optimizer.lr(=.*)? {words}"):
         parse(with_entry("optimizer", "adam", lr=value))
