@@ -44,7 +44,7 @@ class LabLauncher(BasicLauncher):
         """Called when there are no more jobs, or an error has ended the sweep."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run these jobs for a sweeper that is not ours; the ledger numbers them."""
+        """Run these jobs for a sweeper that is not ours; the manifest numbers them."""
         setup_globals()
         assert self.config is not None
         assert self.hydra_context is not None

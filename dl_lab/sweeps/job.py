@@ -18,7 +18,7 @@ from dl_lab.core.progress import format_metrics
 from dl_lab.data.spec import higher_is_better
 from dl_lab.sweeps import pruners
 from dl_lab.sweeps.config import GridConfig
-from dl_lab.sweeps.manifest import ENDED, Entry, Ledger
+from dl_lab.sweeps.manifest import ENDED, Entry, Manifest
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -51,14 +51,14 @@ class Ended:
 
 
 class Report:
-    """What a launcher tells while jobs run: it is kept in the ledger and shown, on a terminal as one bar."""
+    """What a launcher tells while jobs run: it is kept in the manifest and shown, on a terminal as one bar."""
 
-    def __init__(self, ledger: Ledger, settings: GridConfig, total: int):
-        self._ledger = ledger
+    def __init__(self, manifest: Manifest, settings: GridConfig, total: int):
+        self._manifest = manifest
         self._settings = settings
         self._losses: dict[int, dict[int, float]] = {}  # of validations, by job and step
-        if settings.prune != "none" and ledger.objective is not None:
-            self._losses = losses_so_far(ledger)
+        if settings.prune != "none" and manifest.objective is not None:
+            self._losses = losses_so_far(manifest)
         self._running: set[int] = set()
         self._failed: set[int] = set()
         self._told: set[str] = set()  # tracebacks
@@ -67,8 +67,8 @@ class Report:
 
     def started(self, job: Job) -> None:
         """A job runs now; one that starts anew, as half of a stack that had not memory enough, is shown once."""
-        self._ledger[job.number].status = "running"
-        self._ledger.changed()
+        self._manifest[job.number].status = "running"
+        self._manifest.changed()
         if self._bar.disable and job.number not in self._running:
             self.note(f"#{job.number}  {' '.join(job.overrides)}")
         self._running.add(job.number)
@@ -80,13 +80,13 @@ class Report:
         Raises:
             JobsFailed: if it failed and the sweep was asked to fail fast.
         """
-        entry = self._ledger[job.number]
-        self._ledger.look_up(entry)
+        entry = self._manifest[job.number]
+        self._manifest.look_up(entry)
         if status == "failed":
             record_failure(job.folder, str(reason))
         entry.reason = entry.reason if status == entry.status == "diverged" else reason
         entry.status = status
-        self._ledger.changed()
+        self._manifest.changed()
         self._running.discard(job.number)
         if not self._running:
             self._end_steps()
@@ -100,8 +100,8 @@ class Report:
 
     def recorded(self, job: Job) -> str | None:
         """How a job ended by its own record; None if it did not."""
-        entry = self._ledger[job.number]
-        self._ledger.look_up(entry)
+        entry = self._manifest[job.number]
+        self._manifest.look_up(entry)
         return entry.status if entry.status in ENDED else None
 
     def passed(self, entry: Entry) -> None:
@@ -113,7 +113,7 @@ class Report:
 
     def validated(self, job: Job, step: int, metrics: Mapping[str, float]) -> None:
         """A validation of a job; told of all that train side by side before any is asked about, none is favoured."""
-        objective = str(self._ledger.objective)
+        objective = str(self._manifest.objective)
         value = metrics[objective.removeprefix("val/")]
         self._losses.setdefault(job.number, {})[step] = as_loss(objective, value)
 
@@ -168,14 +168,14 @@ def as_loss(objective: str, value: float) -> float:
     return -value if higher_is_better(objective) else value
 
 
-def losses_so_far(ledger: Ledger) -> dict[int, dict[int, float]]:
+def losses_so_far(manifest: Manifest) -> dict[int, dict[int, float]]:
     """The validations of every job so far, by its number and step, from the run folders: what an earlier command has
     seen. A job that goes on from before its last one measures the same again.
     """
     from dl_lab.runs.reader import curve
 
-    objective = str(ledger.objective)
-    curves = {entry.number: curve(ledger.folder / entry.folder, objective) for entry in ledger.jobs}
+    objective = str(manifest.objective)
+    curves = {entry.number: curve(manifest.folder / entry.folder, objective) for entry in manifest.jobs}
     return {
         number: {step: as_loss(objective, value) for step, value in seen.items()}
         for number, seen in curves.items()

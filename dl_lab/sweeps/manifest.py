@@ -73,11 +73,11 @@ def _canonical(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-class Ledger:
+class Manifest:
     """The jobs of the sweep in `folder`, which it alone may write."""
 
     def __init__(self, folder: Path, command: str):
-        """Open the ledger that is in `folder`, brought up to date with the run folders, or begin one.
+        """Open the manifest that is in `folder`, brought up to date with the run folders, or begin one.
 
         Raises:
             ConfigError: if what is there cannot be read.

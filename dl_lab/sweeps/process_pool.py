@@ -187,7 +187,7 @@ class Worker:
         """What has begun and not ended by now was interrupted; the rest is as it was."""
         left, self.jobs = self.jobs, {}
         for job in (job for number, job in left.items() if number in self._begun):
-            with suppress(BrokenPipeError):  # nobody reads what is shown; the ledger has it
+            with suppress(BrokenPipeError):  # nobody reads what is shown; the manifest has it
                 report.ended(job, "stopped", None, "interrupted")
 
     def _died(self, report: Report) -> list[Job]:

@@ -1,4 +1,4 @@
-"""Searches: spaces in Hydra's grammar, values drawn at random or proposed by Optuna, the study in the ledger."""
+"""Searches: spaces in Hydra's grammar, values drawn at random or proposed by Optuna, the study in the manifest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,10 +148,10 @@ def space_of(overrides: Sequence[Override], settings: SearchConfig) -> Space:
 
 
 class Study:
-    """The trials of a search, in the ledger of its sweep."""
+    """The trials of a search, in the manifest of its sweep."""
 
     def __init__(self, sweep: Sweep, settings: SearchConfig, space: Space):
-        """Begin it, or go on with the one that the ledger holds.
+        """Begin it, or go on with the one that the manifest holds.
 
         Raises:
             ConfigError: if that one searched something else.
@@ -159,15 +159,15 @@ class Study:
         self._sweep = sweep
         self._settings = settings
         self._axes, self._fixed, given = space.axes, space.fixed, space.given
-        begun = sweep.ledger.search or {"name": settings.name, "seed": settings.seed, "space": given, "trials": []}
+        begun = sweep.manifest.search or {"name": settings.name, "seed": settings.seed, "space": given, "trials": []}
         for key, value in (("name", settings.name), ("seed", settings.seed), ("space", given)):
             if begun[key] != value:
                 raise ConfigError(f"sweep.resume={settings.resume} searched with {key} {begun[key]}; allowed: the same")
         self._trials: list[Trial] = begun["trials"]
-        self._search = sweep.ledger.search = begun
+        self._search = sweep.manifest.search = begun
 
     def run(self, runner: Runner) -> list[Entry]:
-        """Ask for trials and run them, a batch at a time; what is in the ledger is not asked for again."""
+        """Ask for trials and run them, a batch at a time; what is in the manifest is not asked for again."""
         entries: list[Entry] = []
         size = self._settings.batch or self._settings.trials
         for first in range(0, self._settings.trials, size):
@@ -182,7 +182,7 @@ class Study:
         return entries
 
     def _ask(self, count: int) -> None:
-        """Put so many more trials into the ledger."""
+        """Put so many more trials into the manifest."""
         begun, axes, seed = len(self._trials), self._axes, self._settings.seed
         if self._settings.name == "random":
             more = [at_random(axes, seed, number) for number in range(begun, begun + count)]
@@ -203,7 +203,7 @@ class Study:
         if completed:
             sign = -1 if self._sweep.higher_is_better() else 1
             best = min(completed, key=lambda trial: sign * trial["value"])
-            folder = self._sweep.ledger[best["job"]].folder
+            folder = self._sweep.manifest[best["job"]].folder
             kept = {key: best[key] for key in ("number", "job", "value", "parameters")}
             self._search["best"] = {**kept, "folder": folder, "checkpoint": f"{folder}/checkpoints/best.pt"}
 
@@ -213,7 +213,7 @@ class Study:
         if best is None:
             return ["best   none: no trial completed"]
         parameters = " ".join(f"{key}={value}" for key, value in best["parameters"].items())
-        metric, folder = self._sweep.ledger.objective, self._sweep.folder
+        metric, folder = self._sweep.manifest.objective, self._sweep.folder
         return [
             f"best   {metric} {best['value']:.4g}  trial {best['number']}  {parameters}",
             f"       {folder / best['checkpoint']}",

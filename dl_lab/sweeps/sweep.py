@@ -17,7 +17,7 @@ from dl_lab.data.spec import higher_is_better
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.config import GridConfig
 from dl_lab.sweeps.job import FAILED, Job, Report, Runner, named
-from dl_lab.sweeps.manifest import ENDED, NAME, Entry, Ledger, resolved, signature, signature_of
+from dl_lab.sweeps.manifest import ENDED, NAME, Entry, Manifest, resolved, signature, signature_of
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -39,19 +39,19 @@ class Sweep:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise ConfigError(f"{self.folder} is being written by another sweep; allowed: another folder") from None
-        self.ledger = Ledger(self.folder, shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]]))
+        self.manifest = Manifest(self.folder, shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]]))
         if not (own := self.folder / "multirun.yaml").exists():
             OmegaConf.save(config, own)  # as Hydra's own sweeper does
         self.settings = settings
         self._composer = Composer(loader, config)
         self._wanted: dict[int, Entry] = {}  # the jobs of this command
-        self._report = Report(self.ledger, settings, total)
+        self._report = Report(self.manifest, settings, total)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.ledger.write()
+        self.manifest.write()
         self._report.close()
         self._lock.release()
 
@@ -63,9 +63,9 @@ class Sweep:
         """
         try:
             planned = self._plan(job_overrides)
-            entries = [self.ledger[job.number] for job, _ in planned]
+            entries = [self.manifest[job.number] for job, _ in planned]
             self._wanted |= {entry.number: entry for entry in entries}
-            self.ledger.write()  # before any runs, so that no run folder is without its entry
+            self.manifest.write()  # before any runs, so that no run folder is without its entry
             with sigterm_raises():
                 if jobs := self._left(planned):
                     run(jobs, self._report)
@@ -74,15 +74,15 @@ class Sweep:
             again = f"go on with the same command and sweep.resume={shlex.quote(str(self.folder))}"
             raise Stopped(f"stopped; {again}", status) from None
         finally:
-            self.ledger.write()
+            self.manifest.write()
         return entries
 
     def _left(self, planned: list[tuple[Job, str | None]]) -> list[Job]:
         """The jobs that are to be run: they have not ended before and were not refused."""
         left = []
         for job, refused in planned:
-            if self.ledger[job.number].status in ENDED:
-                self._report.passed(self.ledger[job.number])
+            if self.manifest[job.number].status in ENDED:
+                self._report.passed(self.manifest[job.number])
             elif refused is not None:
                 self._report.started(job)
                 self._report.ended(job, "failed", None, refused)
@@ -91,12 +91,12 @@ class Sweep:
         return left
 
     def _plan(self, job_overrides: Sequence[Sequence[str]]) -> list[tuple[Job, str | None]]:
-        """Each job, and why it was refused, if it was. One that the ledger has keeps its number and folder."""
+        """Each job, and why it was refused, if it was. One that the manifest has keeps its number and folder."""
         planned, taken = [], set[int]()
         for overrides in map(list, job_overrides):
             config, values, refused = self._compose(overrides)
             computed = signature_of({"overrides": overrides}) if values is None else signature(values)
-            entry = self.ledger.find(computed, overrides, taken) or self._new(computed, overrides, config)
+            entry = self.manifest.find(computed, overrides, taken) or self._new(computed, overrides, config)
             taken.add(entry.number)
             folder = self.folder / entry.folder
             job = Job(entry.number, entry.overrides, config, values, folder, folder.exists())
@@ -115,17 +115,17 @@ class Sweep:
             if (reason := explain(error)) is None:
                 raise
             return None, None, reason
-        if self.ledger.objective is None:
-            self.ledger.objective = f"val/{config.train.best}"
+        if self.manifest.objective is None:
+            self.manifest.objective = f"val/{config.train.best}"
         return config, values, None
 
     def _new(self, computed: str, overrides: list[str], config: DictConfig | None) -> Entry:
-        number = self.ledger.next_number()
+        number = self.manifest.next_number()
         folder = str(number)
         if config is not None:
             config.hydra.job.num = number
             folder = str(config.hydra.sweep.subdir)
-        return self.ledger.add(Entry(number=number, overrides=overrides, signature=computed, folder=folder))
+        return self.manifest.add(Entry(number=number, overrides=overrides, signature=computed, folder=folder))
 
     def _place(self, config: DictConfig, entry: Entry, resumes: bool) -> None:
         """Tell a job's configuration its number and folder, and whether it goes on with what is there."""
@@ -144,11 +144,11 @@ class Sweep:
 
     def value(self, entry: Entry) -> float | None:
         """The best validation of the metric that chooses checkpoints."""
-        return entry.metrics.get(str(self.ledger.objective).removeprefix("val/"))
+        return entry.metrics.get(str(self.manifest.objective).removeprefix("val/"))
 
     def higher_is_better(self) -> bool:
         """Whether more of the objective is better."""
-        return higher_is_better(str(self.ledger.objective))
+        return higher_is_better(str(self.manifest.objective))
 
     def finish(self, told: Sequence[str] = ()) -> None:
         """Say what came out and where it lies.

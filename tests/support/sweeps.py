@@ -31,7 +31,7 @@ def run_until(folder: Path, *arguments: str, call: int, of: str = "", number: in
 
 
 def table(folder: Path) -> list[dict[str, object]]:
-    """The ledger's jobs, but for the seconds that they took."""
+    """The manifest's jobs, but for the seconds that they took."""
     jobs = json.loads((folder / "sweep.json").read_text())["jobs"]
     return [{key: value for key, value in job.items() if key != "seconds"} for job in jobs]
 
@@ -65,7 +65,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dl_lab.errors import ConfigError
+from dl_lab.core.errors import ConfigError
 from dl_lab.registry import MODELS
 
 
@@ -90,16 +90,6 @@ class Planted(nn.Module):
     def forward(self, inputs):
         return self.layer(inputs) * self.factor
 """
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """200 jobs, five of each of four kinds of failure among them."""
-    folder = tmp_path_factory.mktemp("planted")
-    plant(folder)
-    own = ("--config-dir", "own", "imports=[planted_models]", "model=planted")
-    short = ("dataset=iris", "train.steps=1", "train.batch_size=5")
-    return train(folder, "-m", *own, "model.width=range(40)", "seed=range(5)", *short)
 
 
 def interrupted(folder: Path, arguments: tuple[str, ...], call: int, of: str, number: int, status: object) -> None:

@@ -1,4 +1,4 @@
-"""A sweep's ledger: every job is in sweep.json with how it ended, whatever happens to it."""
+"""A sweep's manifest: every job is in sweep.json with how it ended, whatever happens to it."""
 
 import json
 import threading
@@ -7,11 +7,11 @@ from datetime import datetime
 import pytest
 from filelock import FileLock
 from support.commands import TINY, Ended, on_terminal, train
+from support.sweeps import plant
 
-from dl_lab.cli import app
+from dl_lab.runs import folders
 from dl_lab.runs.folders import reserve_run_folder
-from dl_lab.sweeps import manifest
-from dl_lab.sweeps.manifest import Entry, Ledger
+from dl_lab.sweeps.manifest import Entry, Manifest
 
 KINDS = {
     36: ("failed", "ZeroDivisionError: division by zero"),
@@ -19,6 +19,16 @@ KINDS = {
     38: ("failed", "there is not enough memory; allowed: "),
     39: ("diverged", "the loss is nan at step 1; turn down optimizer.lr"),
 }
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """200 jobs, five of each of four kinds of failure among them."""
+    folder = tmp_path_factory.mktemp("planted")
+    plant(folder)
+    own = ("--config-dir", "own", "imports=[planted_models]", "model=planted")
+    short = ("dataset=iris", "train.steps=1", "train.batch_size=5")
+    return train(folder, "-m", *own, "model.width=range(40)", "seed=range(5)", *short)
 
 
 def jobs_of(ended: Ended) -> list[dict[str, object]]:
@@ -50,7 +60,7 @@ def test_the_traceback_of_one_error_is_shown_once(planted):
     assert planted.err.count("print(1 / 0)") == 1
 
 
-def test_the_ledger_says_what_the_run_folders_say(planted):
+def test_the_manifest_says_what_the_run_folders_say(planted):
     for job, run in zip(jobs_of(planted), sorted(planted.runs, key=lambda run: int(run.name)), strict=True):
         summary = json.loads((run / "summary.json").read_text())
         assert summary["status"] == job["status"]
@@ -60,7 +70,7 @@ def test_the_ledger_says_what_the_run_folders_say(planted):
         assert job["status"] != "completed" or set(job["metrics"]) == {"loss", "accuracy", "step"}
 
 
-def test_the_ledger_says_what_was_asked_for(tmp_path):
+def test_the_manifest_says_what_was_asked_for(tmp_path):
     ended = train(tmp_path, "-m", "optimizer.lr=0.1,0.2", "sweep.fail_fast=true", "train.best=accuracy", *TINY)
     saved = json.loads((ended.runs[0].parent / "sweep.json").read_text())
     assert saved["version"] == 1
@@ -103,7 +113,7 @@ def test_two_sweeps_of_the_same_second_have_folders_of_their_own(tmp_path, monke
         def now(cls, tz=None):
             return cls(2026, 1, 2, 3, 4, 5)
 
-    monkeypatch.setattr(app, "datetime", Clock)
+    monkeypatch.setattr(folders, "datetime", Clock)
     first = train(tmp_path, "-m", "seed=1", *TINY)
     both = train(tmp_path, "-m", "seed=1", *TINY)
     assert first.status == both.status == 0
@@ -179,9 +189,9 @@ def test_a_single_run_takes_no_key_of_a_sweep(tmp_path):
 
 def test_many_changes_are_one_write(tmp_path, monkeypatch):
     writes: list[int] = []
-    write = Ledger.write
-    monkeypatch.setattr(manifest.Ledger, "write", lambda self: (writes.append(1), write(self)))
-    kept = Ledger(tmp_path, "command")
+    write = Manifest.write
+    monkeypatch.setattr(Manifest, "write", lambda self: (writes.append(1), write(self)))
+    kept = Manifest(tmp_path, "command")
     for number in range(500):
         kept.add(Entry(number=number, overrides=[], signature="", folder=str(number)))
         kept.changed()
@@ -190,7 +200,7 @@ def test_many_changes_are_one_write(tmp_path, monkeypatch):
     assert len(writes) < 10
 
 
-def test_a_ledger_that_cannot_be_read_is_told(tmp_path):
+def test_a_manifest_that_cannot_be_read_is_told(tmp_path):
     train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=1", *TINY)
     (tmp_path / "here" / "sweep.json").write_text("{")
     ended = train(tmp_path, "-m", "sweep.resume=here", "seed=1", *TINY)
