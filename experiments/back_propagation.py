@@ -1,9 +1,9 @@
-"""Back-propagation: the gradient of every weight, from one pass forward and one pass back.
+"""Back-propagation: the gradient of every weight from one forward and one backward pass.
 
-Claim: with the error signal of a layer, dE/d(what it gives), known, the chain rule gives the gradients of its weights
-and the error signal of the layer below (Rumelhart, Hinton & Williams 1986, Learning representations by back-propagating
-errors: https://doi.org/10.1038/323533a0). Two layers of logistic and softmax units, on handwritten digits; both passes
-are written by hand, and what autograd does is drawn.
+Claim: given dE/d(output) of a layer, the chain rule yields the gradients of its weights and dE/d(output) of the layer
+below (Rumelhart, Hinton & Williams 1986, Learning representations by back-propagating errors:
+https://doi.org/10.1038/323533a0). The network has a layer of logistic units and one of softmax units, and reads
+handwritten digits. Both passes are written by hand, and the graph of autograd is drawn.
 
     python -m experiments.back_propagation
 """
@@ -27,17 +27,17 @@ Array = NDArray[np.float64]
 
 
 def forward(x: Array, w: dict[str, Array]) -> tuple[Array, Array]:
-    """Images x (example, pixel) to hidden h (example, unit) and probabilities p (example, class)."""
+    """Map images x (example, pixel) to hidden h (example, unit) and probabilities p (example, class)."""
     h = 1 / (1 + np.exp(-(x @ w["layers.0.weight"].T + w["layers.0.bias"])))
     powers = np.exp(h @ w["head.weight"].T + w["head.bias"])
     return h, powers / powers.sum(1, keepdims=True)
 
 
 def backward(x: Array, y: Array, h: Array, p: Array, w: dict[str, Array]) -> dict[str, Array]:
-    """Gradients of the mean cross-entropy against y (example, class), 1 for the class and 0 elsewhere."""
-    d_logits = (p - y) / len(x)  # softmax and logarithm together
-    d_hidden = d_logits @ w["head.weight"]  # the errors of all units above, weighted as they were reached
-    d_sums = d_hidden * h * (1 - h)  # the slope of the logistic function
+    """Gradients of the mean cross-entropy for one-hot targets y (example, class)."""
+    d_logits = (p - y) / len(x)  # of softmax and cross-entropy together
+    d_hidden = d_logits @ w["head.weight"]  # errors of the layer above, weighted by the weights to it
+    d_sums = d_hidden * h * (1 - h)  # derivative of the logistic function
     return {
         "head.weight": d_logits.T @ h,
         "head.bias": d_logits.sum(0),
@@ -48,7 +48,7 @@ def backward(x: Array, y: Array, h: Array, p: Array, w: dict[str, Array]) -> dic
 
 
 def slope_along(direction: Array, name: str, x: Array, y: Array, w: dict[str, Array]) -> float:
-    """Of the loss, by central difference, where w[name] moves: one number that hangs on every entry of a gradient."""
+    """The slope of the loss when w[name] moves along `direction`: it depends on every entry of the gradient."""
 
     def loss(distance: float) -> float:
         return -np.log((forward(x, w | {name: w[name] + distance * direction})[1] * y).sum(1)).mean()
@@ -73,14 +73,14 @@ def main() -> Report:
         for name in w:
             lengths.append(np.linalg.norm(gradients[name]))
             slopes.append(slope_along(gradients[name] / lengths[-1], name, x, y, w))
-    claim = f"all {sum(map(len, by_hand)) // SEEDS} gradients, of weights, biases and images, {SEEDS} seeds"
+    claim = f"all {sum(map(len, by_hand)) // SEEDS} gradients of weights, biases and images, {SEEDS} seeds"
     report.equal(claim, np.concatenate(by_hand), np.concatenate(by_autograd), 1e-12, "autograd")
-    report.equal("the slope along each gradient is its length", lengths, slopes, 1e-8, "central difference")
+    report.equal("the slope along each gradient is its norm", lengths, slopes, 1e-8, "central difference")
     places, edges = walk(loss, leaves)
     ends = places.keys() - {start for start, _ in edges}
-    claim, measured = "the graph ends in every parameter and the images, and nowhere else", f"{len(ends)} leaves"
+    claim, measured = "the leaves of the graph are the parameters and the images", f"{len(ends)} leaves"
     report.holds(claim, ends == leaves.keys(), f"{measured} of {len(places)} functions", f"{len(leaves)} leaves")
-    report.figure("graph", graph(places, edges, "What autograd goes through, from the loss down"))
+    report.figure("graph", graph(places, edges, "The graph of autograd, from the loss to the leaves"))
     units = gradients["layers.0.weight"].reshape(-1, 8, 8)
     title = "Gradient of the weights of each hidden unit, as an image (blue -, red +)"
     report.figure("gradients", image_grid(units, title, colours="coolwarm", shared=True))

@@ -1,8 +1,8 @@
-"""Datasets: the files as they were published, read by hand, and a dataset of your own that the one command trains on.
+"""Datasets: read the published files by hand, and train on a dataset of your own.
 
-Claim: an idx file is a header, two zeros, the type, the number of dimensions, a big-endian size for each, and then the
-bytes (LeCun et al. 1998, http://yann.lecun.com/exdb/mnist): a dozen lines read Fashion-MNIST, to the last bit as
-torchvision does. A dataset in twenty lines of your own file (experiments/support/rings.py) trains by the same command.
+Claim: an idx file is a header (two zeros, the type, the number of dimensions, a big-endian size for each) followed by
+the bytes (LeCun et al. 1998, http://yann.lecun.com/exdb/mnist): a dozen lines read Fashion-MNIST exactly as torchvision
+does. A dataset in twenty lines of your own file (experiments/support/rings.py) trains with the same command.
 
     python -m experiments.datasets
 """
@@ -31,7 +31,7 @@ CONF = Path(__file__).with_name("own_conf")
 
 
 def read_by_hand(path: Path) -> NDArray[np.uint8]:
-    """An idx file of bytes, by its published description."""
+    """Read an idx file of bytes by its published description."""
     with path.open("rb") as file:
         zero, kind, dimensions = struct.unpack(">HBB", file.read(4))
         assert (zero, kind) == (0, 8), f"{path} holds no bytes"
@@ -40,7 +40,7 @@ def read_by_hand(path: Path) -> NDArray[np.uint8]:
 
 
 def train_on_rings(folder: Path) -> float:
-    """The one command, on the dataset of the user's own file. Returns the accuracy on its test split."""
+    """Train on the custom dataset with the usual command; returns the test accuracy."""
     given = ["imports=[experiments.support.rings]", "dataset=rings", "train.steps=600", f"hydra.run.dir={folder}"]
     line = [sys.executable, "-m", "dl_lab.train", "--config-dir", str(CONF), *given]
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL, cwd=CONF.parents[1])
@@ -55,12 +55,12 @@ def main() -> Report:
     peers = [FashionMNIST(home, train=train, download=True) for train in (True, False)]
     theirs = [part for peer in peers for part in (peer.data, peer.targets)]
     for file, ours, reference in zip(FILES, by_hand, theirs, strict=True):
-        report.equal(f"{file} by hand", ours.astype(np.int16), reference.short(), 0, "torchvision")
-        report.equal(f"{file} by dl_lab", read_idx(raw / file).short(), reference.short(), 0, "torchvision")
+        report.equal(f"{file} read by hand", ours.astype(np.int16), reference.short(), 0, "torchvision")
+        report.equal(f"{file} read by dl_lab", read_idx(raw / file).short(), reference.short(), 0, "torchvision")
     counts = np.bincount(by_hand[1])
     source = "https://github.com/zalandoresearch/fashion-mnist"
-    report.holds("6,000 training images of each class", (counts == 6000).all(), f"{counts.min()} to {counts.max()}",
-                "6,000", source)  # fmt: skip
+    claim, measured = "6,000 training images of each class", f"{counts.min()} to {counts.max()}"
+    report.holds(claim, (counts == 6000).all(), measured, "6,000", source)
     names = [CLOTHING[label] for label in by_hand[1][:24]]
     report.figure("fashion_mnist", image_grid(by_hand[0][:24], "Fashion-MNIST, the first 24 images", names))
 
@@ -71,10 +71,10 @@ def main() -> Report:
     assert data.test is not None
     held_out, answers = next(iter(data.test.everything(len(data.test))))
     groups = {name: tuple(points[labels == number].T) for number, name in enumerate(data.spec.heads[0].labels)}
-    report.figure("rings", scatter(groups, "A dataset of your own", "x (standardised)", "y (standardised)"))
+    report.figure("rings", scatter(groups, "A dataset of your own", "x (standardized)", "y (standardized)"))
     accuracy = train_on_rings(report.folder.absolute() / "rings")
     neighbours = KNeighborsClassifier(5).fit(points, labels).score(held_out, answers)
-    claim = "the one command trains on it as well as scikit-learn's five neighbours"
+    claim = "training on a custom dataset is as accurate as scikit-learn's five nearest neighbors"
     report.equal(claim, accuracy, neighbours, 0.03, "KNeighborsClassifier")
     return report
 

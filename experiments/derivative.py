@@ -1,4 +1,4 @@
-"""Derivatives: four ways to one number, for every registered activation and loss.
+"""Derivatives: every registered activation and loss, differentiated in four ways.
 
 Claim: autograd's derivative is exact to rounding, as the closed form is (experiments/support/closed_forms.py). A
 central difference is not: truncation and cancellation balance at a step near eps^(1/3) (Press et al. 2007, Numerical
@@ -25,26 +25,26 @@ from experiments.support.numerical_gradients import autograd, central, complex_s
 TAKES = 6  # seconds on two cores
 SOURCE = "https://doi.org/10.1137/S003614459631241X"
 NUMERICAL_RECIPES = "https://numerical.recipes/book.html"
-POINTS = torch.arange(-4.03, 4.0, 0.1, dtype=torch.float64)  # none within 0.03 of a kink, at 0, 1 and 3
-ANALYTIC = ["identity", "tanh", "sigmoid", "silu"]  # and known to torch for complex numbers, as a complex step asks for
+POINTS = torch.arange(-4.03, 4.0, 0.1, dtype=torch.float64)  # at least 0.03 from the kinks at 0, 1 and 3
+ANALYTIC = ["identity", "tanh", "sigmoid", "silu"]  # torch supports complex inputs, which a complex step needs
 
 
-def by(way: Callable[[Activation], Activation], names: Iterable[str] = ACTIVATIONS) -> Tensor:
-    """What a way to make one function of another gives at POINTS, (activation, point)."""
-    return torch.stack([way(ACTIVATIONS[name])(POINTS) for name in names])
+def at_points(transform: Callable[[Activation], Activation], names: Iterable[str] = ACTIVATIONS) -> Tensor:
+    """Transform each named activation and evaluate the result at POINTS: (activation, point)."""
+    return torch.stack([transform(ACTIVATIONS[name])(POINTS) for name in names])
 
 
 def check_activations(report: Report, everything: str) -> None:
-    report.covers(f"{everything} have a closed form here", ACTIVATIONS, closed_forms.ACTIVATIONS)
+    report.covers(f"{everything} have a closed form", ACTIVATIONS, closed_forms.ACTIVATIONS)
     paper = [[closed_forms.activation(name, order, POINTS.numpy()) for name in ACTIVATIONS] for order in (0, 1, 2)]
-    first, second = by(autograd), by(lambda function: autograd(autograd(function)))
-    report.equal(f"{everything}: values", by(lambda function: function), paper[0], 1e-14, "SciPy")
+    first, second = at_points(autograd), at_points(lambda function: autograd(autograd(function)))
+    report.equal(f"{everything}: values", at_points(lambda function: function), paper[0], 1e-14, "SciPy")
     report.equal(f"{everything}: autograd", first, paper[1], 1e-14, "SymPy's derivative")
     report.equal(f"{everything}: autograd of autograd", second, paper[2], 1e-13, "SymPy's second derivative")
-    report.equal(f"{everything}: autograd", first, by(central), 1e-9, "central difference")
-    twice = by(lambda function: central(autograd(function)))
+    report.equal(f"{everything}: autograd", first, at_points(central), 1e-9, "central difference")
+    twice = at_points(lambda function: central(autograd(function)))
     report.equal(f"{everything}: autograd of autograd", second, twice, 1e-9, "central difference of autograd's")
-    some, stepped = by(autograd, ANALYTIC), by(complex_step, ANALYTIC)
+    some, stepped = at_points(autograd, ANALYTIC), at_points(complex_step, ANALYTIC)
     report.equal(f"{', '.join(ANALYTIC)}: autograd", some, stepped, 1e-15, "complex step of 1e-30")
     passed = passing(ACTIVATIONS.values(), POINTS)
     report.holds(f"{everything}: gradcheck, gradgradcheck", passed == len(first), f"{passed} pass", "torch's checks")
@@ -52,13 +52,13 @@ def check_activations(report: Report, everything: str) -> None:
 
 def check_losses(report: Report, everything: str) -> None:
     cases = closed_forms.losses()
-    report.covers(f"{everything} have a closed form here", LOSSES.names(), {case.name for case in cases})
+    report.covers(f"{everything} have a closed form", LOSSES.names(), {case.name for case in cases})
     losses = [partial(builders.loss(case.settings, case.task), target=torch.tensor(case.targets)) for case in cases]
     outputs = torch.tensor(cases[0].outputs)  # the same for all
     first = torch.stack([autograd(loss)(outputs) for loss in losses])
     report.equal(f"{everything}: autograd", first, [case.gradient for case in cases], 1e-14, "closed form")
     hessians = torch.stack([torch.autograd.functional.hessian(loss, outputs) for loss in losses])
-    second = torch.einsum("leoeo->leo", hessians)  # of each output of each example by itself
+    second = torch.einsum("leoeo->leo", hessians)  # the diagonal: one second derivative per output
     report.equal(f"{everything}: second derivative", second, [case.second for case in cases], 1e-14, "closed form")
     passed = passing(losses, outputs)
     report.holds(f"{everything}: gradcheck, gradgradcheck", passed == len(cases), f"{passed} pass", "torch's checks")
@@ -75,7 +75,7 @@ def main() -> Report:
     best = steps[np.argmin(errors["central difference"])]
     claim = "the best step of a central difference is eps^(1/3) = 6e-6, within a factor of ten"
     report.holds(claim, 6e-7 <= best <= 6e-5, f"{best:.1e}", "6.1e-06", NUMERICAL_RECIPES)
-    title = "Error of the derivative of tanh, the worst of 81 points"
+    title = "Largest error of the derivative of tanh at 81 points"
     lines = {name: (steps, np.maximum(error, 1e-17)) for name, error in errors.items()}
     report.figure("error", curves(lines, title, "step h", "absolute error", log_x=True, log_y=True))
     return report

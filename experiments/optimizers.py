@@ -1,8 +1,8 @@
-"""Optimizers: every registered one on f(x) = 0.1 x1^2 + 2 x2^2 from (-5, -2), twenty steps.
+"""Optimizers: twenty steps of every registered optimizer on f(x) = 0.1 x1^2 + 2 x2^2 from (-5, -2).
 
-Claim: gradient descent and momentum end where Dive into Deep Learning prints that they do (Zhang et al. 2023, chapter
-12: lr 0.4 at (-0.943467, -0.000073), lr 0.6 with momentum 0.5 at (0.007188, 0.002553)), and every optimizer follows its
-paper's rule, which experiments/support/update_rules.py has, to six decimals.
+Claim: gradient descent and momentum end where Dive into Deep Learning says (Zhang et al. 2023, chapter 12: lr 0.4 at
+(-0.943467, -0.000073), lr 0.6 with momentum 0.5 at (0.007188, 0.002553)), and every optimizer follows the rule of its
+paper (experiments/support/update_rules.py) to six decimals.
 
     python -m experiments.optimizers
 """
@@ -23,22 +23,22 @@ TAKES = 5  # seconds on two cores
 SOURCE = "https://d2l.ai/chapter_optimization/momentum.html"
 START, STEPS = (-5.0, -2.0), 20
 CURVATURE = np.array([0.2, 4.0])
-# What crosses this surface in twenty steps; the rest stays as in conf/optimizer. L-BFGS: one plain step at a time.
+# Settings that cross this surface in twenty steps; all others are those of conf/optimizer. L-BFGS takes plain steps.
 CHANGES: dict[str, dict[str, Any]] = {
     **{name: {"lr": 0.5} for name in ("adam", "adamw", "nadam", "adamax", "adagrad", "rprop", "muon", "adafactor")},
     **{name: {"lr": 0.4} for name in ("sgd", "asgd", "rmsprop", "radam")},
     "lbfgs": {"max_iter": 1, "line_search_fn": None, "tolerance_change": 0.0},
 }
-# torch runs Newton-Schulz in bfloat16, whose steps are 2^-8 apart: each of the updates, about lr long, is off by that.
+# torch runs Newton-Schulz in bfloat16, with a resolution of 2^-8: each update, about lr long, is off by as much.
 WITHIN = {"muon": STEPS * 1.2 * 0.5 * 2**-8}
 
 
 def path(name: str, config: Any) -> Tensor:
-    """The points (step + 1, 2) that a registered optimizer passes; to Muon they are a matrix of one row."""
+    """The points (step + 1, 2) that a registered optimizer visits; Muon gets them as a matrix of one row."""
     shape = (1, 2) if name == "muon" else (2,)
     point = torch.tensor(START, dtype=torch.float64).view(shape).requires_grad_()
     optimizer = OPTIMIZERS[name].build(config, [point])
-    passed = [point.detach().flatten().clone()]
+    visited = [point.detach().flatten().clone()]
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -48,12 +48,12 @@ def path(name: str, config: Any) -> Tensor:
 
     for _ in range(STEPS):
         optimizer.step(closure)
-        passed.append(point.detach().flatten().clone())
-    return torch.stack(passed)
+        visited.append(point.detach().flatten().clone())
+    return torch.stack(visited)
 
 
 def draw(paths: dict[str, Tensor], report: Report) -> None:
-    """The paths on the surface, a few a picture."""
+    """Draw the paths on the surface, about five per figure."""
     columns, rows = np.meshgrid(np.linspace(-5.6, 3, 120), np.linspace(-3, 3.2, 120))
     names = sorted(paths)
     for number, group in enumerate((names[:5], names[5:10], names[10:])):
@@ -79,7 +79,7 @@ def main() -> Report:
         paths[name] = path(name, config)
         claim = f"{name}, all {STEPS} steps"
         report.equal(claim, paths[name], expected, WITHIN.get(name, 1e-6), "the published rule in NumPy")
-    del paths["sgd"]  # the first of the two above
+    del paths["sgd"]  # close to gradient descent, which is drawn
     draw(paths, report)
     return report
 

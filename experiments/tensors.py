@@ -1,9 +1,9 @@
-"""Tensors: a block of memory, and how it is read: a shape, a stride for every dimension, an offset.
+"""Tensors: a block of memory with a shape, a stride for each dimension and an offset.
 
-Claim: the number at index (i, j, ...) lies at offset + i * stride_0 + j * stride_1 + ..., so a transpose, a slice or a
-row that repeats is the same memory read by other strides, and nothing is copied; shapes that differ are broadcast,
-where sizes, counted from the last, are equal or 1; einsum says any product of tensors by the indices that it sums over
-(Harris et al. 2020, Array programming with NumPy: https://doi.org/10.1038/s41586-020-2649-2).
+Claim: the number at index (i, j, ...) is stored at offset + i * stride_0 + j * stride_1 + ... A transpose, a slice or a
+repeated row is the same memory with other strides, and nothing is copied. Two shapes broadcast if their sizes, compared
+from the last dimension, are equal or 1. einsum writes a product of tensors by naming the indices to sum over (Harris et
+al. 2020, Array programming with NumPy: https://doi.org/10.1038/s41586-020-2649-2).
 
     python -m experiments.tensors
 """
@@ -21,7 +21,7 @@ from experiments.support.findings import Report
 TAKES = 3  # seconds on two cores
 SOURCE = "https://doi.org/10.1038/s41586-020-2649-2"
 
-# Of a matrix of 4 x 6, the same in torch and in NumPy, which is `m`. The last two cannot but copy.
+# Ways to index a 4 x 6 matrix, with the same code in torch and NumPy (`m`). The last two have to copy.
 READINGS = {
     "as it is": lambda x, m: x,
     "transpose": lambda x, m: x.T,
@@ -33,7 +33,7 @@ READINGS = {
     "rows picked [[0, 2]]": lambda x, m: x[[0, 2]],
 }
 EINSUMS = "ij->ji ii-> ii->i ij->i i,j->ij ij,jk->ik bij,bjk->bik bi,oij,bj->bo bqhd,bkhd->bhqk"
-SIZES = dict(zip("bdhijkoq", (2, 3, 4, 4, 5, 6, 3, 7), strict=True))  # of each index
+SIZES = dict(zip("bdhijkoq", (2, 3, 4, 4, 5, 6, 3, 7), strict=True))  # of each einsum index
 
 
 def check_views(report: Report) -> None:
@@ -51,9 +51,15 @@ def check_views(report: Report) -> None:
         if shares:
             title = f"Addresses of: {name}, strides {view.stride()}"
             report.figure(f"memory/{name}", matrix(addresses(view), title, "column", "row", form="{:d}"))
-    report.equal("offset and strides find every number", torch.cat(found), np.concatenate(references), 0.0, "NumPy")
-    claim = "strides, and what shares memory so that a write to it is seen in the base, are NumPy's"
-    report.holds(claim, alike == len(READINGS), f"{alike} of {len(READINGS)} ways to read a matrix", "all")
+    report.equal(
+        "offset and strides give the address of every number",
+        torch.cat(found),
+        np.concatenate(references),
+        0.0,
+        "NumPy",
+    )
+    claim = "strides and shared memory are the same as in NumPy"
+    report.holds(claim, alike == len(READINGS), f"{alike} of {len(READINGS)} ways to index a matrix", "all")
 
 
 def check_broadcasting(report: Report) -> None:
@@ -63,7 +69,7 @@ def check_broadcasting(report: Report) -> None:
         x, y = builders.normal(*a), builders.normal(*b, seed=1)
         ours, theirs = added(x, y), added(x.numpy(), y.numpy())
         alike += ours == theirs and ours[0] == broadcast(a, b)
-    claim = "the rule of broadcasting, written by hand, tells the shape or the refusal; the sums are equal"
+    claim = "a hand-written broadcasting rule predicts the shape or the error, and the sums are equal"
     report.holds(claim, alike == len(shapes) ** 2, f"{alike} of {len(shapes) ** 2} pairs of shapes", "NumPy")
 
 
@@ -77,7 +83,7 @@ def main() -> Report:
         factors = [builders.normal(*shape, seed=seed) for seed, shape in enumerate(shapes)]
         ours.append(torch.einsum(formula, *factors).ravel())
         theirs.append(np.einsum(formula, *(factor.numpy() for factor in factors)).ravel())
-    claim = f"einsum: {len(EINSUMS.split())} formulas from the trace to the scores of attention"
+    claim = f"einsum: {len(EINSUMS.split())} formulas, from the trace to attention scores"
     report.equal(claim, torch.cat(ours), np.concatenate(theirs), 1e-14, "NumPy")
     return report
 
