@@ -2,6 +2,9 @@
 
 import ast
 import re
+import shlex
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,3 +43,16 @@ def test_every_choice_and_key_has_a_comment(path):
         if re.match(r"( +)?\w+: \S", line) and not line.startswith(("name: ", "_target_: ")):
             assert "  # " in line, line
     assert isinstance(yaml.safe_load("\n".join(lines)), dict)
+
+
+def test_own_model_of_the_guide_trains(tmp_path):
+    section = (ROOT / "conf" / "README.md").read_text(encoding="utf-8").partition("## Your own choices")[2]
+    code, values, command = re.findall(r"```(?:python|yaml|bash)\n(.*?)```", section, flags=re.DOTALL)[:3]
+    for text in (code, values):
+        path = tmp_path / text.split("\n", 1)[0].removeprefix("# ")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    subprocess.run(
+        [sys.executable, *shlex.split(command)[1:], "train.steps=2"], cwd=tmp_path, check=True, capture_output=True
+    )
+    assert len(list(tmp_path.glob("outputs/*/*/summary.json"))) == 1
