@@ -72,7 +72,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
         if imported and not options.imports:
             raise ConfigError(f"{error} (the run imported {imported}: give imports=[{','.join(imported)}])") from error
         raise
-    plan, state = setup.prepare(run, setup.build_data(run))
+    plan, state = setup.build_run(run, setup.build_data(run))
     state.model.load_state_dict(saved["model"])
     split = getattr(plan.data, options.split)
     if split is None:

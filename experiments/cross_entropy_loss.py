@@ -34,7 +34,7 @@ def loss_at_start(dataset: str, model: str) -> tuple[float, int]:
     """The validation loss of a model with equal logits before its first step, and the number of classes."""
     settings = f"dataset={dataset} model={model} initializer=zeros precision=float64 threads=1"
     run = parse(compose(*settings.split()))
-    plan, state = setup.prepare(run, setup.build_data(run))
+    plan, state = setup.build_run(run, setup.build_data(run))
     return loop.evaluate(state.model, plan, plan.data.validation)["loss"], plan.data.spec.num_outputs
 
 

@@ -14,6 +14,8 @@ import torch
 from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError, refuse_interpolations
 
+Checkpoint = dict[str, Any]  # tensors, numbers and text in plain containers
+
 END_OF_ZIP = b"PK\x05\x06"  # the last record of a zip file: 22 bytes, of which the last two count those of the comment
 SEAL = b"sha256:"
 SEALED = len(SEAL) + 64

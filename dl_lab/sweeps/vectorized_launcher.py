@@ -1,10 +1,9 @@
-"""hydra/launcher=vectorized: the jobs of a sweep that are alike train as one stack, what does not stack runs alone."""
+"""hydra/launcher=vectorized: jobs that are alike train as one stack, and the others run alone. Read `run` first."""
 
-import time
-from collections.abc import Hashable
-from contextlib import ExitStack, suppress
+from collections import deque
+from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -12,115 +11,151 @@ from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
 from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError, JobsFailed, Stopped, is_out_of_memory
-from dl_lab.core.progress import Progress
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
-from dl_lab.runs import resume
-from dl_lab.runs.logger import Logbook
 from dl_lab.sweeps.job import Job, Report, Runner, ended_by
-from dl_lab.train import broken_off
-from dl_lab.training import bookkeeping, setup
-from dl_lab.training import state as training_state
+from dl_lab.training import setup
 from dl_lab.training.bookkeeping import Outcome
+from dl_lab.training.run import NEW, Start, build_from, finish, recorded, start_in
+from dl_lab.training.state import Plan, TrainState
 from dl_lab.vectorized import loop
 from dl_lab.vectorized.autotune import bytes_of_parameters, fastest, has_room_for_one_more
 from dl_lab.vectorized.loop import DoesNotStack, Member
 
-NAMED = 16  # jobs in a line
+MOST_NAMED = 16  # jobs in a line
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A job whose data, model and optimizer are there; `saved`: the checkpoint that it goes on from."""
+class Candidate:
+    """A job and its parsed configuration."""
 
     job: Job
-    run: RunConfig
-    plan: training_state.Plan
-    state: training_state.TrainState
-    saved: dict[str, Any] | None
+    config: RunConfig
 
 
-def run(jobs: list[Job], report: Report, in_turn: Runner, sharing: int = 1) -> None:
-    """Run every job: stacks first, then those that train alone, of which it says why. So many processes are `sharing`
-    the memory.
+@dataclass(frozen=True)
+class Prepared:
+    """A job whose data, model and optimizer are in memory."""
+
+    job: Job
+    plan: Plan
+    state: TrainState
+    start: Start
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A job that does not stack, and the reason."""
+
+    job: Job
+    reason: str
+
+
+@dataclass(kw_only=True)
+class JobMember(Member):
+    """A member of a stack and the job that it is."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class PreparedGroup:
+    """Jobs of a group in memory, by what else they must share to stack; those that do not stack; those that wait for
+    memory.
     """
-    alone: dict[str, list[Job]] = {}
-    for group in sorted_out(jobs, report, alone).values():
-        left = group
-        while left:
-            ready, left = made_ready(left, report, alone, sharing)
-            while ready:  # what is done with lets go of its data
-                train_alike(ready.pop(next(iter(ready))), report, alone, sharing)
-    for why, some in alone.items():
-        named = " ".join(f"#{job.number}" for job in some[:NAMED]) + (" ..." if len(some) > NAMED else "")
-        report.note(f"alone: {len(some)} jobs, {named} ({why})")
-    numbers = {job.number for some in alone.values() for job in some}
-    if numbers:
-        in_turn([job for job in jobs if job.number in numbers], report)
+
+    stacks: list[list[Prepared]]
+    alone: list[Alone]
+    waiting: list[Candidate]
 
 
-def train_alike(alike: list[Ready], report: Report, alone: dict[str, list[Job]], sharing: int) -> None:
-    """Train runs that are alike as stacks, or put them with those that train alone."""
-    try:
-        at_once = fastest([each.plan for each in alike], [each.state for each in alike], sharing)
-    except DoesNotStack as reason:
-        alone.setdefault(str(reason), []).extend(each.job for each in alike)
-        return
-    for start in range(0, len(alike), at_once):
-        train_stack(alike[start : start + at_once], report, sharing)
+def run(jobs: list[Job], report: Report, run_in_turn: Runner, processes: int = 1) -> None:
+    """Run every job: stacks first, then the jobs that train alone, with the reason. `processes` share the memory."""
+    groups, alone = grouped(jobs, report)
+    for group in groups:
+        alone += train_group(group, report, processes)
+    by_reason: dict[str, list[int]] = {}
+    for each in alone:
+        by_reason.setdefault(each.reason, []).append(each.job.number)
+    for reason, numbers in by_reason.items():
+        named = " ".join(f"#{number}" for number in numbers[:MOST_NAMED])
+        more = " ..." if len(numbers) > MOST_NAMED else ""
+        report.note(f"alone: {len(numbers)} jobs, {named}{more} ({reason})")
+    if alone:
+        remaining = {each.job.number for each in alone}
+        run_in_turn([job for job in jobs if job.number in remaining], report)
 
 
-def sorted_out(
-    jobs: list[Job], report: Report, alone: dict[str, list[Job]]
-) -> dict[Hashable, list[tuple[Job, RunConfig]]]:
-    """Jobs by what makes their configurations alike; those that do not stack go to `alone`, mistakes to the report."""
-    groups: dict[Hashable, list[tuple[Job, RunConfig]]] = {}
+def grouped(jobs: list[Job], report: Report) -> tuple[list[list[Candidate]], list[Alone]]:
+    """Jobs grouped by what a stack must share of their configurations, and those that do not stack. Reports errors."""
+    groups: dict[Hashable, list[Candidate]] = {}
+    alone = []
     for job in jobs:
         assert job.values is not None
         try:
-            configuration = parse(job.values)
-            groups.setdefault(loop.key(configuration), []).append((job, configuration))
+            config = parse(job.values)
+            groups.setdefault(loop.configuration_key(config), []).append(Candidate(job, config))
         except DoesNotStack as reason:
-            alone.setdefault(str(reason), []).append(job)
+            alone.append(Alone(job, str(reason)))
         except Exception as error:
-            failed(job, report, error)
-    return groups
+            report_failure(job, report, error)
+    return list(groups.values()), alone
 
 
-def made_ready(
-    group: list[tuple[Job, RunConfig]], report: Report, alone: dict[str, list[Job]], sharing: int
-) -> tuple[dict[Hashable, list[Ready]], list[tuple[Job, RunConfig]]]:
-    """The first jobs of a group by what makes them alike in full, and those for which there is no memory yet. Their
-    datasets differ in the seed alone: each is loaded once.
+def train_group(group: list[Candidate], report: Report, processes: int) -> list[Alone]:
+    """Train the jobs of a group as stacks, as many at a time as memory allows. Returns those that train alone."""
+    alone: list[Alone] = []
+    while group:
+        prepared = prepare_group(group, report, processes)
+        group = prepared.waiting
+        alone += prepared.alone
+        while prepared.stacks:  # popped, so that what has been trained is freed
+            alike = prepared.stacks.pop(0)
+            try:
+                size = fastest([each.plan for each in alike], [each.state for each in alike], processes)
+            except DoesNotStack as reason:
+                alone += [Alone(each.job, str(reason)) for each in alike]
+                continue
+            torch.set_num_threads(size.threads)
+            parts = [alike[start : start + size.runs] for start in range(0, len(alike), size.runs)]
+            del alike
+            while parts:
+                train_in_halves(parts.pop(0), report, processes)
+    return alone
+
+
+def prepare_group(group: list[Candidate], report: Report, processes: int) -> PreparedGroup:
+    """Prepare the first jobs of a group, as many as memory allows. Their datasets differ at most in the seed, so each
+    is loaded once.
     """
     loaded: dict[int, Data] = {}
-    groups: dict[Hashable, list[Ready]] = {}
-    settings = group[0][1].settings
+    stacks: dict[Hashable, list[Prepared]] = {}
+    alone: list[Alone] = []
+    settings = group[0].config.settings
     device = devices.choose(settings.device, settings.precision)
     most = len(group)
-    for number, (job, configuration) in enumerate(group):
-        if sum(map(len, groups.values())) >= most:
-            return groups, group[number:]
-        seed = configuration.settings.seed
+    for number, candidate in enumerate(group):
+        job, config, seed = candidate.job, candidate.config, candidate.config.settings.seed
+        if sum(map(len, stacks.values())) >= most:
+            return PreparedGroup(list(stacks.values()), alone, group[number:])
         try:
             if seed not in loaded:
-                if loaded and not has_room_for_one_more(list(loaded.values()), device, sharing):
-                    return groups, group[number:]
-                loaded[seed] = setup.on_device(configuration, setup.build_data(configuration))
-            plan, state = setup.prepare(configuration, loaded[seed])
-            most = max(2, min(most, devices.memory_for(device, sharing) // bytes_of_parameters(state)))
-            saved = resume.left_off(job.folder) if job.resumes else None
-            if saved is not None:
-                bookkeeping.take_up(state, plan, saved, job.folder)
-            groups.setdefault(loop.alike(plan, state), []).append(Ready(job, configuration, plan, state, saved))
+                if loaded and not has_room_for_one_more(list(loaded.values()), device, processes):
+                    return PreparedGroup(list(stacks.values()), alone, group[number:])
+                loaded[seed] = setup.on_device(config, setup.build_data(config))
+            start = start_in(job.folder) if job.resumes else NEW
+            plan, state = build_from(start, config, loaded[seed], job.folder)
+            most = max(2, min(most, devices.memory_for(device, processes) // bytes_of_parameters(state)))
+            key = loop.prepared_key(plan, state)
+            stacks.setdefault(key, []).append(Prepared(job, plan, state, start))
         except DoesNotStack as reason:
-            alone.setdefault(str(reason), []).append(job)
+            alone.append(Alone(job, str(reason)))
         except Exception as error:
-            failed(job, report, error)
-    return groups, []
+            report_failure(job, report, error)
+    return PreparedGroup(list(stacks.values()), alone, [])
 
 
-def failed(job: Job, report: Report, error: Exception) -> None:
+def report_failure(job: Job, report: Report, error: Exception) -> None:
     """Report a job that failed before it trained."""
     report.started(job)
     ended = ended_by(error)
@@ -128,111 +163,91 @@ def failed(job: Job, report: Report, error: Exception) -> None:
     report.ended(job, ended.status, None, ended.reason)
 
 
-def train_stack(alike: list[Ready], report: Report, sharing: int) -> None:
-    """Train these jobs as one; in halves, if there is not memory enough for all.
+def train_in_halves(stack: list[Prepared], report: Report, processes: int) -> None:
+    """Train these jobs as one stack. If memory runs out, prepare the unfinished ones again and train half of them at a
+    time, and so on.
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM, when every member is saved.
-        JobsFailed: if one failed and the sweep was asked to fail fast.
+        JobsFailed: if a job failed under sweep.fail_fast=true.
     """
-    for each in alike:
+    stacks, waiting = [stack], deque[list[Candidate]]()
+    del stack  # so that the halves find the memory that the whole had
+    while stacks or waiting:
+        if not stacks:
+            prepared = prepare_group(waiting.popleft(), report, processes)
+            assert not prepared.alone, f"members of a stack do not stack: {prepared.alone}"
+            stacks = prepared.stacks
+            if prepared.waiting:
+                waiting.appendleft(prepared.waiting)
+        elif left := train_stack(stacks.pop(0), report):
+            devices.free_memory()
+            report.note(f"not enough memory for {len(left)} runs at once: in halves")
+            middle = len(left) // 2
+            waiting.extendleft([left[middle:], left[:middle]])
+
+
+def train_stack(stack: Sequence[Prepared], report: Report) -> list[Candidate]:
+    """Train these jobs as one stack, and report how each ends. Returns the unfinished ones if memory ran out and there
+    is more than one. Raises as `train_in_halves` does.
+    """
+    for each in stack:
         report.started(each.job)
     threads = torch.get_num_threads()
-    report.note(f"together: {len(alike)} runs as one stack, {threads} thread{'s' if threads > 1 else ''}")
-    unfinished = {id(each.state): each for each in alike}
-    if not ran_out_of_memory(alike, unfinished, report):
-        return
-    left = [(replace(each.job, resumes=True), each.run) for each in unfinished.values()]
-    del alike, unfinished  # so that the halves find the memory that the whole had
-    devices.free_memory()
-    report.note(f"not enough memory for {len(left)} runs at once: in halves")
-    alone: dict[str, list[Job]] = {}
-    for half in (left[: len(left) // 2], left[len(left) // 2 :]):
-        while half:
-            ready, half = made_ready(half, report, alone, sharing)
-            while ready:
-                train_stack(ready.pop(next(iter(ready))), report, sharing)
-    assert not alone, f"what was in a stack does not stack: {alone}"
-
-
-def ran_out_of_memory(alike: list[Ready], unfinished: dict[int, Ready], report: Report) -> bool:
-    """Train, and report whatever else ends it; those that are left `unfinished` are more than one then."""
+    report.note(f"together: {len(stack)} runs as one stack, {threads} thread{'s' if threads > 1 else ''}")
+    members: list[JobMember] = []
     try:
-        fit_and_finish(alike, unfinished, report)
+        with Signals() as signals, ExitStack() as context:
+            members += open_members(stack, context, report)
+            ends = loop.fit_stack(members, signals.received, lambda alive: hopeless(alive, report), report.stepped)
+            for member, outcome, test in ends if members else ():
+                finish(member.run, outcome, test)
+                report.ended(member.job, outcome.status, value_of(member, outcome), outcome.reason)
+            if signals.received():
+                raise Stopped("stopped; every run of the stack is saved", signals.status)
     except JobsFailed:
-        for each in unfinished.values():
-            report.ended(each.job, "stopped", None, "another job failed")
+        for member in unfinished(members):
+            report.ended(member.job, "stopped", None, "another job failed")
         raise
     except Exception as error:
-        if is_out_of_memory(error) and len(unfinished) > 1:
-            return True
+        left = unfinished(members)
+        if is_out_of_memory(error) and len(left) > 1:
+            return [Candidate(replace(member.job, resumes=True), member.run.plan.run) for member in left]
         ended = ended_by(error)
         report.trace(ended.traceback)
-        for each in unfinished.values():
-            report.ended(each.job, ended.status, None, ended.reason)
-    return False
+        for member in left:
+            report.ended(member.job, ended.status, None, ended.reason)
+    return []
 
 
-def fit_and_finish(alike: list[Ready], unfinished: dict[int, Ready], report: Report) -> None:
-    """Train, and close the record of each run as it ends; what has ended is no longer in `unfinished`."""
-    started = time.perf_counter()
-    jobs = {id(each.state): each.job for each in alike}
-
-    def hopeless(members: list[Member]) -> list[bool]:
-        told = [(jobs[id(member.state)], member.state.step, member.state.last or {}) for member in members]
-        for each in told:
-            report.validated(*each)
-        return [report.hopeless(job, step) for job, step, _ in told]
-
-    with ExitStack() as context, Signals() as signals:
-        for each in alike:
-            each.state.together = len(alike)
-        members = recorded(alike, unfinished, context, report)
-        if not members:
-            return
-        try:
-            for member, outcome, test in loop.fit_together(members, signals.received, hopeless, report.stepped):
-                share = (time.perf_counter() - started) / len(alike)
-                finish(unfinished.pop(id(member.state)), member, outcome, test, share, report)
-        except BaseException as error:
-            for member in members:
-                if id(member.state) in unfinished:
-                    outcome = broken_off(error, member.state.step)
-                    with suppress(OSError):  # the disk is full, or gone: what was saved before is there
-                        member.logbook.finish(bookkeeping.summarize(member.plan, member.state, outcome, None, 0.0))
-            raise
-        if signals.received():
-            raise Stopped("stopped; every run of the stack is saved", signals.status)
-
-
-def recorded(alike: list[Ready], unfinished: dict[int, Ready], context: ExitStack, report: Report) -> list[Member]:
-    """The members, their records open until the context ends; a job whose record cannot be opened fails alone."""
+def open_members(stack: Sequence[Prepared], context: ExitStack, report: Report) -> list[JobMember]:
+    """Open the run folder of each job until the context ends. A job whose run folder cannot be opened fails alone."""
     members = []
-    for each in alike:
+    for each in stack:
+        each.state.together = len(stack)
+        opening = recorded(each.plan, each.state, each.job.folder, each.job.overrides, each.start, silent=True)
         try:
-            members.append(member_of(each, context))
+            run = context.enter_context(opening)
         except (ConfigError, OSError) as error:
-            del unfinished[id(each.state)]
             report.ended(each.job, "failed", None, ended_by(error).reason)
+        else:
+            run.shared_by = len(stack)
+            members.append(JobMember(run, job=each.job))
     return members
 
 
-def member_of(ready: Ready, context: ExitStack) -> Member:
-    """The member of a stack that a job is, its record open until the context ends."""
-    job, plan, state = ready.job, ready.plan, ready.state
-    logbook = context.enter_context(
-        Logbook(job.folder, ready.run.as_dict, job.overrides, state.step if job.resumes else None)
-    )
-    if ready.saved is not None:
-        state.best = resume.kept_best(logbook.checkpoints, ready.saved)
-    return Member(plan, state, logbook, Progress(plan.total_steps, state.step, silent=True))
+def unfinished(members: Sequence[JobMember]) -> list[JobMember]:
+    return [member for member in members if not member.run.finished]
 
 
-def finish(
-    ready: Ready, member: Member, outcome: Outcome, test: dict[str, float] | None, seconds: float, report: Report
-) -> None:
-    """Write how a run ended and report it. `seconds` is its share of what the stack took."""
-    member.logbook.finish(bookkeeping.summarize(member.plan, member.state, outcome, test, seconds))
-    best = member.state.best
-    value = best[ready.run.train.best] if best is not None and outcome.status == "completed" else None
-    report.ended(ready.job, outcome.status, value, outcome.reason)
+def hopeless(members: list[JobMember], report: Report) -> list[bool]:
+    """Which members the sweep's pruner ends. It hears of all validations first, so that order does not matter."""
+    for member in members:
+        report.validated(member.job, member.run.state.step, member.run.state.last or {})
+    return [report.hopeless(member.job, member.run.state.step) for member in members]
+
+
+def value_of(member: JobMember, outcome: Outcome) -> float | None:
+    """The best validation metric of a completed job."""
+    best = member.run.state.best
+    return best[member.run.plan.run.train.best] if best is not None and outcome.status == "completed" else None

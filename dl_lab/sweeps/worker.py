@@ -100,13 +100,13 @@ def alone_here(jobs: list[Job], report: Report) -> None:
     from hydra.core.utils import setup_globals
     from hydra.types import HydraContext
 
-    from dl_lab.train import train
+    from dl_lab.training.run import train_job
 
     version.setbase("1.3")  # or Hydra works in the run's folder
     setup_globals()
     assert jobs[0].config is not None
-    callbacks = Callbacks(jobs[0].config)
-    run_in_turn(jobs, report, train, HydraContext(config_loader=None, callbacks=callbacks))  # type: ignore[arg-type]
+    context = HydraContext(config_loader=None, callbacks=Callbacks(jobs[0].config))  # type: ignore[arg-type]
+    run_in_turn(jobs, report, lambda config: train_job(config).value, context)
 
 
 def follow() -> None:

@@ -1,4 +1,4 @@
-"""Text from a language model, one character at a time."""
+"""Generate text with a language model, one character at a time."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from dl_lab.data.spec import DataSpec
 
 @torch.inference_mode()
 def sample_text(model: nn.Module, spec: DataSpec, seed: int, step: int, length: int = 200) -> str:
-    """`length` characters drawn at temperature 1 after a line break (or the first character that there is)."""
+    """Draw `length` characters at temperature 1, after a line break (or the first character of the vocabulary)."""
     (head,), (context,) = spec.heads, spec.input_shape
     device = next(model.parameters()).device
     start = head.labels.index("\n") if "\n" in head.labels else 0

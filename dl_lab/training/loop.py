@@ -1,4 +1,4 @@
-"""The loop: one for every model, task and dataset. Whatever happens during training is read in `fit`, top to bottom."""
+"""The training loop for every model, task and dataset. Read `fit` from top to bottom: it shows all that happens."""
 
 import time
 from collections.abc import Callable
@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from dl_lab.core import devices, eager_optim, rng
-from dl_lab.core.progress import Progress
 from dl_lab.data.batching import training_batches
 from dl_lab.data.splits import Batch, Split
 from dl_lab.runs import checkpoint
-from dl_lab.runs.logger import Logbook
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
-from dl_lab.training.state import Plan, TrainState
+from dl_lab.training.state import ActiveRun, Plan, TrainState
 from dl_lab.training.tasks import Totals, add_up, detached
 
 
 def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -> list[Totals]:
-    """One optimizer step on one batch, computed in `accumulate` pieces. Returns each one's totals, on the device."""
+    """Take one optimizer step on a batch, computed in `accumulate` pieces. Returns the totals of each piece, on the
+    device.
+    """
     train, task, optimizer = plan.run.train, plan.task, state.optimizer
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * plan.schedule(state.step)
@@ -30,7 +30,7 @@ def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -
 
     @torch.enable_grad()
     def closure() -> Tensor:
-        """The loss of the whole batch, its gradient left in the parameters; some optimizers ask more than once."""
+        """Compute the loss of the whole batch and its gradient. Some optimizers call this more than once per step."""
         eager_optim.zero_grad(optimizer)
         losses, evaluation = [], []
         for number, (some_inputs, some_targets) in enumerate(pieces):
@@ -50,14 +50,14 @@ def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -
 
 
 def split_batch(inputs: Tensor, targets: Tensor, pieces: int) -> list[Batch]:
-    """A batch in (nearly) equal pieces; fewer, if it has fewer examples."""
+    """Split a batch into (nearly) equal pieces; into fewer if it has fewer examples."""
     if pieces == 1:
         return [(inputs, targets)]
     return list(zip(inputs.chunk(pieces), targets.chunk(pieces), strict=True))
 
 
 def forward(state: TrainState, plan: Plan, inputs: Tensor, piece: int) -> Tensor:
-    """Outputs in training: augmented and dropped by (seed, step, piece)."""
+    """Outputs in training mode, with the augmentation and dropout masks of (seed, step, piece)."""
     draw = state.step * plan.run.train.accumulate + piece
     if state.dropout_key is not None:
         state.dropout_key.copy_(rng.key(plan.seed, "dropout", draw))
@@ -68,7 +68,7 @@ def forward(state: TrainState, plan: Plan, inputs: Tensor, piece: int) -> Tensor
 
 
 def apply(model: Callable[[Tensor], Tensor], plan: Plan, inputs: Tensor) -> Tensor:
-    """Outputs of the model in the run's precision, as float32 or float64."""
+    """Outputs of the model, computed in the run's precision and returned as float32 or float64."""
     return devices.apply(model, inputs, plan.device, plan.run.settings.precision)
 
 
@@ -84,16 +84,13 @@ def evaluate(model: nn.Module, plan: Plan, split: Split) -> dict[str, float]:
     return plan.task.metrics(add_up(totals))
 
 
-def fit(
-    state: TrainState, plan: Plan, logbook: Logbook, progress: Progress, stop: Callable[[], bool] = lambda: False
-) -> Outcome:
-    """Train on from the state's step until the last one, until patience ends, until the loss is no longer a finite
-    number, or until `stop` says so after a step.
+def fit(run: ActiveRun, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    """Train from the current step to the last one. Ends early when patience runs out, when the loss is no longer
+    finite, or when `stop` returns True after a step.
     """
+    state, plan = run.state, run.plan
     since, examples = time.perf_counter(), 0
-    if (
-        ended := bookkeeping.out_of_patience(state, plan)
-    ) is not None:  # killed between its last validation and its end
+    if (ended := bookkeeping.out_of_patience(run)) is not None:  # killed between its last validation and its end
         return ended
     batches = training_batches(plan.data.train, plan.seed, plan.batch_size, plan.device, state.step)
     state.model.train()
@@ -101,45 +98,46 @@ def fit(
         state.window.append(train_step(state, plan, inputs, targets))
         state.step += 1
         examples += len(targets)
-        progress.advance()
+        run.progress.advance()
         validating = state.step % plan.validate_every == 0 or state.step == plan.total_steps
         ended = None
         if validating or state.step % plan.run.train.log_every == 0:
             summed = add_up(chain.from_iterable(state.window))
             shown = {"lr": state.optimizer.param_groups[0]["lr"], "gradient_norm": gradient_norm(state)}
-            speed = examples / (time.perf_counter() - since)
-            ended = bookkeeping.point(state, plan, logbook, progress, summed, shown, speed)
+            ended = bookkeeping.record_point(run, summed, shown, examples / (time.perf_counter() - since))
         if validating and ended is None:
-            metrics = evaluate(state.model, plan, plan.data.validation)
-            ended = bookkeeping.validated(state, plan, logbook, progress, metrics)
+            ended = bookkeeping.record_validation(run, evaluate(state.model, plan, plan.data.validation))
         if validating and ended is None:
-            bookkeeping.keep(state, plan, logbook)
-            bookkeeping.show(state, plan, logbook)
-            ended = bookkeeping.out_of_patience(state, plan)
+            bookkeeping.save_checkpoints(run)
+            bookkeeping.visualize_model(run)
+            ended = bookkeeping.out_of_patience(run)
         if ended is not None:
             return ended
         if stop() and state.step < plan.total_steps:
-            bookkeeping.keep_last(state, plan, logbook)
-            return bookkeeping.stopped(state)
+            bookkeeping.save_last(run)
+            return bookkeeping.stopped(run)
         if not state.window:
             since, examples = time.perf_counter(), 0
     return Outcome("completed", None, state.last)
 
 
 def gradient_norm(state: TrainState) -> float:
-    """The Euclidean norm of the gradient of the last step, before it was clipped."""
+    """The Euclidean norm of the last step's gradient before clipping."""
     if state.norm_before_clipping is not None:
         return float(state.norm_before_clipping)
     gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
     return float(nn.utils.get_total_norm(gradients))
 
 
-def evaluate_best(state: TrainState, plan: Plan, logbook: Logbook) -> dict[str, float] | None:
-    """Metrics of the best checkpoint on the test split, which nothing has seen before; None without such a split."""
+def evaluate_best(run: ActiveRun) -> dict[str, float] | None:
+    """Record and return the metrics of the best checkpoint on the test split, which is used nowhere else. None if the
+    dataset has no test split.
+    """
+    state, plan = run.state, run.plan
     if plan.data.test is None or state.best is None:
         return None
-    best = checkpoint.load(logbook.checkpoints / "best.pt", plan.device)
+    best = checkpoint.load(run.logger.checkpoints / "best.pt", plan.device)
     state.model.load_state_dict(best["model"])
     metrics = evaluate(state.model, plan, plan.data.test)
-    logbook.record("test", int(best["step"]), best["step"] / plan.steps_per_epoch, metrics)
+    run.logger.record("test", int(best["step"]), best["step"] / plan.steps_per_epoch, metrics)
     return metrics

@@ -1,4 +1,4 @@
-"""From a parsed configuration to what trains: the data, the model, the optimizer; a Plan and a TrainState."""
+"""Build what a run trains: data, model, optimizer, schedule, task; together a Plan and a TrainState."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -27,10 +27,10 @@ from dl_lab.training.tasks import Task
 
 
 def build_data(run: RunConfig) -> Data:
-    """The run's dataset, on the CPU as it was stored.
+    """The run's dataset, on the CPU and as stored.
 
     Raises:
-        ConfigError: for what its builder refuses, and for numbers that are not finite in data held in memory.
+        ConfigError: if its builder rejects the data, or data in memory contain numbers that are not finite.
     """
     data = cast(Data, run.dataset.entry.build(run.dataset.config, run.settings.data_folder, run.settings.seed))
     for name in ("train", "validation", "test"):
@@ -40,7 +40,7 @@ def build_data(run: RunConfig) -> Data:
 
 
 def refuse_not_finite(split: InMemory, where: str) -> None:
-    """Raises: ConfigError naming the first number of a split that is not finite."""
+    """Raise ConfigError that names the first number of a split that is not finite."""
     for what, values in (("inputs", split.inputs), ("targets", split.targets)):
         if values.is_floating_point() and not values.isfinite().all():
             example, *place = (~values.isfinite()).nonzero()[0].tolist()
@@ -49,10 +49,10 @@ def refuse_not_finite(split: InMemory, where: str) -> None:
 
 
 def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
-    """The run's model, initialised from its seed; on the CPU, so that every device starts from the same weights.
+    """The run's model, initialized from its seed, on the CPU so that every device starts from the same weights.
 
     Raises:
-        ConfigError: for dropout in a model that has no place for it.
+        ConfigError: if dropout is configured for a model that has no dropout layers.
     """
     dropout, seed = run.dropout, run.settings.seed
     made: list[nn.Module] = []
@@ -69,7 +69,7 @@ def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
     input_p = getattr(dropout.config, "input_p", 0.0)
     if not made and getattr(dropout.config, "p", 0.0) > 0 and input_p == 0:
         raise ConfigError(
-            f"dropout={dropout.entry.name} finds no place in model={run.model.entry.name}; "
+            f"dropout={dropout.entry.name} has no effect on model={run.model.entry.name}; "
             "allowed: none, or dropout.input_p above 0"
         )
     if input_p > 0:
@@ -80,7 +80,9 @@ def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
 
 @torch.no_grad()
 def initialize(model: nn.Module, initializer: Choice, activation: str, generator: torch.Generator) -> None:
-    """Fill the weights (everything of two dimensions or more) and the biases beside them; a shared weight once."""
+    """Initialize weights (parameters of two or more dimensions) and the biases of the same layers. A weight that
+    several layers share is initialized once.
+    """
     done: set[int] = set()
     for layer in model.modules():
         own = dict(layer.named_parameters(recurse=False))
@@ -94,7 +96,7 @@ def initialize(model: nn.Module, initializer: Choice, activation: str, generator
 
 
 def build_task(run: RunConfig, spec: DataSpec) -> Task:
-    """The task of the data, with the run's loss for each of its heads."""
+    """The task of the data, with the run's loss for each head."""
     return Task(spec, {head.task: run.loss.entry.build(run.loss.config, head.task) for head in spec.heads})
 
 
@@ -102,47 +104,47 @@ def build_optimizer(run: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
     """The run's optimizer; each group keeps its `initial_lr`, which the schedule multiplies.
 
     Raises:
-        ConfigError: if biases are to be spared a weight decay that the optimizer does not have for each parameter.
+        ConfigError: if train.decay_biases is false and the optimizer has no weight decay per parameter.
     """
     eager_optim.leave_compiler_out()
     optimizer: torch.optim.Optimizer = run.optimizer.entry.build(run.optimizer.config, model.parameters())
     if not run.train.decay_biases:
         decays = "weight_decay" in optimizer.defaults
         require(decays, "train.decay_biases", False, f"true with optimizer={run.optimizer.entry.name}")
-        spare_biases(optimizer)
+        exclude_biases(optimizer)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
 
 
-def spare_biases(optimizer: torch.optim.Optimizer) -> None:
-    """Leave weight decay on what has two dimensions or more; biases and gains get a group of their own without."""
+def exclude_biases(optimizer: torch.optim.Optimizer) -> None:
+    """Move parameters of fewer than two dimensions (biases and gains) to a parameter group without weight decay."""
     for group in list(optimizer.param_groups):
-        spared = [parameter for parameter in group["params"] if parameter.ndim < 2]
+        excluded = [parameter for parameter in group["params"] if parameter.ndim < 2]
         group["params"] = [parameter for parameter in group["params"] if parameter.ndim >= 2]
-        optimizer.param_groups.append({**group, "params": spared, "weight_decay": 0.0})
+        optimizer.param_groups.append({**group, "params": excluded, "weight_decay": 0.0})
 
 
 def build_schedule(run: RunConfig, total_steps: int) -> Schedule:
-    """The factor on the learning rate as a function of the step."""
+    """The factor on the learning rate, as a function of the step."""
     return cast(Schedule, run.schedule.entry.build(run.schedule.config, total_steps))
 
 
 def on_device(run: RunConfig, data: Data) -> Data:
-    """The data on the run's device, ready for the model where that takes little memory; once done, it costs nothing."""
+    """The data on the run's device, normalized in advance where that takes little memory. Idempotent."""
     device = devices.choose(run.settings.device, run.settings.precision)
     return data.to(device, PRECISIONS[run.settings.precision]).prepared_once()
 
 
-def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
+def build_run(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     """Everything that `fit` needs, on the run's device.
 
     Raises:
-        ConfigError: if the batch is larger than the training split, or `train.best` is not a metric of the task.
+        ConfigError: if the batch is larger than the training split, or train.best is not a metric of the task.
     """
     device = devices.choose(run.settings.device, run.settings.precision)
     devices.make_deterministic(run.settings.deterministic)
-    devices.seed_torch(rng.seed_for(run.settings.seed, "global"), device)  # for a user's own layers
+    devices.seed_torch(rng.seed_for(run.settings.seed, "global"), device)  # for layers of the user's own
     batch_size = run.train.batch_of(len(data.train))
     data = on_device(run, data)
     if run.train.one_batch:
@@ -152,25 +154,35 @@ def prepare(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     check_best(run.train.best, task.metric_names)
     total_steps = run.train.total_steps(steps_per_epoch)
     schedule = build_schedule(run, total_steps)
-    model = devices.place(build_model(run, data.spec), device)
+    path = getattr(run.dataset.config, "path", None)
+    made_of = fingerprint(Path(path)) if path else None
+    plan = Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps, made_of)
+    return plan, build_state(plan)
+
+
+def build_state(plan: Plan) -> TrainState:
+    """The model, compiled or not, and the optimizer at step 0. Also chooses the number of CPU threads.
+
+    Raises:
+        ConfigError: if batch normalization cannot work with the batch size or with accumulation.
+    """
+    run, spec, device, batch_size = plan.run, plan.data.spec, plan.device, plan.batch_size
+    model = devices.place(build_model(run, spec), device)
     if any(isinstance(module, _BatchNorm) for module in model.modules()):
-        require(run.train.accumulate == 1, "train.accumulate", run.train.accumulate, "1 with batch normalisation")
-        require(batch_size > 1, "train.batch_size", batch_size, "2 or more with batch normalisation")
-    positions = data.spec.input_shape[0] if data.spec.kind == "tokens" else 1
+        require(run.train.accumulate == 1, "train.accumulate", run.train.accumulate, "1 with batch normalization")
+        require(batch_size > 1, "train.batch_size", batch_size, "2 or more with batch normalization")
+    positions = spec.input_shape[0] if spec.kind == "tokens" else 1
     weights = sum(parameter.numel() for parameter in model.parameters())
     multiply_adds = weights * batch_size * positions
     devices.use_threads(run.settings.threads, multiply_adds)
     key = number_layers(model, device)
     has_dropout = any(isinstance(module, Dropout) for module in model.modules())
-    compiles = devices.should_compile(run.settings.compile, model, device, 3.0 * multiply_adds * total_steps)
+    compiles = devices.should_compile(run.settings.compile, model, device, 3.0 * multiply_adds * plan.total_steps)
     forward = devices.compiled(model, ceil(batch_size / run.train.accumulate)) if compiles else model
-    state = TrainState(model, forward, build_optimizer(run, model), key if has_dropout else None)
-    path = getattr(run.dataset.config, "path", None)
-    made_of = fingerprint(Path(path)) if path else None
-    return Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps, made_of), state
+    return TrainState(model, forward, build_optimizer(run, model), key if has_dropout else None)
 
 
 def on_one_batch(data: Data, batch_size: int, seed: int, device: torch.device) -> Data:
-    """The same data with the first training batch as training and validation split, and no test."""
+    """The same data with the first training batch as training and validation split, and no test split."""
     batch = InMemory(*next(training_batches(data.train, seed, batch_size, device)))
     return replace(data, train=batch, validation=batch, test=None, augmentation=None)

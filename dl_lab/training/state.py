@@ -1,16 +1,21 @@
-"""What a run is: the Plan, which stays the same, and the TrainState, which changes and is saved."""
+"""A run in training: its Plan, which stays the same, and its TrainState, which changes and is saved."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from dl_lab.config.schema import RunConfig
 from dl_lab.core import eager_optim
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Data
+from dl_lab.runs.checkpoint import Checkpoint
+from dl_lab.runs.logger import Logbook
 from dl_lab.schedules.schedules import Schedule
 from dl_lab.training.tasks import Task, Totals, moved
 
@@ -46,10 +51,13 @@ class Plan:
 
 @dataclass
 class TrainState:
-    """What changes. `forward` is the model in training, compiled or not; `dropout_key` is None for a model without
-    dropout, `norm_before_clipping` (of the last step's gradient) where nothing is clipped. `window`: the totals of each
-    step since the last point of the curves, on the device; `since_validation`: those of each point since a validation;
-    `last`: the metrics of the last one; `together`: how many runs were in the stack that it trained in, if it did.
+    """What changes during training.
+
+    `forward` is the model in training mode, compiled or not. `dropout_key` is None for a model without dropout, and
+    `norm_before_clipping`, the norm of the last step's gradient, is None where nothing is clipped. `window` holds the
+    totals of every step since the last point of the training curves, on the device; `since_validation` holds those of
+    every point since the last validation. `best` and `last` are the metrics of validations. `together` is the size of
+    the stack that the run was trained in, or None.
     """
 
     model: nn.Module
@@ -66,8 +74,33 @@ class TrainState:
     together: int | None = None
 
 
-def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
-    """A checkpoint: plain dictionaries of tensors and numbers."""
+@dataclass
+class ActiveRun:
+    """A run in training: its plan, its state, the writer of its run folder, and its progress bar.
+
+    `finished` is set once its outcome is in summary.json. A stack divides its seconds among its `shared_by` members.
+    """
+
+    plan: Plan
+    state: TrainState
+    logger: Logbook
+    progress: Progress
+    started: float = field(default_factory=time.perf_counter)
+    shared_by: int = 1
+    finished: bool = False
+
+    @property
+    def epoch(self) -> float:
+        return self.state.step / self.plan.steps_per_epoch
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds since the start, divided among the members of a stack."""
+        return (time.perf_counter() - self.started) / self.shared_by
+
+
+def checkpoint_of(state: TrainState, plan: Plan) -> Checkpoint:
+    """The contents of a checkpoint: plain dictionaries of tensors and numbers."""
     return {
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -83,12 +116,27 @@ def contents_of(state: TrainState, plan: Plan) -> dict[str, Any]:
     }
 
 
-def restore(state: TrainState, saved: dict[str, Any], device: torch.device) -> None:
-    """Put the state where a checkpoint left it."""
-    state.model.load_state_dict(saved["model"])
-    eager_optim.restore(state.optimizer, saved["optimizer"])
+def restore(state: TrainState, plan: Plan, checkpoint: Checkpoint, folder: Path) -> None:
+    """Put the state back to where the checkpoint of the run in `folder` was saved.
+
+    Raises:
+        ConfigError: if the data have changed since, or the run would end before the checkpoint.
+    """
+    if checkpoint.get("data") not in (None, plan.data_fingerprint):
+        path = getattr(plan.run.dataset.config, "path", None)
+        raise ConfigError(
+            f"dataset.path={path} has changed since step {checkpoint['step']} of {folder}; "
+            "allowed: the data as they were; hint: start a new run for the changed data"
+        )
+    if checkpoint["step"] > plan.total_steps:
+        raise ConfigError(
+            f"{folder} is at step {checkpoint['step']}, behind the last of {plan.total_steps} steps; "
+            f"allowed: train.steps or train.epochs that end at step {checkpoint['step']} or later"
+        )
+    state.model.load_state_dict(checkpoint["model"])
+    eager_optim.restore(state.optimizer, checkpoint["optimizer"])
     for name in ("step", "best", "validations_since_best", "since_validation"):
-        setattr(state, name, saved[name])
-    for name in ("last", "together"):  # a checkpoint from before they were kept has none
-        setattr(state, name, saved.get(name))
-    state.window = [[moved(totals, device) for totals in pieces] for pieces in saved["window"]]
+        setattr(state, name, checkpoint[name])
+    for name in ("last", "together"):  # missing in older checkpoints
+        setattr(state, name, checkpoint.get(name))
+    state.window = [[moved(totals, plan.device) for totals in pieces] for pieces in checkpoint["window"]]

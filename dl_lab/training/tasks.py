@@ -1,5 +1,5 @@
-"""Tasks: what the outputs of a model mean. Each gives totals, never means, so that they add up exactly over ragged
-batches, accumulation steps and runs; metrics are made of totals at the end.
+"""Tasks define what the outputs of a model mean. They return totals, never means, which add up exactly over batches of
+any size, accumulation steps and runs; metrics are computed from the totals at the end.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,13 +16,13 @@ from dl_lab.data.splits import PADDING
 from dl_lab.nn import functional
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Total = Tensor | int | list[float]  # on the device, a count known without it, or read back
+Total = Tensor | int | list[float]  # on the device; a size known without reading the device; or on the host
 Totals = dict[str, Total]
 Numbers = Mapping[str, list[float]]
 
 
 class Regression:
-    """One or several real targets; outputs and targets (batch, target), standardised. Errors in the targets' units."""
+    """One or more real targets; outputs and targets (batch, target), standardized. Errors are in the targets' units."""
 
     names = METRICS["regression"]
 
@@ -34,13 +34,15 @@ class Regression:
     def count(self, targets: Tensor) -> int:
         return targets.numel()
 
+    def sizes(self, targets: Tensor) -> dict[str, int]:
+        return {"count": self.count(targets), "examples": len(targets)}
+
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         error = widest((outputs - targets).detach())
         exact = widest(targets.detach()) - self.center.to(error.dtype).to(error.device)
         return {
             "loss": self.loss(outputs, targets),
-            "count": self.count(targets),
-            "examples": len(targets),
+            **self.sizes(targets),
             "absolute": error.abs().sum(0),
             "squared": (error * error).sum(0),
             "target": exact.sum(0),
@@ -48,9 +50,8 @@ class Regression:
         }
 
     def metrics(self, totals: Numbers) -> dict[str, float]:
-        """loss, mean squared and absolute error over all targets, and r2, the mean over targets of each one's.
-
-        r2 of a target that is constant is 1 if it is met and 0 if not, as scikit-learn has it.
+        """loss, mean squared and mean absolute error over all targets, and r2, averaged over targets. As in
+        scikit-learn, r2 of a constant target is 1 if it is predicted exactly and 0 otherwise.
         """
         examples = totals["examples"][0]
         scores = []
@@ -83,21 +84,24 @@ class Classification:
     def count(self, targets: Tensor) -> int:
         return len(targets)
 
+    def sizes(self, targets: Tensor) -> dict[str, int]:
+        return {"count": self.count(targets)}
+
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         return {
             "loss": self.loss(outputs, targets),
-            "count": self.count(targets),
+            **self.sizes(targets),
             "correct": (outputs.detach().argmax(dim=1) == targets).sum(),
         }
 
     def metrics(self, totals: Numbers) -> dict[str, float]:
-        """loss in nats, and the share of examples whose largest logit is the right one."""
+        """loss in nats, and the fraction of examples whose largest logit is that of the true class."""
         count = totals["count"][0]
         return {"loss": totals["loss"][0] / count, "accuracy": totals["correct"][0] / count}
 
 
 class LanguageModelling:
-    """The next token; logits (batch, time, token), token numbers (batch, time), PADDING where nothing counts."""
+    """The next token; logits (batch, time, token), token numbers (batch, time), PADDING where no token counts."""
 
     names = METRICS["language_modelling"]
 
@@ -106,7 +110,7 @@ class LanguageModelling:
 
     @property
     def loss_is_nats(self) -> bool:
-        """Whether the loss counts the nats that are wanted anyway."""
+        """Whether the loss is the cross-entropy itself, so that it need not be computed twice."""
         loss = self.loss
         if not isinstance(loss, partial) or loss.func is not functional.cross_entropy:
             return False
@@ -115,6 +119,9 @@ class LanguageModelling:
 
     def count(self, targets: Tensor) -> Tensor:
         return (targets != PADDING).sum()
+
+    def sizes(self, targets: Tensor) -> dict[str, int]:
+        return {}
 
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         logits, tokens = outputs.flatten(0, 1), targets.flatten()
@@ -130,7 +137,7 @@ class LanguageModelling:
         }
 
     def metrics(self, totals: Numbers) -> dict[str, float]:
-        """loss, nats a token, perplexity = e^nats, bits a character = nats / ln 2, and the share predicted right."""
+        """loss, accuracy, nats per token, perplexity = e^nats, and bits per character = nats / ln 2."""
         count = totals["count"][0]
         nats = totals["nats"][0] / count
         return {
@@ -151,19 +158,19 @@ HEAD_TASKS: dict[str, type[Regression] | type[Classification] | type[LanguageMod
 
 
 class Task:
-    """All heads of a DataSpec. With one head its totals and metrics go by their plain names; with several, outputs
-    (batch, output) and targets (batch, column) are cut in the order of the heads, and names begin with the head's.
+    """All heads of a DataSpec. With one head, totals and metrics have plain names. With several, outputs (batch,
+    output) and targets (batch, column) are split in the order of the heads, and names begin with the head's name.
     """
 
     def __init__(self, spec: DataSpec, losses: Mapping[str, Loss]):
-        """`losses`: for each task of a head, the function that it trains on."""
+        """`losses` holds the loss function for each task of a head."""
         self.heads = spec.heads
         self.head_tasks: list[HeadTask] = [HEAD_TASKS[head.task](head, losses[head.task]) for head in spec.heads]
         self.prefixes = [""] if len(spec.heads) == 1 else [f"{head.name}/" for head in spec.heads]
 
     def with_tensors(self, losses: Mapping[str, Loss], centers: Sequence[Tensor | None]) -> "Task":
-        """The same task with other losses, by task of a head, and another center for each head that has one: those of
-        one run in a stack.
+        """The same task with the losses (by task of a head) and the centers (one per head, or None) of one run in a
+        stack.
         """
         task = copy(self)
         task.head_tasks = [copy(each) for each in self.head_tasks]
@@ -176,7 +183,7 @@ class Task:
 
     @property
     def metric_names(self) -> list[str]:
-        """What `metrics` gives; "loss", of all heads together, is the first."""
+        """The names that `metrics` returns; the first is "loss", the sum over heads."""
         pairs = zip(self.prefixes, self.head_tasks, strict=True)
         return list(dict.fromkeys(["loss", *(prefix + name for prefix, task in pairs for name in task.names)]))
 
@@ -190,11 +197,16 @@ class Task:
         ]
 
     def counts(self, targets: Tensor) -> list[Tensor | int]:
-        """How much of a batch counts, for each head: what its loss is divided by."""
+        """The divisor of each head's loss: the number of targets in a batch that count."""
         return [task.count(part) for task, part in zip(self.head_tasks, self._targets(targets), strict=True)]
 
+    def sizes(self, targets: Tensor) -> dict[str, int]:
+        """The totals that the shape of the targets determines, without reading the device."""
+        parts = zip(self.prefixes, self.head_tasks, self._targets(targets), strict=True)
+        return {prefix + name: size for prefix, task, part in parts for name, size in task.sizes(part).items()}
+
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
-        """Sums and counts by name; those that end in "loss" carry the gradient."""
+        """Sums and counts by name. Those that end in "loss" carry the gradient."""
         parts = [outputs] if len(self.heads) == 1 else outputs.split([head.size for head in self.heads], dim=1)
         totals: Totals = {}
         for prefix, task, part, target in zip(
@@ -204,7 +216,7 @@ class Task:
         return totals
 
     def objective(self, totals: Totals, counts: list[Tensor | int]) -> Tensor:
-        """What is differentiated: the sum over heads of loss / count, a scalar."""
+        """The scalar to differentiate: the sum over heads of loss / count."""
         means = []
         for prefix, count in zip(self.prefixes, counts, strict=True):
             loss = totals[prefix + "loss"]
@@ -213,7 +225,7 @@ class Task:
         return means[0] if len(means) == 1 else torch.stack(means).sum()
 
     def metrics(self, totals: Numbers) -> dict[str, float]:
-        """Metrics by name, of totals that were added up."""
+        """Metrics by name, computed from totals that have been added up."""
         metrics: dict[str, float] = {"loss": 0.0}
         for prefix, task in zip(self.prefixes, self.head_tasks, strict=True):
             own = {name.removeprefix(prefix): value for name, value in totals.items() if name.startswith(prefix)}
@@ -224,7 +236,7 @@ class Task:
 
 
 def detached(totals: Totals) -> Totals:
-    """The same totals without their history."""
+    """The same totals without their autograd graph."""
     return {name: value.detach() if isinstance(value, Tensor) else value for name, value in totals.items()}
 
 
@@ -234,7 +246,7 @@ def moved(totals: Totals, device: torch.device) -> Totals:
 
 
 def add_up(window: Iterable[Mapping[str, Total]]) -> dict[str, list[float]]:
-    """Totals summed in float64 on the host: the one place where the device is waited for."""
+    """Add up totals in float64 on the host. Training waits for the device only here."""
     gathered = list(window)
     return {name: _summed([totals[name] for totals in gathered]) for name in gathered[0]}
 

@@ -1,4 +1,4 @@
-"""What a model looks like while it learns: the figures and histograms that its data and its layers allow."""
+"""Figures and histograms of a model during training, as far as its data and layers allow."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ from dl_lab.data.splits import Split
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EXAMPLES = 1000  # of a split, to draw from
+EXAMPLES = 1000  # of a split, that figures are based on
 GRID = 120  # points along each side of a decision boundary
 
 
 def figures_of(model: nn.Module, data: Data) -> "dict[str, Figure]":
-    """Figures by tag: the fitted line or predicted against actual, the decision boundary of two features, confusion and
-    worst mistakes of a classifier of images, the first filters and feature maps, attention.
+    """Figures by tag: the fitted line, or predicted against actual values; the decision boundary of two features; the
+    confusion matrix and worst mistakes of an image classifier, its first filters and feature maps; attention weights.
     """
     spec = data.spec
     with _evaluating(model):
@@ -33,7 +33,7 @@ def figures_of(model: nn.Module, data: Data) -> "dict[str, Figure]":
 
 
 def histograms_of(model: nn.Module, data: Data) -> dict[str, Tensor]:
-    """By tag: weights, gradients of the last step, and what each hidden layer gives on the validation split."""
+    """Tensors by tag: weights, last gradients, and the activations of hidden layers on the validation split."""
     values: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         if parameter.ndim >= 2:
@@ -58,7 +58,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _outputs_of(model: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
-    """What the modules whose names have one of `names` in them give, while the context is open."""
+    """Record the outputs of modules whose name contains one of `names`, for the duration of the context."""
     outputs: dict[str, Tensor] = {}
     handles = [
         module.register_forward_hook(lambda _, __, output, name=name: outputs.__setitem__(name, output))
@@ -86,7 +86,7 @@ def _regression(model: nn.Module, data: Data) -> "dict[str, Figure]":
         y = f"{head.labels[0]} (as trained on)"
         return {
             "fit": curves(
-                lines, "What the model fits", "feature (as the model takes it)", y, points=(inputs[:, 0], targets[:, 0])
+                lines, "The fitted model", "feature (as the model takes it)", y, points=(inputs[:, 0], targets[:, 0])
             )
         }
     outputs = model(inputs)
@@ -118,7 +118,7 @@ def _boundary(model: nn.Module, data: Data) -> "dict[str, Figure]":
 
 
 def _pixels(images: Tensor) -> Tensor:
-    """Prepared images (number, channel, height, width) as they are drawn, each scaled to [0, 1]."""
+    """Prepared images (number, channel, height, width), each scaled to [0, 1] for drawing."""
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
     scaled = (images - low) / (high - low).clamp(min=1e-12)
     return scaled.permute(0, 2, 3, 1).squeeze(-1) if images.shape[1] in (1, 3) else scaled[:, 0]
@@ -143,13 +143,13 @@ def _mistakes(model: nn.Module, data: Data) -> "dict[str, Figure]":
     if len(wrong):
         titles = [f"{labels[targets[i]]}\nas {labels[predicted[i]]}" for i in wrong.tolist()]
         drawn["mistakes"] = image_grid(
-            _pixels(images[wrong]), "Worst mistakes: what it is, as what it was taken", titles
+            _pixels(images[wrong]), "Worst mistakes: true class, and the predicted one", titles
         )
     return drawn
 
 
 def _filters(model: nn.Module, data: Data) -> "dict[str, Figure]":
-    """The filters of the first convolution, and what it makes of one image; nothing for a model without."""
+    """The filters of the first convolution and its feature maps of one image; empty for a model without one."""
     from dl_lab.plotting.figures import image_grid
 
     first = next((name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)), None)
@@ -164,7 +164,7 @@ def _filters(model: nn.Module, data: Data) -> "dict[str, Figure]":
             weight[:64], "Filters of the first convolution (blue -, red +)", colours="coolwarm", shared=True
         ),
         "feature_maps": image_grid(
-            outputs[first][0, :64], "Feature maps: what the first convolution makes of one image", colours="viridis"
+            outputs[first][0, :64], "Feature maps of the first convolution for one image", colours="viridis"
         ),
     }
 

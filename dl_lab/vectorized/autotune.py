@@ -1,10 +1,9 @@
-"""How many runs to train as one stack, if any: by the memory there is, and by what is fastest when it is tried."""
+"""Choosing the size of a stack: limited by memory, and used only if trial steps show that it is faster."""
 
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import replace
-from itertools import islice
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,44 +17,51 @@ from dl_lab.training.state import Plan, TrainState
 from dl_lab.vectorized.engine import StackedRuns
 from dl_lab.vectorized.loop import DoesNotStack
 
-TRIED_STEPS = 3  # of which the fastest counts
-CLEARLY = 1.3  # times as fast that more threads must be: on a machine with other work they wait for each other
+TRIAL_STEPS = 3  # the fastest one counts
+CLEARLY = 1.3  # how many times faster more threads must be: on a busy machine they wait for each other
 MOST_RUNS = 256  # of a stack; more are no faster
-COPIES = 12  # of its parameters that a run has: weights, gradients, two moments, a model of its own with the same, best
+COPIES = 12  # of a run's parameters: weights, gradients, two moments, the same in its own model, and its best state
 
 
-def has_room_for_one_more(loaded: Sequence[Data], device: torch.device, sharing: int) -> bool:
-    """Whether the data of one more seed fit beside those that are loaded, and a table of all of them for a stack."""
+@dataclass(frozen=True)
+class StackSize:
+    """How many runs to train as one stack, and with how many threads of the CPU."""
+
+    runs: int
+    threads: int
+
+
+def has_room_for_one_more(loaded: Sequence[Data], device: torch.device, processes: int) -> bool:
+    """Whether memory suffices for the data of one more seed, and for a table of all of them in the stack."""
     splits = [split for split in (loaded[0].train, loaded[0].validation, loaded[0].test) if split is not None]
     size = sum(tensor.nbytes for split in splits for tensor in vars(split).values() if isinstance(tensor, Tensor))
-    return (len(loaded) + 2) * size <= devices.memory_for(device, sharing)
+    return (len(loaded) + 2) * size <= devices.memory_for(device, processes)
 
 
-def fastest(plans: Sequence[Plan], states: Sequence[TrainState], sharing: int) -> int:
-    """How many of these runs, which are alike, to train at once, and with how many threads: the fastest of what was
-    tried for a few steps, on copies. Sets the threads.
+def fastest(plans: Sequence[Plan], states: Sequence[TrainState], processes: int) -> StackSize:
+    """The size of stack that trains these runs fastest, found by trial steps on copies. `processes` share the memory.
 
     Raises:
-        DoesNotStack: if they are no slower one after the other, or torch cannot map over their computation.
+        DoesNotStack: if they train as fast one after the other, or torch cannot map over their computation.
     """
-    plan, threads, at_once = plans[0], torch.get_num_threads(), len(plans)
+    plan, threads, runs = plans[0], torch.get_num_threads(), len(plans)
     if len(plans) < 2:
         raise DoesNotStack("no other run is like it")
     try:
         step = alone_steps(plan, states[0])
-        needs = bytes_of_run(states[0], step)
-        at_once = min(len(plans), devices.memory_for(plan.device, sharing) // needs, MOST_RUNS, records_at_once())
-        if at_once < 2:
+        needed = bytes_of_run(states[0], step)
+        runs = min(len(plans), devices.memory_for(plan.device, processes) // needed, MOST_RUNS, open_folders_at_once())
+        if runs < 2:
             raise DoesNotStack("there is memory for one at a time")
         in_turn, as_one = seconds_of(step), {}
         for number in devices.thread_counts(plan.run.settings.threads):
             torch.set_num_threads(number)
-            as_one[number] = seconds_of(stacked_steps(plans[:at_once], states[:at_once])) / at_once
+            as_one[number] = seconds_of(stacked_steps(plans[:runs], states[:runs])) / runs
     except DoesNotStack:
         raise
-    except Exception as error:  # what torch.func.vmap refuses, and what the model itself does
+    except Exception as error:  # torch.func.vmap refuses the computation, or the model itself fails
         if is_out_of_memory(error):
-            return max(1, at_once // 2)
+            return StackSize(max(1, runs // 2), threads)
         reason = " ".join(str(error).split())[:200]
         raise DoesNotStack(f"its computation cannot be stacked: {type(error).__name__}: {reason}") from error
     finally:
@@ -63,18 +69,17 @@ def fastest(plans: Sequence[Plan], states: Sequence[TrainState], sharing: int) -
     chosen = min(as_one, key=lambda number: as_one[number] * (1 if number == min(as_one) else CLEARLY))
     if as_one[chosen] > in_turn:
         alone, stacked = in_turn * 1000, as_one[chosen] * 1000
-        raise DoesNotStack(f"a step of one takes {alone:.3g} ms, and {stacked:.3g} ms in a stack")
-    torch.set_num_threads(chosen)
-    return at_once
+        raise DoesNotStack(f"a step takes {alone:.3g} ms alone, and {stacked:.3g} ms in a stack")
+    return StackSize(runs, chosen)
 
 
 def bytes_of_parameters(state: TrainState) -> int:
-    """Of memory, that the parameters of a run take in a stack, with all that there is of their size."""
+    """The bytes that a run takes in a stack for its parameters and for everything of their size."""
     return COPIES * sum(parameter.nbytes for parameter in state.model.parameters())
 
 
 def bytes_of_run(state: TrainState, step: Callable[[], object]) -> int:
-    """Of memory, that a run takes in a stack: copies of its parameters, and what a step keeps for its backward pass."""
+    """The bytes that a run takes in a stack: its parameters, and what a step keeps for the backward pass."""
     kept = 0
 
     def count(tensor: Tensor) -> Tensor:
@@ -84,11 +89,11 @@ def bytes_of_run(state: TrainState, step: Callable[[], object]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         step()
-    return bytes_of_parameters(state) + 2 * kept  # and their gradients
+    return bytes_of_parameters(state) + 2 * kept  # twice, for their gradients
 
 
-def records_at_once() -> int:
-    """How many run folders this process may write side by side: each holds a lock."""
+def open_folders_at_once() -> int:
+    """How many run folders this process can write at the same time: each holds a lock file open."""
     try:
         import resource
     except ImportError:  # Windows
@@ -98,7 +103,7 @@ def records_at_once() -> int:
 
 
 def alone_steps(plan: Plan, state: TrainState) -> Callable[[], object]:
-    """Steps of a copy of one run."""
+    """A function that takes a step of a copy of one run."""
     state = deepcopy(state)
     state = replace(state, forward=state.model)
     batches = training_batches(plan.data.train, plan.seed, plan.batch_size, plan.device, state.step)
@@ -106,18 +111,20 @@ def alone_steps(plan: Plan, state: TrainState) -> Callable[[], object]:
 
 
 def stacked_steps(plans: Sequence[Plan], states: Sequence[TrainState]) -> Callable[[], object]:
-    """Steps of a copy of several runs."""
+    """A function that takes a step of a copy of several runs."""
     stack = StackedRuns(plans, states)
-    batches = stack.feed.training(plans[0].batch_size, stack.step_number)
+    batches = stack.batches.training(plans[0].batch_size, stack.step_number)
     return lambda: stack.step(*next(batches))
 
 
 def seconds_of(step: Callable[[], object]) -> float:
-    """Of the fastest of a few steps, after one that does not count."""
+    """The seconds of the fastest of a few steps, after one to warm up."""
+    step()
+    devices.synchronize()
     seconds = []
-    for _ in range(TRIED_STEPS + 1):
+    for _ in range(TRIAL_STEPS):
         started = time.perf_counter()
         step()
         devices.synchronize()
         seconds.append(time.perf_counter() - started)
-    return min(islice(seconds, 1, None))
+    return min(seconds)

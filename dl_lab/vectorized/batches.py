@@ -1,4 +1,4 @@
-"""Batches for several runs at once, each in the order that its own seed gives it alone."""
+"""Batches for several runs at once, each in the order of its own seed."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import count
@@ -13,11 +13,11 @@ from dl_lab.data.dataset import Data
 from dl_lab.data.splits import Batch, InMemory, Split
 
 
-class Feed:
-    """The data of several runs. `keys`, one a run, tell equal data by an equal key; `seeds` give each run's order.
+class StackedBatches:
+    """The data of several runs. Runs with equal `keys` have equal data; `seeds` give each run's order.
 
-    Batches have a run axis in front, unless all runs have one source (the same data in the same order): then there is
-    none, and `axis` is None instead of 0.
+    Batches have a run axis in front and `axis` is 0, unless all runs share one source (the same data in the same
+    order): then there is no run axis and `axis` is None.
     """
 
     def __init__(self, keys: Sequence[Hashable], data: Sequence[Data], seeds: Sequence[int], device: torch.device):
@@ -33,36 +33,36 @@ class Feed:
     def axis(self) -> int | None:
         return None if len(self.data) == 1 else 0
 
-    def keep(self, runs: Tensor) -> None:
-        """Go on with these runs alone."""
+    def select(self, runs: Tensor) -> None:
+        """Keep only these runs."""
         self.which = self.which[runs]
 
     def training(self, batch_size: int, start: int) -> Iterator[Batch]:
-        """Batches from step `start` on, for ever: inputs (run, batch, ...), targets (run, batch, ...)."""
+        """Batches from step `start` on, endlessly: inputs (run, batch, ...), targets (run, batch, ...)."""
         splits = [data.train for data in self.data]
         in_memory = [split for split in splits if isinstance(split, InMemory)]
         if len(splits) > 1 and len(in_memory) == len(splits):
-            yield from self._gathered(in_memory, batch_size, start)
-        feeds = [
+            yield from self._indexed(in_memory, batch_size, start)
+        sources = [
             training_batches(split, seed, batch_size, self.device, start)
             for split, seed in zip(splits, self.seeds, strict=True)
         ]
-        yield from (self._together(batches) for batches in zip(*feeds, strict=True))
+        yield from (self._stacked(batches) for batches in zip(*sources, strict=True))
 
     def everything(self, splits: Sequence[Split], batch_size: int) -> Iterator[Batch]:
-        """Batches of one split of each source, exactly once and in order."""
+        """Batches that visit one split of each source once, in order."""
         parts = [split.everything(batch_size) for split in splits]
-        yield from (self._together(batches) for batches in zip(*parts, strict=True))
+        yield from (self._stacked(batches) for batches in zip(*parts, strict=True))
 
-    def _together(self, batches: tuple[Batch, ...]) -> Batch:
+    def _stacked(self, batches: tuple[Batch, ...]) -> Batch:
         if len(batches) == 1:
             return batches[0]
         inputs, targets = (torch.stack(tensors) for tensors in zip(*batches, strict=True))
         which = self.which.to(self.device)
         return inputs.index_select(0, which), targets.index_select(0, which)
 
-    def _gathered(self, splits: list[InMemory], batch_size: int, start: int) -> Iterator[Batch]:
-        """The same batches from one table of all sources, by one index a step."""
+    def _indexed(self, splits: list[InMemory], batch_size: int, start: int) -> Iterator[Batch]:
+        """The same batches from one table of all sources, by one index per step."""
         examples, steps_per_epoch = len(splits[0]), ceil(len(splits[0]) / batch_size)
         inputs = torch.cat([split.inputs for split in splits])
         targets = torch.cat([split.targets for split in splits])

@@ -1,17 +1,18 @@
-"""Runs of one architecture as one computation: parameters, buffers and batches have a run axis in front, over which
-torch.func.vmap maps the forward pass of a single run. Shapes below: R runs, P parameters of each.
+"""Runs of one architecture as one computation: parameters, buffers and batches have a run axis in front, and
+torch.func.vmap maps the forward pass of a single run over it. Shapes: R runs of P parameters each.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import accumulate, pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 
 from dl_lab.core import devices, rng
@@ -19,28 +20,34 @@ from dl_lab.data.splits import Split
 from dl_lab.dropouts.layers import Dropout
 from dl_lab.training.state import Plan, TrainState
 from dl_lab.training.tasks import Task, Totals
-from dl_lab.vectorized.batches import Feed
-from dl_lab.vectorized.member_state import Row, Tensors, flat_of, of_each_run, places_of, stacked, windows_of
+from dl_lab.vectorized.batches import StackedBatches
+from dl_lab.vectorized.member_state import MemberState, Tensors, parameters_of, stacked, stacked_windows, sums_by_run
 from dl_lab.vectorized.optimizers import StackedOptimizer
 
-LEAST_AT_ONCE = 50  # examples of each run in an evaluation
+LEAST_AT_ONCE = 50  # examples of each run in a batch of an evaluation
+
+
+def places_of(model: nn.Module, tensor: Tensor) -> list[tuple[dict[str, Any], str]]:
+    """Where a model holds a parameter or buffer: in several places if it is shared."""
+    tables = [table for module in model.modules() for table in (module._parameters, module._buffers)]
+    return [(table, name) for table in tables for name, own in table.items() if own is tensor]
 
 
 class StackedRuns:
-    """Trains and evaluates runs that `together.key` finds alike, from the states that they are in.
+    """Trains and evaluates runs that `loop.configuration_key` and `loop.prepared_key` find alike.
 
-    `flat` (R, P) holds every parameter; `window` the totals of each step since it was last emptied, each (R, ...).
+    `flat` (R, P) holds every parameter. `window` holds the totals (R, ...) of every step since it was last emptied.
     """
 
     def __init__(self, plans: Sequence[Plan], states: Sequence[TrainState]):
         self.plans, plan = list(plans), plans[0]
         self.device, self.step_number = plan.device, states[0].step
-        self.model = deepcopy(states[0].model)  # what is computed; its own weights are not looked at
+        self.model = deepcopy(states[0].model)  # defines the computation; its own weights are not used
         self.names = [name for name, _ in self.model.named_parameters()]
         shapes = [parameter.shape for parameter in self.model.parameters()]
         self.shapes = shapes
         self.places = [slice(*ends) for ends in pairwise(accumulate((shape.numel() for shape in shapes), initial=0))]
-        self.flat = torch.stack([flat_of(state) for state in states])
+        self.flat = torch.stack([parameters_of(state) for state in states])
         self.buffers = stacked([dict(state.model.named_buffers()) for state in states])
         self.leaves = self._views(self.flat, gradients=True)
         self.dropouts = [(name, layer) for name, layer in self.model.named_modules() if isinstance(layer, Dropout)]
@@ -59,8 +66,8 @@ class StackedRuns:
             if state.step:
                 self.optimizer.from_torch(number, state.optimizer)
         keys = [repr((each.run.dataset.entry.name, each.run.dataset.config)) for each in plans]
-        self.feed = Feed(keys, [each.data for each in plans], [each.seed for each in plans], self.device)
-        self.window = windows_of(states)
+        self.batches = StackedBatches(keys, [each.data for each in plans], [each.seed for each in plans], self.device)
+        self.window = stacked_windows(states)
         self.gradient = torch.zeros_like(self.flat)
         self.gradients = self._views(self.gradient)
         self.norms: Tensor | None = None
@@ -71,7 +78,7 @@ class StackedRuns:
         return [view.detach().requires_grad_() for view in views] if gradients else views
 
     def _numbers(self, states: Sequence[TrainState]) -> Tensors:
-        """What one run has otherwise than another and the computation needs: (R, ...) each."""
+        """The numbers (R, ...) in which the runs differ and which the computation needs."""
         numbers: Tensors = {}
         plan = self.plans[0]
         dropped = [[layer.p for layer in state.model.modules() if isinstance(layer, Dropout)] for state in states]
@@ -96,13 +103,13 @@ class StackedRuns:
     def _precise(self, values: Any) -> Tensor:
         return torch.tensor(values, dtype=devices.widest_dtype(self.device), device=self.device)
 
-    def _run_one(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The objective () of one run, then its totals that are tensors; the others are the same for all. Takes what
-        `_mapped` gives: parameters, buffers, numbers, inputs and targets, flat because vmap is slow with nests.
+    def _run_one(self, number_names: tuple[str, ...], *tensors: Tensor) -> tuple[Tensor, Tensors]:
+        """The objective () of one run and its totals that are tensors. `tensors` are the parameters, buffers, numbers,
+        inputs and targets as `_mapped` lists them; nested arguments would make vmap slow.
         """
         inputs, targets = tensors[-2:]
         given = len(self.slots)
-        numbers = dict(zip(self.number_names, tensors[given:-2], strict=True))
+        numbers = dict(zip(number_names, tensors[given:-2], strict=True))
         task, data = self._task(numbers), self.plans[0].data
         if data.mean is not None:
             data = replace(data, mean=numbers["mean"], std=numbers["std"])
@@ -110,23 +117,21 @@ class StackedRuns:
         with self._holding(tensors[:given], numbers.get("drop")):
             outputs = devices.apply(self.model, prepared, self.device, self.plans[0].run.settings.precision)
         totals = task.totals(outputs, targets)
-        self.counted = {name: value for name, value in totals.items() if not isinstance(value, Tensor)}
         of_run = {name: value.detach() for name, value in totals.items() if isinstance(value, Tensor)}
-        self.total_names = list(of_run)
-        return task.objective(totals, task.counts(targets)), *of_run.values()
+        return task.objective(totals, task.counts(targets)), of_run
 
     def _mapped(
         self, parameters: Sequence[Tensor], buffers: Tensors, numbers: Tensors, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Totals]:
         """The objectives (R,) and totals (R, ...) of all runs on a batch."""
-        self.number_names = list(numbers)
         tensors = (*parameters, *buffers.values(), *numbers.values())
-        axes = (0,) * len(tensors) + (self.feed.axis,) * 2
-        objectives, *totals = vmap(self._run_one, axes)(*tensors, inputs, targets)
-        return objectives, {**dict(zip(self.total_names, totals, strict=True)), **self.counted}
+        axes = (0,) * len(tensors) + (self.batches.axis,) * 2
+        objectives, totals = vmap(partial(self._run_one, tuple(numbers)), axes)(*tensors, inputs, targets)
+        of_one_run = targets if self.batches.axis is None else targets[0]
+        return objectives, {**totals, **self.plans[0].task.sizes(of_one_run)}
 
     def _task(self, numbers: Tensors) -> Task:
-        """The task of one run, with what it has of its own."""
+        """The task of one run, with its own numbers."""
         task, loss = self.plans[0].task, self.plans[0].run.loss
         own = {name.removeprefix("loss."): value for name, value in numbers.items() if name.startswith("loss.")}
         centers = [numbers.get(f"center.{number}") for number in range(len(task.heads))]
@@ -137,8 +142,8 @@ class StackedRuns:
 
     @contextmanager
     def _holding(self, tensors: Sequence[Tensor], drop: Tensor | None) -> Iterator[None]:
-        """Within it, the model has these parameters and buffers, and its dropouts the probabilities `drop` (layer,).
-        torch.func.functional_call does the same, but looks for every place anew at every call.
+        """Give the model these parameters and buffers, and its dropout layers the probabilities `drop` (layer,), for
+        the duration of the context. torch.func.functional_call does the same, but searches all modules at every call.
         """
         own = [layer.p for _, layer in self.dropouts]
         for tensor, places in zip(tensors, self.slots, strict=True):
@@ -157,7 +162,7 @@ class StackedRuns:
                 layer.p = p
 
     def step(self, inputs: Tensor, targets: Tensor) -> None:
-        """One step of every run, on a batch of each as the feed gives it."""
+        """One step of every run, on a batch of each."""
         numbers = dict(self.numbers)
         if self.dropouts:
             self.buffers[f"{self.dropouts[0][0]}.key"].copy_(self._keys("dropout"))
@@ -181,53 +186,53 @@ class StackedRuns:
         return rng.keys([plan.seed for plan in self.plans], stream, self.step_number)
 
     def gradient_norms(self) -> list[float]:
-        """Of each run, the Euclidean norm of the last step's gradient before it was clipped."""
+        """The Euclidean norm of each run's last gradient before clipping."""
         norms: list[float] = (self.gradient.norm(dim=1) if self.norms is None else self.norms).tolist()
         return norms
 
     def summed_window(self) -> list[dict[str, list[float]]]:
-        """Of each run, the totals since the window was last emptied."""
-        return of_each_run(self.window, len(self.plans))
+        """The totals of each run since the window was last emptied."""
+        return sums_by_run(self.window, len(self.plans))
 
     def window_of(self, run: int) -> list[list[Totals]]:
-        """The totals of each step since then, as the state of a single run keeps them."""
+        """The window of one run, as the state of a single run holds it."""
         return [
             [{name: value[run] if isinstance(value, Tensor) else value for name, value in totals.items()}]
             for totals in self.window
         ]
 
     @torch.no_grad()
-    def evaluate(self, split: str, rows: Sequence[Row] | None = None) -> list[dict[str, float]]:
-        """Metrics of each run over a split of its data, with the weights that it has or with those of `rows`."""
+    def evaluate(self, split: str, states: Sequence[MemberState] | None = None) -> list[dict[str, float]]:
+        """Metrics of each run over a split of its data, with its current weights or those of `states`."""
         leaves, buffers = self.leaves, self.buffers
-        if rows is not None:
-            leaves = self._views(torch.stack([row.flat for row in rows]))
-            buffers = stacked([row.buffers for row in rows])
-        splits: list[Split] = [getattr(data, split) for data in self.feed.data]
+        if states is not None:
+            leaves = self._views(torch.stack([state.parameters for state in states]))
+            buffers = stacked([state.buffers for state in states])
+        splits: list[Split] = [getattr(data, split) for data in self.batches.data]
         at_once = max(LEAST_AT_ONCE, self.plans[0].eval_batch_size // len(self.plans))
         self.model.eval()
         found = [
             self._mapped(leaves, buffers, self.numbers, inputs, targets)[1]
-            for inputs, targets in self.feed.everything(splits, at_once)
+            for inputs, targets in self.batches.everything(splits, at_once)
         ]
         self.model.train()
-        pairs = zip(self.plans, of_each_run(found, len(self.plans)), strict=True)
+        pairs = zip(self.plans, sums_by_run(found, len(self.plans)), strict=True)
         return [plan.task.metrics(totals) for plan, totals in pairs]
 
-    def row(self, run: int) -> Row:
-        """A run as it is now."""
+    def member_state(self, run: int) -> MemberState:
+        """A copy of a run's current state."""
         buffers = {name: buffer[run].clone() for name, buffer in self.buffers.items()}
-        return Row(self.flat[run].clone(), buffers, self.optimizer.of_run(run))
+        return MemberState(self.flat[run].clone(), buffers, self.optimizer.of_run(run))
 
-    def settle(self, run: int, state: TrainState) -> None:
-        """Put a run's own model and optimizer, gradients and window where its row of the stack is."""
-        self.row(run).put_into(state)
+    def write_to(self, run: int, state: TrainState) -> None:
+        """Write a run's current state, gradients and window to its own model, optimizer and train state."""
+        self.member_state(run).write_to(state)
         for parameter, gradient in zip(state.model.parameters(), self.gradients, strict=True):
             parameter.grad = gradient[run]
         state.window = self.window_of(run)
 
-    def keep(self, runs: list[int]) -> None:
-        """Go on with these runs alone."""
+    def select(self, runs: list[int]) -> None:
+        """Keep only these runs."""
         rows = torch.tensor(runs)
         on_device = rows.to(self.device)
         self.plans = [self.plans[run] for run in runs]
@@ -241,4 +246,4 @@ class StackedRuns:
             for totals in self.window
         ]
         self.optimizer.keep(rows)
-        self.feed.keep(rows)
+        self.batches.select(rows)

@@ -1,26 +1,25 @@
-"""Many runs trained as one: what `loop.fit` does for one run, for a stack of them. Read `fit_together` beside it."""
+"""Training many runs as one: for a stack of runs, what `training.loop.fit` is for one. Read `fit_stack` beside it."""
 
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from itertools import islice
 from math import isfinite
-from typing import Any
+from typing import TypeVar
 
 from dl_lab.config.schema import RunConfig
-from dl_lab.core.progress import Progress
 from dl_lab.data.splits import Streamed
 from dl_lab.runs import checkpoint
-from dl_lab.runs.logger import Logbook
+from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
-from dl_lab.training.state import Plan, TrainState, contents_of
+from dl_lab.training.state import ActiveRun, Plan, TrainState, checkpoint_of
 from dl_lab.vectorized.engine import StackedRuns
-from dl_lab.vectorized.member_state import Row, row_of
+from dl_lab.vectorized.member_state import MemberState, member_state_of
 from dl_lab.vectorized.optimizers import must_be_equal
 
-SAVE_SECONDS = 10  # between checkpoints of a stack, which validates more often than it is worth to write all of them
-EACH_ITS_OWN = ("seed", "name", "tags")  # of the settings
+SAVE_SECONDS = 10  # between checkpoints of a stack, which validates too often to write all of them at each validation
+EACH_ITS_OWN = ("seed", "name", "tags")  # settings in which members may differ
 
 
 class DoesNotStack(Exception):
@@ -29,25 +28,23 @@ class DoesNotStack(Exception):
 
 @dataclass
 class Member:
-    """A run of a stack. `best` is its row when it was best, and `best_contents` what of its best checkpoint is in no
-    row: none of both until a validation in this process was better than all before.
+    """A run of a stack. `best` is its state at its best validation, and `best_checkpoint` the rest of that checkpoint;
+    both are None until a validation in this process is better than all earlier ones, and `best_checkpoint` is None
+    again once it has been saved.
     """
 
-    plan: Plan
-    state: TrainState
-    logbook: Logbook
-    progress: Progress
-    best: Row | None = None
-    best_contents: dict[str, Any] | None = None  # None: it is saved
+    run: ActiveRun
+    best: MemberState | None = None
+    best_checkpoint: Checkpoint | None = None
 
 
-Hopeless = Callable[[list[Member]], list[bool]]  # of members that were just validated
-Ended = tuple[Member, Outcome, dict[str, float] | None]  # with its test metrics
+M = TypeVar("M", bound=Member)
+Ended = tuple[M, Outcome, dict[str, float] | None]  # with the metrics of its test split
 
 
-def key(run: RunConfig) -> Hashable:
-    """What runs must have in common to train together: everything but numbers that a step multiplies by, what is drawn
-    or decided for each by itself, and where they start from.
+def configuration_key(run: RunConfig) -> Hashable:
+    """What runs must have in common to train as one stack. Members may differ in numbers that multiply within a step,
+    in everything that is drawn or decided for each run by itself, and in their initial weights.
 
     Raises:
         DoesNotStack: if a run of this kind trains alone.
@@ -69,8 +66,8 @@ def key(run: RunConfig) -> Hashable:
     return repr((optimizer, optimizer_key, dropout_key, loss_key, train_key, settings_key, same))
 
 
-def alike(plan: Plan, state: TrainState) -> Hashable:
-    """The same of what is known when the data are there.
+def prepared_key(plan: Plan, state: TrainState) -> Hashable:
+    """What prepared runs must have in common besides their configuration: shapes, sizes of splits, steps.
 
     Raises:
         DoesNotStack: if a run of this kind trains alone.
@@ -82,37 +79,37 @@ def alike(plan: Plan, state: TrainState) -> Hashable:
     return repr((shapes, sizes, plan.total_steps, plan.validate_every, state.step))
 
 
-def fit_together(
-    members: list[Member],
+def fit_stack(
+    members: list[M],
     stop: Callable[[], bool] = lambda: False,
-    hopeless: Hopeless = lambda members: [False] * len(members),
-    stepped: Callable[[int, int], None] = lambda step, total: None,
-) -> Iterator[Ended]:
-    """Train on from the members' step, and give each with its outcome and its test metrics when it ends: at the last
-    step, out of patience, diverged, `hopeless` after a validation, or when `stop` says so after a step.
+    prune: Callable[[list[M]], list[bool]] = lambda members: [False] * len(members),
+    show_step: Callable[[int, int], None] = lambda step, total: None,
+) -> Iterator[Ended[M]]:
+    """Train from the members' current step. Yield each member when it ends: at the last step, out of patience,
+    diverged, pruned after a validation, or when `stop` returns True after a step.
     """
-    plan, alive = members[0].plan, list(members)
-    stack = StackedRuns([member.plan for member in alive], [member.state for member in alive])
+    plan, alive = members[0].run.plan, list(members)
+    stack = StackedRuns([member.run.plan for member in alive], [member.run.state for member in alive])
     since, examples, saved_at = time.perf_counter(), 0, time.perf_counter()
     alive = yield from without_ended(stack, alive, already_ended(alive))
-    batches = stack.feed.training(plan.batch_size, stack.step_number)
+    batches = stack.batches.training(plan.batch_size, stack.step_number)
     for inputs, targets in islice(batches, plan.total_steps - stack.step_number if alive else 0):
         stack.step(inputs, targets)
         for member in alive:
-            member.state.step = stack.step_number
-        stepped(stack.step_number, plan.total_steps)
-        examples += targets.shape[stack.feed.axis is not None]
+            member.run.state.step = stack.step_number
+        show_step(stack.step_number, plan.total_steps)
+        examples += targets.shape[stack.batches.axis is not None]
         validating = stack.step_number % plan.validate_every == 0 or stack.step_number == plan.total_steps
         ended: dict[int, Outcome] = {}
         if validating or stack.step_number % plan.run.train.log_every == 0:
-            ended = points(stack, alive, examples / (time.perf_counter() - since))
+            ended = record_points(stack, alive, examples / (time.perf_counter() - since))
             since, examples = time.perf_counter(), 0
         if validating:
-            ended = validations(stack, alive, ended, hopeless)
+            ended = validate(stack, alive, ended, prune)
         if stop() and stack.step_number < plan.total_steps:
-            ended = {n: bookkeeping.stopped(member.state) for n, member in enumerate(alive)} | ended
+            ended = {n: bookkeeping.stopped(member.run) for n, member in enumerate(alive)} | ended
         if stack.step_number == plan.total_steps:
-            ended = {n: Outcome("completed", None, member.state.last) for n, member in enumerate(alive)} | ended
+            ended = {n: Outcome("completed", None, member.run.state.last) for n, member in enumerate(alive)} | ended
         alive = yield from without_ended(stack, alive, ended)
         if not alive:
             return
@@ -122,114 +119,113 @@ def fit_together(
             saved_at = time.perf_counter()
 
 
-def already_ended(members: list[Member]) -> dict[int, Outcome]:
-    """Those that were killed between their last validation and their end."""
+def already_ended(members: list[M]) -> dict[int, Outcome]:
+    """Members whose process was killed between their last validation and their end."""
     ended = {}
     for number, member in enumerate(members):
-        outcome = bookkeeping.out_of_patience(member.state, member.plan)
-        if outcome is None and member.state.step == member.plan.total_steps:
-            outcome = Outcome("completed", None, member.state.last)
+        outcome = bookkeeping.out_of_patience(member.run)
+        if outcome is None and member.run.state.step == member.run.plan.total_steps:
+            outcome = Outcome("completed", None, member.run.state.last)
         if outcome is not None:
             ended[number] = outcome
     return ended
 
 
-def points(stack: StackedRuns, alive: list[Member], examples_per_second: float) -> dict[int, Outcome]:
+def record_points(stack: StackedRuns, alive: list[M], examples_per_second: float) -> dict[int, Outcome]:
     """Record a point of each member's curves. Returns those that diverged, by their number in the stack."""
     ended: dict[int, Outcome] = {}
     sums, norms, lrs = stack.summed_window(), stack.gradient_norms(), stack.optimizer.lrs()
     for number, (member, summed) in enumerate(zip(alive, sums, strict=True)):
         if not isfinite(sum(value for values in summed.values() for value in values)):
-            member.state.window = stack.window_of(number)  # says at which step it happened
+            member.run.state.window = stack.window_of(number)  # to find the step where it happened
         shown = {"lr": lrs[number], "gradient_norm": norms[number]}
-        outcome = bookkeeping.point(
-            member.state, member.plan, member.logbook, member.progress, summed, shown, examples_per_second
-        )
+        outcome = bookkeeping.record_point(member.run, summed, shown, examples_per_second)
         if outcome is not None:
             ended[number] = outcome
     stack.window = []
     return ended
 
 
-def validations(
-    stack: StackedRuns, alive: list[Member], ended: Mapping[int, Outcome], hopeless: Hopeless
+def validate(
+    stack: StackedRuns, alive: list[M], ended: Mapping[int, Outcome], prune: Callable[[list[M]], list[bool]]
 ) -> dict[int, Outcome]:
-    """Validate every member but those that have ended, and say which have by now."""
+    """Validate every member that has not ended, and return those that have ended now, with `ended`."""
     outcomes = dict(ended)
     for number, metrics in enumerate(stack.evaluate("validation")):
-        if number not in ended and (outcome := validation(stack, number, alive[number], metrics)) is not None:
+        if number not in ended and (outcome := record_validation(stack, number, alive[number], metrics)) is not None:
             outcomes[number] = outcome
-    going_on = [number for number in range(len(alive)) if number not in outcomes]
-    if going_on and stack.step_number < alive[0].plan.total_steps:
-        pruned = hopeless([alive[number] for number in going_on])
-        for number in (number for number, prune in zip(going_on, pruned, strict=True) if prune):
-            state = alive[number].state
+    remaining = [number for number in range(len(alive)) if number not in outcomes]
+    if remaining and stack.step_number < alive[0].run.plan.total_steps:
+        pruned = prune([alive[number] for number in remaining])
+        for number in (number for number, hopeless in zip(remaining, pruned, strict=True) if hopeless):
+            state = alive[number].run.state
             outcomes[number] = Outcome("pruned", f"hopeless beside the others at step {state.step}", state.last)
     return outcomes
 
 
-def validation(stack: StackedRuns, number: int, member: Member, metrics: dict[str, float]) -> Outcome | None:
-    """Record a member's validation, and take its row if it is the best so far. Returns how it ended, if it did."""
-    state, plan, logbook = member.state, member.plan, member.logbook
-    outcome = bookkeeping.validated(state, plan, logbook, member.progress, metrics)
-    if outcome is not None:
+def record_validation(stack: StackedRuns, number: int, member: Member, metrics: dict[str, float]) -> Outcome | None:
+    """Record a member's validation, and copy its state if it is the best so far. Returns an outcome if it ended."""
+    run, state = member.run, member.run.state
+    if (outcome := bookkeeping.record_validation(run, metrics)) is not None:
         return outcome
     if state.validations_since_best == 0:
-        member.best = stack.row(number)
+        member.best = stack.member_state(number)
         here = {"step": state.step, "best": state.best, "last": state.last, "validations_since_best": 0}
-        member.best_contents = {**here, "window": [], "since_validation": []}
-    if plan.run.train.pictures or plan.data.is_text:
-        stack.settle(number, state)
-        bookkeeping.show(state, plan, logbook)
-    return bookkeeping.out_of_patience(state, plan)
+        member.best_checkpoint = {**here, "window": [], "since_validation": []}
+    if run.plan.run.train.pictures or run.plan.data.is_text:
+        stack.write_to(number, state)
+        bookkeeping.visualize_model(run)
+    return bookkeeping.out_of_patience(run)
 
 
 def save(stack: StackedRuns, number: int, member: Member) -> None:
-    """Write a member's best checkpoint, if it is newer than what is written, and its last one."""
-    state, plan = member.state, member.plan
-    if member.best_contents is not None:
+    """Save a member's best checkpoint, unless it has been saved, and its last one."""
+    run = member.run
+    if member.best_checkpoint is not None:
         assert member.best is not None
-        member.best.put_into(state)
-        checkpoint.save(member.logbook.checkpoints / "best.pt", contents_of(state, plan) | member.best_contents)
-        member.best_contents = None
-    stack.settle(number, state)
-    bookkeeping.keep_last(state, plan, member.logbook)
+        member.best.write_to(run.state)
+        contents = checkpoint_of(run.state, run.plan) | member.best_checkpoint
+        checkpoint.save(run.logger.checkpoints / "best.pt", contents)
+        member.best_checkpoint = None
+    stack.write_to(number, run.state)
+    bookkeeping.save_last(run)
 
 
 def without_ended(
-    stack: StackedRuns, alive: list[Member], ended: Mapping[int, Outcome]
-) -> Generator[Ended, None, list[Member]]:
-    """Save the members that have ended, but for diverged ones, test those that completed, give each, and go on with
-    the others, which are returned.
+    stack: StackedRuns, alive: list[M], ended: Mapping[int, Outcome]
+) -> Generator[Ended[M], None, list[M]]:
+    """Save the members that have ended (except diverged ones), test those that completed, and yield each. Returns the
+    remaining members, which stay in the stack.
     """
     for number, outcome in ended.items():
         if outcome.status != "diverged":
             save(stack, number, alive[number])
     completed = [number for number, outcome in ended.items() if outcome.status == "completed"]
-    tests = tested(stack, alive, completed) if completed and stack.plans[0].data.test is not None else {}
+    tests = evaluate_best(stack, alive, completed) if completed and stack.plans[0].data.test is not None else {}
     for number, outcome in ended.items():
         yield alive[number], outcome, tests.get(number)
     remaining = [number for number in range(len(alive)) if number not in ended]
     if ended and remaining:
-        stack.keep(remaining)
+        stack.select(remaining)
     return [alive[number] for number in remaining]
 
 
-def tested(stack: StackedRuns, alive: list[Member], completed: list[int]) -> dict[int, dict[str, float]]:
-    """Metrics of each one's best checkpoint on its test split, by number; recorded."""
-    rows = [member.best or best_from_disk(stack, number, member) for number, member in enumerate(alive)]
-    metrics = stack.evaluate("test", rows)
+def evaluate_best(stack: StackedRuns, alive: list[M], completed: list[int]) -> dict[int, dict[str, float]]:
+    """Record and return the metrics of each completed member's best checkpoint on its test split, by number."""
+    states = [member.best or saved_best(stack, number, member) for number, member in enumerate(alive)]
+    metrics = stack.evaluate("test", states)
     for number in completed:
-        best = alive[number].state.best
+        best = alive[number].run.state.best
         assert best is not None
-        alive[number].logbook.record("test", int(best["step"]), best["epoch"], metrics[number])
+        alive[number].run.logger.record("test", int(best["step"]), best["epoch"], metrics[number])
     return {number: metrics[number] for number in completed}
 
 
-def best_from_disk(stack: StackedRuns, number: int, member: Member) -> Row:
-    """The best of a run that was resumed and has found no better one since; if it has none at all, what it is now."""
-    path = member.logbook.checkpoints / "best.pt"
-    if member.state.best is None or not path.exists():
-        return stack.row(number)
-    member.state.model.load_state_dict(checkpoint.load(path, member.plan.device)["model"])
-    return row_of(member.state, stack.optimizer)
+def saved_best(stack: StackedRuns, number: int, member: Member) -> MemberState:
+    """The best state of a member that was resumed and has not improved since; its current state if it has no best."""
+    run = member.run
+    path = run.logger.checkpoints / "best.pt"
+    if run.state.best is None or not path.exists():
+        return stack.member_state(number)
+    run.state.model.load_state_dict(checkpoint.load(path, run.plan.device)["model"])
+    return member_state_of(run.state, stack.optimizer)

@@ -34,7 +34,8 @@ from dl_lab.plotting.figures import ratio_bars
 from dl_lab.runs.logger import Logbook
 from dl_lab.runs.tensorboard import EventWriter
 from dl_lab.training import loop
-from dl_lab.training.setup import build_data, prepare
+from dl_lab.training.setup import build_data, build_run
+from dl_lab.training.state import ActiveRun
 from experiments.benchmarks import baselines
 from experiments.support.results_table import write_section
 
@@ -78,7 +79,7 @@ def train(steps: int, *overrides: str) -> tuple[float, float]:
     seconds of a step alone.
     """
     run = parse(compose(*overrides, f"train.steps={steps + 10}", f"train.validate_every={steps + 10}"))
-    plan, state = prepare(run, build_data(run))
+    plan, state = build_run(run, build_data(run))
     with tempfile.TemporaryDirectory() as folder, Logbook(Path(folder), run.as_dict, []) as logbook:
         for inputs, targets in loop.islice(loop.training_batches(plan.data.train, 0, plan.batch_size, plan.device), 10):
             loop.train_step(state, plan, inputs, targets)
@@ -86,7 +87,7 @@ def train(steps: int, *overrides: str) -> tuple[float, float]:
         start = time.perf_counter()
         with redirect_stdout(StringIO()):
             stopwatch = Stopwatch(plan.total_steps)
-            loop.fit(state, plan, logbook, stopwatch)
+            loop.fit(ActiveRun(plan, state, logbook, stopwatch))
         return time.perf_counter() - start, statistics.median(e - s for s, e in pairwise(stopwatch.ends))
 
 
@@ -144,7 +145,7 @@ def validation() -> tuple[float, float]:
     """A validation pass over the 10,000 test images, metrics included, against a bare forward pass."""
     fashion()
     run = parse(compose(*MLP))
-    plan, state = prepare(run, build_data(run))
+    plan, state = build_run(run, build_data(run))
     assert plan.data.test is not None
     (inputs,) = [plan.data.prepare(images) for images, _ in plan.data.test.batches([plan.data.test.in_order()])]
     loop.evaluate(state.model, plan, plan.data.test)  # both warm up

@@ -32,7 +32,7 @@ def configuration(run: Run) -> RunConfig:
 def before(run: Run) -> tuple[Plan, TrainState]:
     """The run before its first step."""
     config = configuration(run)
-    return setup.prepare(config, setup.build_data(config))
+    return setup.build_run(config, setup.build_data(config))
 
 
 def trained(run: Run, which: str = "last") -> tuple[Plan, TrainState]:

@@ -205,7 +205,7 @@ def test_a_model_is_refused_in_one_line_or_learns_a_batch_by_heart(model, datase
     run = configured(model, dataset, task, files)
     data = setup.build_data(run)
     assert data.spec.task == task
-    plan, state = setup.prepare(run, data)
+    plan, state = setup.build_run(run, data)
     before, after = learn(plan, state)
     bound = before / 5
     if isinstance(state.model, Linear):

@@ -22,7 +22,7 @@ from dl_lab.core.errors import ConfigError
 from dl_lab.data.batching import training_batches
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.training.loop import train_step
-from dl_lab.training.setup import build_data, build_optimizer, prepare
+from dl_lab.training.setup import build_data, build_optimizer, build_run
 from dl_lab.training.tasks import add_up
 
 TORCH = {
@@ -215,7 +215,7 @@ def test_every_weight_is_in_one_group_that_knows_its_first_rate(name: str) -> No
 def test_every_optimizer_learns_real_data_with_the_values_of_its_yaml(name: str, dataset: str) -> None:
     overrides = ("train.batch_size=full", "model.hidden_sizes=[16]", "model.activation=tanh")
     run = parsed(f"dataset={dataset}", f"optimizer={name}", *overrides)
-    plan, state = prepare(run, build_data(run))
+    plan, state = build_run(run, build_data(run))
     losses = []
     for inputs, targets in islice(training_batches(plan.data.train, 0, plan.batch_size, plan.device), 100):
         totals = train_step(state, plan, inputs, targets)
@@ -259,7 +259,7 @@ def test_every_optimizer_trains_the_cnn_with_its_channels_last(name: str) -> Non
     run = parsed(
         "model=cnn", f"optimizer={name}", "train.batch_size=16", "model.channels=[4,4]", "model.head_sizes=[8]"
     )
-    plan, state = prepare(run, build_data(run))
+    plan, state = build_run(run, build_data(run))
     before = [parameter.detach().clone() for parameter in state.model.parameters()]
     train_step(state, plan, *next(training_batches(plan.data.train, 0, 16, plan.device)))
     assert all(not torch.equal(old, new) for old, new in zip(before, state.model.parameters(), strict=True))

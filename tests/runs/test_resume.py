@@ -137,7 +137,7 @@ def test_two_runs_cannot_write_one_folder(tmp_path):
 def test_ctrl_c_saves_and_says_how_to_go_on_and_a_second_one_stops_at_once(tmp_path):
     """In a process of its own, as a terminal would: the first asks for the end of the step, which never comes here."""
     slow = (
-        "import time\nfrom dl_lab import loop, train\nstep = loop.train_step\n"
+        "import time\nfrom dl_lab import train\nfrom dl_lab.training import loop\nstep = loop.train_step\n"
         "def slowly(*given):\n    print('stepping', flush=True)\n    time.sleep(60)\n    return step(*given)\n"
         "loop.train_step = slowly\ntrain.main()\n"
     )

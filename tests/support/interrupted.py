@@ -46,7 +46,7 @@ def interrupted(folder: Path, step: int, *overrides: str, by: int | None = None)
         else:
             ended = train(folder, *overrides)
             assert ended.status == 128 + by
-            assert "go on with resume=" in ended.err
+            assert "continue with resume=" in ended.err
             assert ended.summary["status"] == "stopped"
 
 

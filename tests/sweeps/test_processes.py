@@ -80,7 +80,7 @@ TOGETHER = ("-m", "hydra/launcher=vectorized", "hydra.launcher.processes=2")
 
 
 def test_stacks_in_two_processes_are_the_runs_in_turn_and_what_does_not_stack_is_dealt_out(tmp_path):
-    whatever_the_clock_says = "from dl_lab import sizing\nsizing.seconds_of = lambda step: 1.0\n"
+    whatever_the_clock_says = "from dl_lab.vectorized import autotune\nautotune.seconds_of = lambda step: 1.0\n"
     (tmp_path / "sure_to_stack.py").write_text(whatever_the_clock_says)
     jobs = ("optimizer=adam,lbfgs", "seed=range(5)", *TINY)
     ended = train(tmp_path, *TOGETHER, "imports=[sure_to_stack]", *jobs, "hydra.sweep.dir=here")

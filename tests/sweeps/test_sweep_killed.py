@@ -18,7 +18,9 @@ from dl_lab import compare
 KILLS = 5
 STEPS = ("train.steps=100", "train.validate_every=4", "train.log_every=2")
 SWEEP = ("-m", "optimizer=sgd,adam,lbfgs", "optimizer.lr=0.03", "seed=range(8)", *TINY, *STEPS, "imports=[saves_often]")
-SAVES_OFTEN = "from dl_lab import many\n\nmany.SAVE_SECONDS = 0\n"  # a user's module, which every process imports
+SAVES_OFTEN = (
+    "from dl_lab.vectorized import loop\n\nloop.SAVE_SECONDS = 0\n"  # a user's module, which every process imports
+)
 OF_SCORES = ("mean", "low", "high", "deviation", "best", "difference", "difference_low", "difference_high")
 
 

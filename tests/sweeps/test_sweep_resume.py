@@ -14,6 +14,7 @@ from support.sweeps import plant, run_until, table
 
 from dl_lab.core.signals import Signals
 from dl_lab.sweeps import vectorized_launcher
+from dl_lab.vectorized.autotune import StackSize
 
 SWEEP = ("-m", "optimizer=sgd,adam,lbfgs", "seed=range(2)", "dropout=none,dropout", *TINY)
 KILLS = 5
@@ -124,9 +125,9 @@ PRUNED = (*TINY, "train.steps=60", "train.validate_every=10", "hydra/launcher=ve
 LRS = ("0.003", "0.01", "0.02", "0.03", "1e-6", "2e-6")
 
 
-def all_at_once(plans: Sequence[object], *_: object) -> int:
-    """Whatever the clock says."""
-    return len(plans)
+def all_at_once(plans: Sequence[object], *_: object) -> StackSize:
+    """One stack, however long the trial steps take."""
+    return StackSize(len(plans), 1)
 
 
 def ends(folder: Path) -> list[tuple[str, int]]:

@@ -7,6 +7,7 @@ import pytest
 from support.commands import TINY, Ended, train
 
 from dl_lab.sweeps import vectorized_launcher
+from dl_lab.vectorized.autotune import StackSize
 from dl_lab.vectorized.engine import StackedRuns
 
 FILES = {"metrics.jsonl", "summary.json", *(f"checkpoints/{name}.pt" for name in ("best", "last", "previous"))}
@@ -140,7 +141,7 @@ def test_a_job_that_starts_anew_in_half_of_its_stack_is_told_once(tmp_path, monk
 
     monkeypatch.setattr(StackedRuns, "step", with_little_memory)
     monkeypatch.setattr(
-        vectorized_launcher, "fastest", lambda plans, states, sharing: len(plans)
+        vectorized_launcher, "fastest", lambda plans, states, processes: StackSize(len(plans), 1)
     )  # whatever the clock says
     here = ("hydra/launcher=vectorized", "hydra.launcher.processes=1")
     ended = train(tmp_path, "-m", *here, "seed=range(4)", *TINY)

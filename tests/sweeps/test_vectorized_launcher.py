@@ -17,6 +17,7 @@ from dl_lab.core.signals import Signals
 from dl_lab.sweeps import vectorized_launcher
 from dl_lab.training import setup
 from dl_lab.vectorized import autotune
+from dl_lab.vectorized.autotune import StackSize
 from dl_lab.vectorized.engine import StackedRuns
 
 VECTORIZED = ("-m", "hydra/launcher=vectorized", "hydra.launcher.processes=1")
@@ -36,7 +37,7 @@ class Own(Linear):
 
 @pytest.fixture(autouse=True)
 def a_stack_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the clock says: a step takes a second, of one run or of many."""
+    """Every step takes one second, of a single run or of a stack, so that the clock decides nothing."""
 
     def one_second(step: autotune.Callable[[], object]) -> float:
         step()
@@ -81,7 +82,7 @@ def test_a_member_that_diverges_leaves_the_others_as_they_are_alone(tmp_path):
     alone = train(tmp_path / "alone", "optimizer=sgd", "optimizer.lr=0.1", "seed=2", *TINY)
     assert ended.status == 1
     assert [summary["status"] for summary in summaries(ended)] == ["completed", "completed", "diverged", "diverged"]
-    assert "turn down optimizer.lr=1e+30" in ended.err
+    assert "hint: lower optimizer.lr=1e+30" in ended.err
     assert_close(metrics(by_number(ended)[1]), metrics(alone.run))
 
 
@@ -133,7 +134,7 @@ def test_without_memory_for_all_it_trains_halves(tmp_path, monkeypatch):
         step(self, *batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StackedRuns, "step", with_little_memory)
-    monkeypatch.setattr(vectorized_launcher, "fastest", lambda plans, states, sharing: len(plans))
+    monkeypatch.setattr(vectorized_launcher, "fastest", lambda plans, states, processes: StackSize(len(plans), 1))
     ended = train(tmp_path, *VECTORIZED, "seed=range(4)", *TINY)
     assert ended.status == 0
     assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 4
@@ -151,8 +152,8 @@ def test_a_stack_has_as_many_runs_as_there_is_memory_for(tmp_path, monkeypatch):
 def test_models_are_not_made_before_there_is_memory_for_them(tmp_path, monkeypatch):
     """A linear model on iris has 15 parameters, of which twelve copies are counted: 720 bytes."""
     monkeypatch.setattr(devices, "available_memory", lambda: 2 * (3 * 720 + 10))
-    monkeypatch.setattr(vectorized_launcher, "has_room_for_one_more", lambda loaded, device, sharing: True)
-    monkeypatch.setattr(vectorized_launcher, "fastest", lambda plans, states, sharing: len(plans))
+    monkeypatch.setattr(vectorized_launcher, "has_room_for_one_more", lambda loaded, device, processes: True)
+    monkeypatch.setattr(vectorized_launcher, "fastest", lambda plans, states, processes: StackSize(len(plans), 1))
     ended = train(tmp_path, *VECTORIZED, "model=linear", "seed=range(7)", *TINY)
     assert [summary.get("together") for summary in summaries(ended)] == [3, 3, 3, 3, 3, 3, 1]
 
@@ -208,12 +209,14 @@ def test_a_stack_that_was_stopped_goes_on_to_the_last_bit(steps, tmp_path, monke
 def killed_at_the_ninth_step(sweep: Path) -> None:
     """A stack that has saved each member at its second validation, step 8."""
     fatal = (
-        "import os, signal\nfrom dl_lab import many, stacked, together, train\nmany.SAVE_SECONDS = 0\n"
-        "together.fastest = lambda plans, states, sharing: len(plans)\nstep = stacked.StackedRuns.step\n"
+        "import os, signal\nfrom dl_lab import train\nfrom dl_lab.sweeps import vectorized_launcher\n"
+        "from dl_lab.vectorized import engine, loop\nfrom dl_lab.vectorized.autotune import StackSize\n"
+        "loop.SAVE_SECONDS = 0\n"
+        "vectorized_launcher.fastest = lambda plans, *_: StackSize(len(plans), 1)\nstep = engine.StackedRuns.step\n"
         "def fatal(self, *batch):\n"
         "    if self.step_number == 9:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    step(self, *batch)\n"
-        "stacked.StackedRuns.step = fatal\ntrain.main()\n"
+        "engine.StackedRuns.step = fatal\ntrain.main()\n"
     )
     environment = {**os.environ, "DL_LAB_DATA": str(sweep.parent / "data")}
     sweep.parent.mkdir()

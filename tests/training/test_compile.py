@@ -21,7 +21,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="compili
 def trained(*overrides: str) -> torch.nn.Module:
     """A model after nine steps: an epoch's five full batches, its ragged last, and on."""
     run = parsed(*SORTING, *overrides)
-    plan, state = setup.prepare(run, setup.build_data(run))
+    plan, state = setup.build_run(run, setup.build_data(run))
     batches = training_batches(plan.data.train, plan.seed, plan.batch_size, CPU)
     for (inputs, targets), _ in zip(batches, range(9), strict=False):
         loop.train_step(state, plan, inputs, targets)

@@ -16,7 +16,8 @@ KITCHEN = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch, numpy, tensorboard
-from dl_lab import build, loop, logbook, resuming, train
+from dl_lab import train
+from dl_lab.training import rerun
 from dl_lab.registry import REGISTRIES
 torch.set_num_threads(1)
 for registry in REGISTRIES.values():

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError
-from dl_lab.core.progress import Progress
 from dl_lab.data.batching import training_batches
 from dl_lab.data.dataset import Data
-from dl_lab.runs.logger import Logbook
 from dl_lab.training import loop, setup
+from dl_lab.training.run import NEW, recorded
 
 CPU = torch.device("cpu")
 
@@ -122,7 +121,7 @@ def test_a_run_is_the_loop_that_one_writes_by_hand(tmp_path, make, overrides):
 def test_biases_cannot_be_spared_by_an_optimizer_without_a_decay_for_each_parameter(name):
     run = parsed(f"optimizer={name}", "train.decay_biases=false")
     with pytest.raises(ConfigError, match=f"train.decay_biases=False .*optimizer={name}"):
-        setup.prepare(run, setup.build_data(run))
+        setup.build_run(run, setup.build_data(run))
 
 
 def test_a_batch_in_pieces_gives_the_parameters_of_the_whole(tmp_path):
@@ -147,7 +146,7 @@ def test_a_point_of_the_training_curve_is_a_mean_over_all_examples_since_the_las
 
 def test_clipping_is_torchs_and_the_norm_logged_is_the_one_before(tmp_path):
     overrides = ("dataset=iris", "precision=float64", "train.steps=1", "train.log_every=1", "train.max_grad_norm=0.125")
-    plan, state = setup.prepare(parsed(*overrides), setup.build_data(parsed(*overrides)))
+    plan, state = setup.build_run(parsed(*overrides), setup.build_data(parsed(*overrides)))
     model = copy.deepcopy(state.model)
     inputs, targets = next(training_batches(plan.data.train, plan.seed, plan.batch_size, CPU))
     F.cross_entropy(model(inputs), targets).backward()
@@ -274,16 +273,14 @@ def test_one_batch_can_be_learnt_by_heart(tmp_path):
 def followed(folder: Path, *overrides: str) -> tuple[dict[str, Tensor], list[Tensor]]:
     """The initial weights of a run, and every batch that its model was trained on."""
     run = parsed(*overrides)
-    plan, state = setup.prepare(run, setup.build_data(run))
+    plan, state = setup.build_run(run, setup.build_data(run))
     initial = copy.deepcopy(state.model.state_dict())
     batches: list[Tensor] = []
     state.model.register_forward_pre_hook(
         lambda model, inputs: batches.append(inputs[0].clone()) if model.training else None
     )
-    with Logbook(folder, run.as_dict, []) as logbook:
-        progress = Progress(plan.total_steps)
-        loop.fit(state, plan, logbook, progress)
-        progress.close()
+    with recorded(plan, state, folder, [], NEW) as active:
+        loop.fit(active)
     return initial, batches
 
 

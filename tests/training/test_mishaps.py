@@ -111,7 +111,7 @@ def test_pictures_that_vanish_are_told_and_the_run_goes_on_when_they_are_back(tm
     assert ended.status == 1
     assert len(ended.err.splitlines()) == 1, ended.err
     assert "is not a whole picture (FileNotFoundError)" in ended.err
-    assert "go on with resume=" in ended.err
+    assert "continue with resume=" in ended.err
     assert ended.summary["status"] == "failed"
     away.rename(tmp_path / "pictures" / "a")
     assert_equal(train(here, "resume=run"), whole)

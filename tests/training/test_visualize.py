@@ -29,7 +29,7 @@ EXPECTED = {
 @pytest.mark.parametrize("overrides", EXPECTED, ids=" ".join)
 def test_every_kind_of_data_and_model_has_its_figures(overrides):
     run = parsed(*overrides)
-    plan, state = setup.prepare(run, setup.build_data(run))
+    plan, state = setup.build_run(run, setup.build_data(run))
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     random = torch.random.get_rng_state()
     drawn = visualize.figures_of(state.model, plan.data)
@@ -47,7 +47,7 @@ def test_every_kind_of_data_and_model_has_its_figures(overrides):
 def test_a_boundary_has_the_classes_of_the_model():
     """A model that parts the plane at x1 = 0: its left half is class 0, its right half class 1."""
     run = parsed("dataset=moons", "model=linear")
-    plan, state = setup.prepare(run, setup.build_data(run))
+    plan, state = setup.build_run(run, setup.build_data(run))
     with torch.no_grad():
         state.model.linear.weight.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
         state.model.linear.bias.zero_()

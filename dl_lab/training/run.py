@@ -1,0 +1,198 @@
+"""The life of a run: build it, open its run folder, train it, test its best checkpoint, write its summary.
+
+`recorded` and `finish` serve a single run and a member of a stack; `train` is the life of a single run.
+"""
+
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from dl_lab.config import messages
+from dl_lab.config.compose import is_of_sweep
+from dl_lab.config.parse import parse
+from dl_lab.config.schema import RunConfig
+from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stopped
+from dl_lab.core.progress import Progress, format_metrics
+from dl_lab.core.signals import Signals
+from dl_lab.data.dataset import Data
+from dl_lab.runs import resume
+from dl_lab.runs.checkpoint import Checkpoint
+from dl_lab.runs.logger import Logbook
+from dl_lab.training import loop, setup
+from dl_lab.training.bookkeeping import Outcome
+from dl_lab.training.state import ActiveRun, Plan, TrainState, restore
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts: NEW, in a folder without a run; AGAIN, in the folder of a run that was interrupted before
+    its first checkpoint; or from the last checkpoint of its folder.
+    """
+
+    in_own_folder: bool = False
+    checkpoint: Checkpoint | None = None
+
+
+NEW = Start()
+AGAIN = Start(in_own_folder=True)
+
+
+def start_in(folder: Path) -> Start:
+    """The start of the run or job that `folder` belongs to.
+
+    Raises:
+        ConfigError: if all its checkpoints are damaged.
+    """
+    saved = resume.left_off(folder)
+    return AGAIN if saved is None else Start(in_own_folder=True, checkpoint=saved)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A completed run. `value` is its best validation's train.best, which sweepers optimize."""
+
+    plan: Plan
+    outcome: Outcome
+    best: dict[str, float]
+    test: dict[str, float] | None
+    folder: Path
+
+    @property
+    def value(self) -> float:
+        return self.best[self.plan.run.train.best]
+
+    def __str__(self) -> str:
+        """The metrics, the run folder, and the command that shows it."""
+        metrics = {name: self.best[name] for name in self.plan.task.metric_names}
+        early = [f"ended early: {self.outcome.reason}"] if self.outcome.reason else []
+        chosen_by = f"(best val/{self.plan.run.train.best}, step {int(self.best['step'])})"
+        test = f"{format_metrics(self.test)}  (the same checkpoint)" if self.test else "this dataset has no test split"
+        look = f"look  tensorboard --logdir {shlex.quote(str(self.folder))}"
+        return "\n".join(
+            [*early, f"val   {format_metrics(metrics)}  {chosen_by}", f"test  {test}", f"run   {self.folder}", look]
+        )
+
+
+def train_job(config: DictConfig) -> Result:
+    """Train the run that Hydra composed, in the folder that Hydra reserved for it. Raises as `train` does."""
+    from hydra.core.hydra_config import HydraConfig
+
+    job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
+    overrides = [override for override in job.overrides.task if not is_of_sweep(override)]
+    return train(parse(config), folder, overrides, NEW if config.sweep.resume is None else start_in(folder))
+
+
+def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -> Result:
+    """Train a single run from `start` to its end, and test its best checkpoint.
+
+    Raises:
+        ConfigError: before training, for errors in the configuration or the data.
+        Diverged: if the loss became infinite or NaN.
+        Stopped: if a signal arrived; the run has been saved.
+        Failed: if the disk or the data failed during training.
+    """
+    started = time.perf_counter()
+    plan, state = build_from(start, config, setup.build_data(config), folder)
+    with Signals() as signals, recorded(plan, state, folder, overrides, start) as run:
+        run.started = started
+        if state.forward is not state.model:
+            print("compiling the model, which takes up to a minute and shortens its steps; disable with compile=false")
+        try:
+            outcome = loop.fit(run, signals.received)
+            test = loop.evaluate_best(run) if outcome.status == "completed" else None
+            finish(run, outcome, test)
+        except Exception as error:
+            if isinstance(error, OSError | ConfigError) or "DataLoader worker" in str(error):
+                again = f"hint: correct this, then continue with resume={shlex.quote(str(folder))}"
+                raise Failed(f"{interrupted(error, state.step).reason}; {again}") from error
+            raise
+    if outcome.status == "diverged":
+        raise Diverged(f"diverged: {outcome.reason} (run {folder})")
+    if outcome.status == "stopped":
+        again = f"hint: continue with resume={shlex.quote(str(folder))}"
+        raise Stopped(f"stopped {outcome.reason}; {again}", signals.status)
+    assert state.best is not None
+    return Result(plan, outcome, state.best, test, folder)
+
+
+def build_from(start: Start, config: RunConfig, data: Data, folder: Path) -> tuple[Plan, TrainState]:
+    """The plan and the state of a run on its device, restored from the checkpoint that it starts from."""
+    plan, state = setup.build_run(config, data)
+    if start.checkpoint is not None:
+        restore(state, plan, start.checkpoint, folder)
+    return plan, state
+
+
+@contextmanager
+def recorded(
+    plan: Plan, state: TrainState, folder: Path, overrides: list[str], start: Start, silent: bool = False
+) -> Iterator[ActiveRun]:
+    """Open the run folder for the duration of the context. If an exception ends the context before `finish` was
+    called, summary.json says so.
+
+    Raises:
+        ConfigError: if the folder holds another run, or another process writes it.
+    """
+    resumed_at = state.step if start.in_own_folder else None
+    with (
+        Logbook(folder, plan.run.as_dict, overrides, resumed_at) as logger,
+        closing(Progress(plan.total_steps, state.step, silent)) as progress,
+    ):
+        if start.checkpoint is not None:
+            state.best = resume.kept_best(logger.checkpoints, start.checkpoint)
+        run = ActiveRun(plan, state, logger, progress)
+        try:
+            yield run
+        except BaseException as error:
+            if not run.finished:
+                with suppress(OSError):  # the disk is full or gone; what was saved earlier remains
+                    logger.finish(summary(run, interrupted(error, state.step), None))
+            raise
+
+
+def interrupted(error: BaseException, step: int) -> Outcome:
+    """The outcome of a run that `error` ended at `step`."""
+    if isinstance(error, Failed) and error.__cause__ is not None:
+        return interrupted(error.__cause__, step)
+    if isinstance(error, KeyboardInterrupt | JobsFailed):
+        return Outcome("stopped", f"interrupted at step {step}")
+    if isinstance(error, OSError) and error.filename:
+        return Outcome("failed", f"{error.filename} cannot be written ({error.strerror})")
+    return Outcome("failed", messages.explain(error) or f"{type(error).__name__}: {error}")
+
+
+def finish(run: ActiveRun, outcome: Outcome, test: dict[str, float] | None) -> None:
+    """Write summary.json, which marks the run as finished."""
+    run.logger.finish(summary(run, outcome, test))
+    run.finished = True
+
+
+def summary(run: ActiveRun, outcome: Outcome, test: dict[str, float] | None) -> dict[str, Any]:
+    """The contents of summary.json, except versions and commit, which the logger adds."""
+    plan, state, settings = run.plan, run.state, run.plan.run.settings
+    return {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "steps": state.step,
+        "epochs": run.epoch,
+        "seconds": round(run.seconds, 3),
+        "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
+        "best": state.best,
+        "last": outcome.last,
+        "test": test,
+        "name": settings.name,
+        "tags": settings.tags,
+        "seed": settings.seed,
+        "device": str(plan.device),
+        "threads": torch.get_num_threads(),
+        "compiled": state.forward is not state.model,
+        **({} if state.together is None else {"together": state.together}),
+    }
