@@ -1,8 +1,8 @@
-"""Runs grouped by configuration, ranked by a metric, and each judged against the leader; numbers alone, no files."""
+"""Group runs by configuration, rank the configurations by a metric, and judge each against the leader."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite, nan
 from pathlib import Path
@@ -18,13 +18,13 @@ from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.identity import configuration
 from dl_lab.runs.reader import NUMBERS, Run, Values
 
-LEAST_RUNS = 12  # to fit what mattered
-CUT_SHORT = ("diverged", "pruned")  # because of what they measured: the seeds that are left are the better ones
+LEAST_RUNS = 12  # to fit a forest to
+CUT_SHORT = ("diverged", "pruned")  # because of their scores, so that the remaining seeds are the better ones
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """All runs of one configuration; `completed` are those that count, one a seed, with their `scores`."""
+    """All runs of one configuration. `completed` and `scores` map the seeds that count to their run and its metric."""
 
     values: Values
     runs: Sequence[Run]
@@ -38,7 +38,7 @@ class Configuration:
 
     @property
     def deviation(self) -> float:
-        """The standard deviation over seeds; not a number for one."""
+        """The standard deviation over seeds; nan for one seed."""
         return stdev(self.scores.values()) if len(self.scores) > 1 else nan
 
     @cached_property
@@ -50,30 +50,30 @@ class Configuration:
         return (max if self.higher else min)(self.scores, key=lambda seed: self.scores[seed])
 
     @cached_property
-    def lost(self) -> dict[int, str]:
-        """The seeds of which no run counts and one diverged or was pruned, with that status."""
+    def lost_seeds(self) -> dict[int, str]:
+        """The status of each seed that was pruned or diverged and has no run that counts."""
         return {run.seed: run.status for run in self.runs if run.status in CUT_SHORT and run.seed not in self.completed}
 
     def mean_at_worst(self, worst: float) -> float:
-        """The mean as if each seed that is lost had the score `worst` (Lachin 1999, worst-rank score analysis)."""
-        return fmean([*self.scores.values(), *[worst] * len(self.lost)])
+        """The mean if each lost seed had the score `worst` (Lachin 1999, worst-rank score analysis)."""
+        return fmean([*self.scores.values(), *[worst] * len(self.lost_seeds)])
 
     @property
     def seconds(self) -> float:
-        """The mean of the runs that count."""
+        """The mean duration of the runs that count."""
         return fmean(run.metric("seconds") for run in self.completed.values()) if self.completed else nan
 
     @property
-    def others(self) -> dict[str, int]:
-        """How many runs have not completed, by their status."""
-        return dict(sorted(Counter(run.status for run in self.runs if run.status != "completed").items()))
+    def not_completed(self) -> Counter[str]:
+        """The number of runs with each status other than completed."""
+        return Counter(run.status for run in self.runs if run.status != "completed")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Configurations, the best mean first, in which seeds that are lost count as the worst score measured, and those
-    without any at the end; `verdicts` of the leader's difference from each, positive where the leader is better (None
-    for the leader and for what has no mean).
+    """Ranked configurations. The best mean comes first, with lost seeds counted as the worst score of any run; the
+    configurations without a mean come last. `verdicts` belong to the configurations, with positive differences where
+    the leader is better; None for the leader and for configurations without a mean. `keys` tell them apart.
     """
 
     metric: str
@@ -87,48 +87,43 @@ class Comparison:
         return [each for each in self.configurations if each.scores]
 
     @property
-    def flattered(self) -> list[Configuration]:
-        """Those whose mean is better than the leader's, of fewer of their seeds."""
+    def better_means(self) -> list[Configuration]:
+        """The configurations with a better mean than the leader, which rank below it because of lost seeds."""
         sign = 1 if self.higher else -1
         return [each for each in self.ranked[1:] if sign * each.mean > sign * self.ranked[0].mean]
 
-    @property
-    def pairs(self) -> int:
-        """How many comparisons the leader was chosen by: of every configuration with every other."""
-        return max(len(self.ranked) * (len(self.ranked) - 1) // 2, 1)
-
     def label(self, each: Configuration) -> str:
-        """What tells it from the others, in few words."""
-        return ", ".join(f"{self.short(key)} {shown(each.values.get(key))}" for key in self.keys) or "all runs"
+        """The values that distinguish it from the others, such as "lr 0.1, momentum 0.9"."""
+        return ", ".join(f"{self._short(key)} {format_value(each.values.get(key))}" for key in self.keys) or "all runs"
 
-    def short(self, key: str) -> str:
-        """The last part of a key, where no other that differs ends so."""
+    def _short(self, key: str) -> str:
+        """The last part of a key, if no other key ends with it."""
         last = key.rpartition(".")[2]
         return last if sum(other.rpartition(".")[2] == last for other in self.keys) == 1 else key
 
 
-def shown(value: object) -> str:
-    """A value in four significant digits at most, as a table has it."""
+def format_value(value: object) -> str:
+    """A value as text, with four significant digits; "-" for None, nan and infinity."""
     if value is None or (isinstance(value, float) and not isfinite(value)):
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def default_metric(runs: Sequence[Run]) -> str:
-    """What train.best chose the checkpoints by.
+    """The metric by which all runs chose their best checkpoint, train.best.
 
     Raises:
-        ConfigError: if the runs did not all choose by the same.
+        ConfigError: if the runs differ in it.
     """
     names = sorted({f"val/{run.values['train.best']}" for run in runs if "train.best" in run.values})
     if len(names) != 1:
-        allowed = " or ".join(f"metric={name}" for name in names) or "metric=val/loss"
-        raise ConfigError(f"train.best is not one and the same in these runs; allowed: {allowed}, for all")
+        choices = " or ".join(f"metric={name}" for name in names) or "metric=val/loss"
+        raise ConfigError(f"train.best differs between these runs; hint: choose one with {choices}")
     return names[0]
 
 
 def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, str]]:
-    """Group, rank and judge; beside it the completed runs that do not count, and why.
+    """Compare runs. Returns the comparison, and the completed runs that do not count with the reasons.
 
     Raises:
         ConfigError: if no completed run has the metric.
@@ -140,21 +135,26 @@ def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, st
     higher = higher_is_better(metric)
     configurations = [_configuration(group, metric, higher, left_out) for group in grouped.values()]
     scored = [each for each in configurations if each.scores]
-    judged = (run.metric(metric) for run in runs if run.status in ("completed", "pruned"))
-    worst = (min if higher else max)(filter(isfinite, judged), default=nan)
+    measured = (run.metric(metric) for run in runs if run.status in ("completed", "pruned"))
+    worst = (min if higher else max)(filter(isfinite, measured), default=nan)
     ranked = sorted(scored, key=lambda each: each.mean_at_worst(worst), reverse=higher)
     if not ranked:
-        completed = [run for run in runs if run.status == "completed"]
-        if not completed:
-            ended = ", ".join(f"{number} {state}" for state, number in Counter(run.status for run in runs).items())
-            raise ConfigError(f"none of {len(runs)} runs has completed ({ended}); allowed: one that has, or more")
-        known = {name for run in completed for name in run.metric_names()}
-        raise unknown("metric", metric, known | {f"train/{name.partition('/')[2]}" for name in known - set(NUMBERS)})
+        raise _no_scores(runs, metric)
     ordered = [*ranked, *(each for each in configurations if not each.scores)]
-    comparison = Comparison(metric, higher, ordered, (), differing([each.values for each in ordered]))
-    found = verdicts([_differences(ranked[0], each) for each in ranked[1:]], comparison.pairs)
-    told: list[Verdict | None] = [None, *found, *[None] * (len(ordered) - len(ranked))]
-    return replace(comparison, verdicts=told), left_out
+    pairs = max(len(ranked) * (len(ranked) - 1) // 2, 1)
+    judged: list[Verdict | None] = [None] * len(ordered)
+    judged[1 : len(ranked)] = verdicts([_differences(ranked[0], each) for each in ranked[1:]], pairs)
+    return Comparison(metric, higher, ordered, judged, differing([each.values for each in ordered])), left_out
+
+
+def _no_scores(runs: Sequence[Run], metric: str) -> ConfigError:
+    """The error for runs none of which has completed with this metric."""
+    completed = [run for run in runs if run.status == "completed"]
+    if not completed:
+        ended = ", ".join(f"{number} {state}" for state, number in Counter(run.status for run in runs).items())
+        return ConfigError(f"none of {len(runs)} runs has completed ({ended}); hint: add a completed run")
+    known = {name for run in completed for name in run.metric_names()}
+    return unknown("metric", metric, known | {f"train/{name.partition('/')[2]}" for name in known - set(NUMBERS)})
 
 
 def _configuration(runs: Sequence[Run], metric: str, higher: bool, left_out: dict[Path, str]) -> Configuration:
@@ -166,21 +166,21 @@ def _configuration(runs: Sequence[Run], metric: str, higher: bool, left_out: dic
         if not isfinite(score := run.metric(metric)):
             left_out[run.folder] = f"it has no {metric}"
             continue
-        if run.seed in completed:  # a seed that ran twice is no second witness
+        if run.seed in completed:  # a seed that ran twice counts once
             left_out[completed[run.seed].folder] = "its configuration and seed were run again"
         completed[run.seed], scores[run.seed] = run, score
     return Configuration(configuration(runs[0].values), runs, completed, scores, higher)
 
 
 def _differences(leader: Configuration, other: Configuration) -> list[float]:
-    """The leader's scores minus the other's, seed by seed, positive where the leader is better."""
+    """The differences of scores on common seeds, positive where the leader is better."""
     sign = 1 if leader.higher else -1
     return [sign * (leader.scores[seed] - other.scores[seed]) for seed in sorted(leader.scores.keys() & other.scores)]
 
 
 def differing(values: Sequence[Values]) -> list[str]:
-    """The keys that tell configurations apart. A key that a group's choice decides, as the momentum that comes with
-    optimizer=sgd, is left out; a configuration that is known in part differs in what is known of it.
+    """The keys that distinguish configurations. Omits a key that the choice of its group determines, such as momentum
+    if it comes with optimizer=sgd. Configurations of which only some keys are known differ in the known ones.
     """
     most = max(map(len, values), default=0)
     keys = list(dict.fromkeys(key for each in values for key in each))
@@ -193,13 +193,13 @@ def differing(values: Sequence[Values]) -> list[str]:
                 chosen.setdefault(each.get(group) if group != key else None, set()).add(each[key])
         if any(len(seen) > 1 for seen in chosen.values()):
             differ.append(key)
-    if most and not differ and len(values) > 1:  # nothing but the extent of what is known
+    if most and not differ and len(values) > 1:  # they differ only in which keys are known
         differ = [key for key in keys if any(key not in each for each in values)]
     return differ
 
 
 def columns(comparison: Comparison) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Every run that counts as numbers (run, key), of text its rank, the seed last; and its score (run,)."""
+    """The runs that count as numbers (run, key), text as its rank and the seed last, and their scores (run,)."""
     rows = [(each, seed) for each in comparison.ranked for seed in each.scores]
     table = []
     for key in comparison.keys:
@@ -214,7 +214,7 @@ def columns(comparison: Comparison) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 @dataclass(frozen=True)
 class Importance:
-    """By key, mean and standard deviation of what R² falls by when the key is shuffled; `fit` is R² out of bag."""
+    """How much R² falls when a key is shuffled: mean and standard deviation, by key. `fit` is the out-of-bag R²."""
 
     keys: Sequence[str]
     means: Sequence[float]
@@ -223,11 +223,11 @@ class Importance:
 
 
 def importance(comparison: Comparison) -> Importance | None:
-    """Which key mattered most: a random forest is fitted to the scores, and each key shuffled in turn (Breiman 2001);
-    the seed among them, as a measure of what chance makes. None with fewer than two keys or LEAST_RUNS runs.
+    """The permutation importance of each key in a random forest fitted to the scores (Breiman 2001). The seed is one
+    of the keys, as a measure of chance. None with fewer than two keys or LEAST_RUNS runs.
 
-    What matters within the values that were tried: twice the range is more importance. Hutter et al. (ICML 2014) take
-    the same forest apart by functional ANOVA.
+    Importance depends on the values that were tried: a wider range gives more. Hutter et al. (ICML 2014) analyze the
+    same forest with functional ANOVA.
     """
     inputs, scores = columns(comparison)
     if len(comparison.keys) < 2 or len(scores) < LEAST_RUNS or not np.ptp(scores):

@@ -1,4 +1,4 @@
-"""A comparison as figures, and in TensorBoard: figures, the table, and curves with bands in CUSTOM SCALARS."""
+"""The figures of a comparison, as PNG and in TensorBoard, with the table and curves with bands (CUSTOM SCALARS)."""
 
 import re
 from collections.abc import Mapping
@@ -16,27 +16,27 @@ from dl_lab.runs.tensorboard import EventWriter
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_CURVES = 6  # configurations, the best: TensorBoard has seven colours
-MOST_KEYS = 12  # pictures of a swept value
-UNITS = {"accuracy": "share of examples", "nats": "nats a token", "bits_per_character": "bits", "seconds": "s"}
+MOST_CURVES = 6  # of the best configurations; TensorBoard has seven colors
+MOST_KEYS = 12  # figures of one swept key
+UNITS = {"accuracy": "fraction of examples", "nats": "nats a token", "bits_per_character": "bits", "seconds": "s"}
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def with_unit(metric: str) -> str:
-    """A metric as an axis names it."""
+    """The label of an axis: the metric with its unit."""
     unit = UNITS.get(metric.rpartition("/")[2])
     return f"{metric} ({unit})" if unit else metric
 
 
 def curve_names(metric: str) -> list[str]:
-    """The curves that belong to a metric, the first of validation: that of a test metric is never followed."""
+    """The curves to draw for a metric, the validation curve first; test metrics have no curve."""
     part, _, name = metric.partition("/")
     names = [f"val/{name}" if part in PARTS else metric, "val/loss", "train/loss"]
     return list(dict.fromkeys(each for each in names if "/" in each))
 
 
 def mean_curve(configuration: Configuration, name: str) -> Curve | None:
-    """Steps, and the mean, least and largest value over its seeds, at the steps that every seed has; None without."""
+    """The common steps of all seeds, and the mean, minimum and maximum over seeds there; None without common steps."""
     curves = [curve for run in configuration.completed.values() if (curve := run.curve(name))]
     if not curves:
         return None
@@ -48,13 +48,13 @@ def mean_curve(configuration: Configuration, name: str) -> Curve | None:
 
 
 def curves_of(comparison: Comparison, name: str) -> dict[str, Curve]:
-    """The best configurations' curves by label."""
+    """The curves of the best configurations, by label."""
     found = {comparison.label(each): mean_curve(each, name) for each in comparison.ranked[:MOST_CURVES]}
     return {label: curve for label, curve in found.items() if curve is not None}
 
 
 def draw(comparison: Comparison) -> "dict[str, Figure]":
-    """Every figure that this comparison has, by name."""
+    """All figures of the comparison, by name."""
     best, metric = "highest" if comparison.higher else "lowest", with_unit(comparison.metric)
     rows = [(each, score) for each in comparison.ranked for score in each.scores.values()]
     scores = [score for _, score in rows]
@@ -64,38 +64,38 @@ def draw(comparison: Comparison) -> "dict[str, Figure]":
         f"by {key}": sweep_figures.by_value(values[key], scores, best, f"{comparison.metric} by {key}", key, metric)
         for key in swept[:MOST_KEYS]
     }
-    mattered = importance(comparison)
-    if mattered is not None:
-        figures["importance"] = _importance(comparison, mattered)
-    pair = [key for key in (mattered.keys if mattered else swept) if key in swept][:2]
+    found = importance(comparison)
+    if found is not None:
+        figures["importance"] = _importance(comparison, found)
+    pair = [key for key in (found.keys if found else swept) if key in swept][:2]
     if len(pair) == 2:
-        title = f"{comparison.metric}: mean over seeds and all else"
+        title = f"{comparison.metric}: mean over all other keys and seeds"
         names = (pair[0], pair[1], metric)
         figures["heat map"] = sweep_figures.heat_map(values[pair[0]], values[pair[1]], scores, best, title, names)
     for name in curve_names(comparison.metric)[:1]:
         if curves := curves_of(comparison, name):
             number = f"the best {len(curves)} of {len(comparison.ranked)}" if len(comparison.ranked) > 1 else "all"
-            title = f"{name}: mean, least and largest over seeds; {number}"
+            title = f"{name}: mean, minimum and maximum over seeds; {number}"
             figures["curves"] = sweep_figures.bands(curves, title, "step", with_unit(name))
     return figures
 
 
 def _importance(comparison: Comparison, found: Importance) -> "Figure":
-    explained = f"a forest explains {max(found.fit, 0):.0%} of the variance that it has not seen"
-    title = f"What mattered for {comparison.metric}\n({explained})"
+    explained = f"a random forest explains {max(found.fit, 0):.0%} of the out-of-bag variance"
+    title = f"Importance of each key for {comparison.metric}\n({explained})"
     return sweep_figures.importances(found.keys, found.means, found.deviations, title)
 
 
 def file_name(text: str) -> str:
-    """A text as the name of a file or folder on any system."""
+    """Turn a text into a file name that is valid on any system."""
     return re.sub(r"[^\w.,=+ -]+", "_", text)[:120].strip()
 
 
 def write(comparison: Comparison, table: str, folder: Path, title: str) -> list[Path]:
-    """Every figure as PNG, and in TensorBoard with the table and the curves; in place of what an earlier comparison has
-    left there. Returns the PNG files.
+    """Write all figures as PNG, and to TensorBoard with the table and the curves. Replaces the files of an earlier
+    comparison. Returns the PNG files.
     """
-    forget(folder)
+    remove_earlier(folder)
     folder.mkdir(parents=True, exist_ok=True)
     writer, paths = EventWriter(folder), []
     for name, figure in draw(comparison).items():
@@ -104,7 +104,7 @@ def write(comparison: Comparison, table: str, folder: Path, title: str) -> list[
         writer.figure(f"compare/{name}", figure, 0)
     writer.text("compare", table, 0)
     names = [name for name in curve_names(comparison.metric) if _write_curves(comparison, name, folder)]
-    writer.margin_charts(f"{title}: mean over seeds, from the least to the largest", names)
+    writer.margin_charts(f"{title}: mean over seeds, between minimum and maximum", names)
     writer.close()
     return paths
 
@@ -123,8 +123,8 @@ def _write_curves(comparison: Comparison, name: str, folder: Path) -> bool:
     return bool(curves)
 
 
-def forget(folder: Path) -> None:
-    """Take away the pictures and events that a comparison has left in `folder`, and nothing else."""
+def remove_earlier(folder: Path) -> None:
+    """Remove the figures and events of an earlier comparison from `folder`, and nothing else."""
     for pattern in ("*.png", "events.out.tfevents.*", "curves/*/events.out.tfevents.*"):
         for path in folder.glob(pattern):
             path.unlink()
