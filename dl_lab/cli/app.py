@@ -1,5 +1,5 @@
-"""Hydra's command line, with a user's mistakes told in one line. Imports no torch, so that --help, --cfg and a mistyped
-key are answered at once.
+"""The Hydra application: its options, exit statuses and one-line errors. Does not import torch, so that --help, --cfg
+and a mistyped key are answered at once.
 """
 
 import os
@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dl_lab.cli.hydra_patches import composed_once, groups_listed_if_shown, only_plugins
+from dl_lab.cli import hydra_patches
 from dl_lab.config.compose import CONF, refuse_added_keys, refuse_sweep
 from dl_lab.config.messages import cannot_write, explain
 from dl_lab.core.errors import (
@@ -37,8 +37,8 @@ NO_KEY = re.compile(r"\s*(\+\+?|~)?\s*(@[^=]*)?=")
 
 
 def choices(sources: Iterable[Mapping[str, str]]) -> str:
-    """Every group with its choices, a line each, from the folders among Hydra's config sources. Hydra's own list copies
-    the composed configuration once a group, which is most of the time that --help takes.
+    """One line per group with its choices, read from the folders among Hydra's config sources. Hydra's own list copies
+    the composed configuration for each group, which takes longer than the rest of --help.
     """
     found: dict[str, set[str]] = {}
     for folder in (Path(source["path"]) for source in sources if source["schema"] == "file"):
@@ -48,15 +48,14 @@ def choices(sources: Iterable[Mapping[str, str]]) -> str:
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:
-    """The arguments with Hydra's options before the overrides, since it reads none that stands between two.
+    """Move Hydra's options before the overrides, because it does not read an option between two overrides.
 
     Raises:
-        ConfigError: for an option that Hydra does not have, of which it would print its usage in ten lines; for one
-            that runs code from a file; for a value without a key, at which Hydra would fail.
+        ConfigError: for an unknown option, an option that runs code from a file, and a value without a key.
     """
 
     def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}; allowed: see --help")
+        raise ConfigError(f"{message}; hint: see --help")
 
     parser = get_args_parser()
     parser.error = refuse
@@ -65,7 +64,7 @@ def options_first(arguments: Sequence[str]) -> list[str]:
         names = [name for name in parser._option_string_actions if name.startswith("--") and name != RERUN]
         raise unknown_option(rest[0], names)
     if parsed.experimental_rerun is not None:
-        raise ConfigError(f"{RERUN} loads a pickle, which can run code; allowed: the same overrides again")
+        raise ConfigError(f"{RERUN} loads a pickle, which can run code; hint: give the same overrides again")
     options = list(arguments)
     for override in parsed.overrides:
         if NO_KEY.match(override):
@@ -97,7 +96,7 @@ def run(task: Callable[[DictConfig], Any]) -> None:
 
     with exits():
         sys.argv[1:] = options_first(sys.argv[1:])
-        with only_plugins(), composed_once(), groups_listed_if_shown():
+        with hydra_patches.patched():
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(keeping_failure)()
             except OSError as error:
