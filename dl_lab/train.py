@@ -12,8 +12,7 @@ from dl_lab.cli import app
 from dl_lab.cli.arguments import take
 from dl_lab.config.compose import compose
 from dl_lab.core.errors import FAILED, ConfigError
-
-PASSED_ON = ("device=", "data_dir=", "imports=")  # by resume=auto to the run that it finds
+from dl_lab.runs.identity import HARMLESS_KEYS
 
 
 def main() -> None:
@@ -38,7 +37,8 @@ def main() -> None:
         auto = special.get("resume") == "auto"
         folder = newest_unfinished(others) if auto else Path(special["resume"]) if special else None
         if folder is not None:
-            print(continue_run(folder, [each for each in others if each.startswith(PASSED_ON)] if auto else others))
+            given = [each for each in others if not auto or each.partition("=")[0] in HARMLESS_KEYS]
+            print(continue_run(folder, given))
             return
     sys.argv[1:] = others
     app.run(train)

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from dl_lab.core.atomic_io import atomic_write, name_in_errors
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs import tensorboard
-from dl_lab.runs.identity import configuration, configuration_name, hyperparameters
+from dl_lab.runs.identity import configuration_name, hyperparameters
 from dl_lab.runs.provenance import provenance
 from dl_lab.runs.tensorboard import EventWriter
 
@@ -148,8 +148,10 @@ class Logbook:
         self._events = opened.enter_context(closing(EventWriter(self.folder, latest)))
         if not resumed_at:
             self._events.text("config", f"```yaml\n{composed}```", 0)
-            values = configuration(hyperparameters(config))
-            self._events.hparams_start(values, configuration_name(values))
+            values = hyperparameters(config)
+            group = configuration_name(values)
+            values.pop("seed", None)  # the sessions of a group differ in it
+            self._events.hparams_start(values, group)
 
     def __enter__(self) -> Self:
         return self

@@ -35,7 +35,7 @@ class Run:
     @cached_property
     def configuration_name(self) -> str:
         """The name of the configuration that it shares with other seeds, as in HPARAMS."""
-        return configuration_name(configuration(self.values))
+        return configuration_name(self.values)
 
     @property
     def seed(self) -> int:

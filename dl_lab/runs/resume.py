@@ -12,9 +12,7 @@ from omegaconf import OmegaConf
 
 from dl_lab.core.errors import ConfigError, refuse_interpolations
 from dl_lab.runs import checkpoint
-
-LENGTH = ("train.steps", "train.epochs")
-WHERE = ("device", "data_dir", "imports")  # not what a run computes, but where
+from dl_lab.runs.identity import LENGTH, RESUME_KEYS, signature
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -136,7 +134,7 @@ def continued(folder: Path, overrides: list[str], step: int) -> tuple[dict[str, 
     Raises:
         ConfigError: for any other override, and for a run that has ended and is not lengthened.
     """
-    was, config = own(folder, overrides, (*LENGTH, *WHERE))
+    was, config = own(folder, overrides, RESUME_KEYS)
     lengthens = any(
         config["train"].get(key) != was["train"].get(key) for key in (name.removeprefix("train.") for name in LENGTH)
     )
@@ -152,10 +150,17 @@ def continued(folder: Path, overrides: list[str], step: int) -> tuple[dict[str, 
 
 
 def newest_unfinished(folders: Iterable[Path], config: dict[str, Any]) -> Path | None:
-    """The first folder whose run has this configuration and was killed or stopped."""
+    """The first folder whose run was interrupted and has this configuration; one that also has its name, tags, device
+    and the like is preferred.
+    """
+    found = None
     for folder in folders:
-        path = folder / ".hydra" / "config.yaml"
         with suppress(ConfigError):  # a folder that cannot be read is not the one
-            if path.exists() and _read(path, dict) == config and status_of(folder) in (None, "stopped", "failed"):
-                return folder
-    return None
+            if not (path := folder / ".hydra" / "config.yaml").exists():
+                continue
+            was = _read(path, dict)
+            if signature(was) == signature(config) and status_of(folder) in (None, "stopped", "failed"):
+                if was == config:
+                    return folder
+                found = found or folder
+    return found

@@ -2,10 +2,9 @@
 
 import json
 import threading
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from dl_lab.core.errors import ConfigError
 
 NAME = "sweep.json"
 ENDED = ("completed", "diverged", "pruned")  # results, not to be had again; the rest is run, or gone on with
-NOT_COMPUTED = ("sweep", "claim", "device", "data_dir", "imports")  # where a job runs, and what is said of it
 BETWEEN_WRITES = 0.3  # seconds
 
 
@@ -48,29 +46,6 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         for key, node in own.items()
     }
-
-
-def signature(values: Mapping[str, Any]) -> str:
-    """A digest of what a job of these values computes."""
-    computed = {key: value for key, value in values.items() if key not in NOT_COMPUTED}
-    if isinstance(path := values["dataset"].get("path"), str):
-        computed["dataset"] = {**values["dataset"], "path": str(Path(path).expanduser().absolute())}
-    return signature_of(computed)
-
-
-def signature_of(values: Mapping[Any, Any]) -> str:
-    """The sha256 of canonical JSON, in which 1.0 is 1."""
-    return sha256(
-        json.dumps(_canonical(values), sort_keys=True, separators=(",", ":"), default=str).encode()
-    ).hexdigest()
-
-
-def _canonical(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _canonical(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_canonical(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Manifest:

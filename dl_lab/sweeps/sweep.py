@@ -14,10 +14,11 @@ from dl_lab.config.messages import explain
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped
 from dl_lab.core.signals import sigterm_raises
 from dl_lab.data.spec import higher_is_better
+from dl_lab.runs.identity import digest, signature
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.config import GridConfig
 from dl_lab.sweeps.job import FAILED, Job, Report, Runner, named
-from dl_lab.sweeps.manifest import ENDED, NAME, Entry, Manifest, resolved, signature, signature_of
+from dl_lab.sweeps.manifest import ENDED, NAME, Entry, Manifest, resolved
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -95,7 +96,7 @@ class Sweep:
         planned, taken = [], set[int]()
         for overrides in map(list, job_overrides):
             config, values, refused = self._compose(overrides)
-            computed = signature_of({"overrides": overrides}) if values is None else signature(values)
+            computed = digest({"overrides": overrides}) if values is None else signature(values)
             entry = self.manifest.find(computed, overrides, taken) or self._new(computed, overrides, config)
             taken.add(entry.number)
             folder = self.folder / entry.folder

@@ -6,6 +6,7 @@ from dl_lab.config.parse import parse
 from dl_lab.core.errors import Diverged
 from dl_lab.runs import diff, resume
 from dl_lab.runs.folders import reserve_run_folder
+from dl_lab.runs.identity import RERUN_KEYS
 from dl_lab.training.run import AGAIN, NEW, Result, Start, train
 
 
@@ -33,7 +34,7 @@ def rerun(folder: Path, overrides: list[str]) -> tuple[bool, str]:
     where = [override.partition("=")[2] for override in overrides if override.startswith("hydra.run.dir=")]
     given = [override for override in overrides if not override.startswith("hydra.run.dir=")]
     first, status = diff.points(folder), resume.status_of(folder)
-    _, config = resume.own(folder, given, (*resume.WHERE, "threads"))
+    _, config = resume.own(folder, given, RERUN_KEYS)
     run, both = parse(config), [*resume.overrides_of(folder), *given]
     again = Path(where[-1]) if where else Path(reserve_run_folder("outputs"))
     try:

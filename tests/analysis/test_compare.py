@@ -241,6 +241,16 @@ def test_a_seed_that_ran_twice_counts_once_and_that_is_told(tmp_path, config):
     assert "left out, because its configuration and seed were run again: " in ended.out
 
 
+def test_runs_that_differ_in_name_tags_device_threads_or_log_interval_share_a_row(tmp_path, config):
+    changes = {"name": "mine", "tags": ["a"], "device": "cuda", "threads": 2, "train.log_every": 7, "train.pictures": 1}
+    write_run(tmp_path / "0", config, {}, 0, 0.2)
+    for seed, (key, value) in enumerate(changes.items(), 1):
+        write_run(tmp_path / str(seed), config, {key: value}, seed, 0.2)
+    compared(tmp_path, tmp_path)
+    (row,) = rows(tmp_path)
+    assert row["seeds"] == "7"
+
+
 def test_a_value_that_comes_with_a_choice_is_no_column(tmp_path, config):
     other = {**container("optimizer=adam", "dataset=iris"), "data_dir": None}
     for seed in range(2):

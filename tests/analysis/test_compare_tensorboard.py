@@ -1,5 +1,6 @@
 """What TensorBoard makes of a sweep and of its comparison, asked of TensorBoard's own backend."""
 
+import csv
 import json
 import warnings
 from pathlib import Path
@@ -69,6 +70,16 @@ def test_seeds_of_a_configuration_are_one_row_of_hparams_with_their_mean(outputs
         (mean,) = [metric.value for metric in group.metric_values if metric.name.tag == "best/loss"]
         expected = np.mean([summary["best"]["loss"] for summary in summaries])
         assert mean == pytest.approx(expected, rel=1e-6)  # TensorBoard keeps 32 bits
+
+
+def test_hparams_have_the_rows_of_the_comparison_where_names_and_log_intervals_differ(tmp_path):
+    train(tmp_path, "-m", "optimizer.lr=0.1,0.2", "name=a,b", "seed=0", "hydra.sweep.dir=here", *TINY)
+    train(tmp_path, "hydra.run.dir=here/other", "optimizer.lr=0.1", "seed=1", "threads=1", *TINY, "train.log_every=3")
+    command(compare.main, tmp_path, "here")
+    with (tmp_path / "here" / "compare.csv").open() as file:
+        configurations = {row["configuration"] for row in csv.DictReader(file)}
+    assert {group.name for group in session_groups(tmp_path / "here")} == configurations
+    assert len(configurations) == 2
 
 
 def test_hparams_of_all_outputs_have_every_column_and_row_that_they_had_without_the_comparison(outputs):

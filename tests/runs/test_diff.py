@@ -9,7 +9,7 @@ import yaml
 from support.commands import train
 from support.interrupted import RUN, interrupted
 
-from dl_lab.runs import logger
+from dl_lab.runs import provenance
 from dl_lab.runs.diff import first_difference, largest_difference
 
 POINT = {"step": 4, "epoch": 1.0, "split": "val", "loss": 0.5}
@@ -112,7 +112,7 @@ def test_a_summary_holds_what_a_rerun_needs(tmp_path, monkeypatch):
     assert str(ended.summary["command"]).startswith(command)
     assert ended.summary["git_clean"] in (True, False, None)
     asked = []
-    monkeypatch.setattr(logger.subprocess, "run", lambda *given, **named: asked.append(given))
+    monkeypatch.setattr(provenance.subprocess, "run", lambda *given, **named: asked.append(given))
     train(tmp_path, *RUN[:-2], "hydra.run.dir=more")
     assert asked == []  # git is asked once a process
 

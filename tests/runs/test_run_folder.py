@@ -194,10 +194,10 @@ def test_two_runs_of_the_same_second_get_folders_of_their_own(tmp_path, monkeypa
     reserved = [Path(folders.reserve_run_folder(str(tmp_path / "outputs"))) for _ in range(3)]
     day = tmp_path / "outputs" / "2026-02-03"
     assert reserved == [day / "04-05-06", day / "04-05-06-1", day / "04-05-06-2"]
-    assert all(folder.is_dir() for folder in folders)
-    (folders[1] / "summary.json").write_text("{}")
+    assert all(folder.is_dir() for folder in reserved)
+    (reserved[1] / "summary.json").write_text("{}")
     folders.remove_empty_folders()
-    assert list(day.iterdir()) == [folders[1]]
+    assert list(day.iterdir()) == [reserved[1]]
 
 
 def test_a_run_that_diverges_says_where_and_which_key_to_turn_down(tmp_path):

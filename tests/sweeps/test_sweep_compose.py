@@ -7,8 +7,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from dl_lab.config.compose import CONF
+from dl_lab.runs.identity import signature
 from dl_lab.sweeps.compose import Composer
-from dl_lab.sweeps.manifest import resolved, signature
+from dl_lab.sweeps.manifest import resolved
 
 SHAPES = [
     [],

@@ -78,6 +78,16 @@ def test_more_seeds_and_values_get_new_numbers_and_what_is_done_is_left_alone(tm
     assert {run: (run / "summary.json").read_bytes() for run in first.runs} == before
 
 
+def test_another_name_log_interval_or_number_of_threads_runs_no_job_again(tmp_path):
+    sweep = ("-m", "seed=0,1", *TINY)
+    first = train(tmp_path, *sweep, "hydra.sweep.dir=here")
+    before = {run: (run / "summary.json").read_bytes() for run in first.runs}
+    changes = ("name=mine", "tags=[a]", "train.log_every=3", "train.pictures=1", "threads=1")
+    again = train(tmp_path, *sweep, *changes, "sweep.resume=here")
+    assert again.status == 0, again.err
+    assert {run: (run / "summary.json").read_bytes() for run in again.runs} == before
+
+
 def test_the_same_values_written_otherwise_are_the_same_jobs(tmp_path):
     train(tmp_path, "-m", "hydra.sweep.dir=here", "optimizer.lr=1,0.50", "train.max_grad_norm=1", *TINY)
     other = ("train.max_grad_norm=1.0", "model=mlp", "optimizer=adam", "optimizer.lr=5e-1,1.0")
