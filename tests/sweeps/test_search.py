@@ -15,6 +15,7 @@ from support.sweeps import run_until, table
 
 from dl_lab.sweeps import search
 from dl_lab.sweeps.search import Axis, at_random, axis_of, distribution, proposed
+from dl_lab.training import loop
 
 SPACES = (
     "optimizer.lr=tag(log,interval(1e-4,1e-1))",
@@ -160,7 +161,7 @@ def test_the_study_names_the_best_trial_its_folder_and_checkpoint(searched):
 
 
 def test_a_search_that_was_killed_ends_as_one_that_never_was(searched, tmp_path):
-    killed = run_until(tmp_path, "-m", *OPTUNA, "hydra.sweep.dir=here", call=4 * 6 + 2, of="train_step")
+    killed = run_until(tmp_path, "-m", *OPTUNA, "hydra.sweep.dir=here", call=4 * 6 + 2, of=loop.train_step)
     assert killed == -9
     assert len(study_of(tmp_path / "here")["trials"]) == 6
     assert train(tmp_path, "-m", *OPTUNA, "sweep.resume=here").status == 0

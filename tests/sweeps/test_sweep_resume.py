@@ -14,9 +14,10 @@ from support.sweeps import plant, run_until, table
 
 from dl_lab.core.signals import Signals
 from dl_lab.sweeps import vectorized_launcher
+from dl_lab.training import loop, setup
 from dl_lab.vectorized.autotune import StackSize
 
-SWEEP = ("-m", "optimizer=sgd,adam,lbfgs", "seed=range(2)", "dropout=none,dropout", *TINY)
+SWEEP = ("-m", "optimizer=sgd,adam", "seed=range(2)", "dropout=none,dropout", *TINY)
 KILLS = 5
 
 
@@ -31,9 +32,9 @@ def test_a_sweep_killed_five_times_ends_as_one_that_never_was(whole, tmp_path):
     random_call = random.Random(1)
     for kill in range(KILLS):
         where = "sweep.resume=here" if (tmp_path / "here" / "sweep.json").exists() else "hydra.sweep.dir=here"
-        assert run_until(tmp_path, *SWEEP, where, call=random_call.randrange(300, 6000)) == -signal.SIGKILL, kill
+        assert run_until(tmp_path, *SWEEP, where, call=random_call.randrange(20, 120)) == -signal.SIGKILL, kill
     done = {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "here").glob("*/summary.json")}
-    assert 0 < len(done) < 12  # the kills fell among the jobs
+    assert 0 < len(done) < 8  # the kills fell among the jobs
     ended = train(tmp_path, *SWEEP, "sweep.resume=here")
     assert ended.status == 0
     assert table(tmp_path / "here") == table(whole.runs[0].parent)
@@ -44,19 +45,20 @@ def test_a_sweep_killed_five_times_ends_as_one_that_never_was(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "of"), [(signal.SIGINT, 130, "train_step"), (signal.SIGTERM, 143, "build_data")]
+    ("number", "status", "of", "call"),
+    [(signal.SIGINT, 130, loop.train_step, 2 * 6 + 4), (signal.SIGTERM, 143, setup.build_data, 3)],
+    ids=["Ctrl-C in a step", "SIGTERM before a run"],
 )
-def test_a_signal_ends_a_sweep_after_all_is_recorded_and_it_goes_on(whole, tmp_path, number, status, of):
+def test_a_signal_ends_a_sweep_after_all_is_recorded_and_it_goes_on(whole, tmp_path, number, status, of, call):
     """Within a step, after which the run is saved; and before there is a run to save."""
-    at = {"train_step": 2 * 6 + 4, "build_data": 3}[of]
-    assert run_until(tmp_path, *SWEEP, "hydra.sweep.dir=here", call=at, of=of, number=number) == status
+    assert run_until(tmp_path, *SWEEP, "hydra.sweep.dir=here", call=call, of=of, number=number) == status
     statuses = [job["status"] for job in table(tmp_path / "here")]
-    assert statuses == ["completed"] * 2 + ["stopped"] + ["pending"] * 9
+    assert statuses == ["completed"] * 2 + ["stopped"] + ["pending"] * 5
     ended = train(tmp_path, *SWEEP, "sweep.resume=here")
     assert ended.status == 0
     assert table(tmp_path / "here") == table(whole.runs[0].parent)
     assert [line.split()[0] for line in ended.out.splitlines() if line.startswith("#")] == [
-        f"#{n}" for n in range(2, 12)
+        f"#{n}" for n in range(2, 8)
     ]
 
 

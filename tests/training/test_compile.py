@@ -1,6 +1,7 @@
 """Compiled steps against the same steps uncompiled."""
 
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -31,7 +32,10 @@ def trained(*overrides: str) -> torch.nn.Module:
 
 @needs_compiler
 @pytest.mark.filterwarnings("default")  # of torch's compiler, about itself
-def test_a_compiled_model_takes_the_same_steps_with_the_same_dropout():
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.faults)])
+def test_compiled_model_takes_the_same_steps_with_the_same_dropout(monkeypatch, backend):
+    """aot_eager traces the model and its gradients as inductor does, without the half minute that g++ takes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     overrides = ("dropout=dropout", "dropout.p=0.3")
     compiled, eager = trained("compile=true", *overrides), trained("compile=false", *overrides)
     for ours, theirs in zip(compiled.parameters(), eager.parameters(), strict=True):
