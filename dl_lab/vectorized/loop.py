@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import islice
 from math import isfinite
 from typing import TypeVar
@@ -11,6 +11,7 @@ from dl_lab.config.schema import RunConfig
 from dl_lab.data.splits import Streamed
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
+from dl_lab.runs.identity import shared_in_stack
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
 from dl_lab.training.state import ActiveRun, Plan, TrainState, checkpoint_of
@@ -19,7 +20,6 @@ from dl_lab.vectorized.member_state import MemberState, member_state_of
 from dl_lab.vectorized.optimizers import must_be_equal
 
 SAVE_SECONDS = 10  # between checkpoints of a stack, which validates too often to write all of them at each validation
-EACH_ITS_OWN = ("seed", "name", "tags")  # settings in which members may differ
 
 
 class DoesNotStack(Exception):
@@ -43,27 +43,22 @@ Ended = tuple[M, Outcome, dict[str, float] | None]  # with the metrics of its te
 
 
 def configuration_key(run: RunConfig) -> Hashable:
-    """What runs must have in common to train as one stack. Members may differ in numbers that multiply within a step,
-    in everything that is drawn or decided for each run by itself, and in their initial weights.
+    """What runs must have in common to train as one stack, by `runs.identity`: members may differ in numbers of a step,
+    in what is drawn or decided for each run by itself, and in their initial weights.
 
     Raises:
         DoesNotStack: if a run of this kind trains alone.
     """
-    optimizer, train, settings = run.optimizer.entry.name, run.train, run.settings
+    optimizer = run.optimizer.entry.name
     optimizer_key = must_be_equal(optimizer, run.optimizer.config)
     if optimizer_key is None:
         raise DoesNotStack(f"optimizer={optimizer} has no rule for a stack")
-    if train.accumulate > 1:
-        raise DoesNotStack(f"train.accumulate={train.accumulate} saves the memory that a stack takes")
-    if settings.compile:
+    if run.train.accumulate > 1:
+        raise DoesNotStack(f"train.accumulate={run.train.accumulate} saves the memory that a stack takes")
+    if run.settings.compile:
         raise DoesNotStack("compile=true compiles a single run")
-    dropout_key = run.dropout.entry.name, getattr(run.dropout.config, "input_p", 0) > 0
-    loss_key = run.loss.entry.name, [value for value in astuple(run.loss.config) if not isinstance(value, float)]
-    clips = train.max_grad_norm is not None
-    train_key = replace(train, patience=None, best="loss", max_grad_norm=1.0 if clips else None)
-    settings_key = [getattr(settings, field.name) for field in fields(settings) if field.name not in EACH_ITS_OWN]
-    same = [(choice.entry.name, choice.config) for choice in (run.model, run.dataset)]
-    return repr((optimizer, optimizer_key, dropout_key, loss_key, train_key, settings_key, same))
+    drops_inputs = getattr(run.dropout.config, "input_p", 0) > 0  # adds a layer
+    return repr((optimizer_key, drops_inputs, sorted(shared_in_stack(run.as_dict).items())))
 
 
 def prepared_key(plan: Plan, state: TrainState) -> Hashable:
