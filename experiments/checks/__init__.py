@@ -1,1 +1,1 @@
-"""What a claim's YAML cannot say: checks of the run folders of trained experiments, and figures made of them."""
+"""Checks of trained experiments that YAML cannot express, and figures of their runs."""

@@ -1,10 +1,10 @@
-"""Gradients by layer before training: where they vanish on the way down; and how each network's loss falls."""
+"""Measure where gradients vanish before training, and draw how each network's loss falls."""
 
 import torch
 from torch.nn import functional as F
 
 from dl_lab.plotting.figures import curves
-from experiments.checks.trained_model import load
+from experiments.support import replay
 from experiments.support.claims import Run
 from experiments.support.findings import Report
 
@@ -18,21 +18,21 @@ ARMS = {
 
 
 def gradients(run: Run) -> torch.Tensor:
-    """Root mean square of the first gradient on 1,000 examples, (layer,), of the network as it was drawn."""
-    model, data = load(run, None)
-    inputs, labels = next(iter(data.train.everything(1000)))
-    weights = [parameter for parameter in model.parameters() if parameter.ndim == 2][:-1]
-    loss = F.cross_entropy(model(data.prepare(inputs)), labels)
+    """Root mean square of each layer's gradient (layer,) on 1,000 examples, at the initial weights."""
+    plan, state = replay.before(run)
+    inputs, labels = next(iter(plan.data.train.everything(1000)))
+    weights = [parameter for parameter in state.model.parameters() if parameter.ndim == 2][:-1]
+    loss = F.cross_entropy(state.model(plan.data.prepare(inputs)), labels)
     return torch.stack([each.square().mean().sqrt() for each in torch.autograd.grad(loss, weights)])
 
 
 def check(runs: list[Run], report: Report) -> None:
-    """The lowest layer's gradient over the highest hidden layer's, arm by arm, and the curves of the mean loss."""
+    """Compare the gradients of the second and the fifth hidden layer, and draw the mean losses."""
     sizes, losses, ratios = {}, {}, {}
     for name, (activation, initializer) in ARMS.items():
         chosen = [run for run in runs if run.matches({"model.activation": activation, "initializer": initializer})]
         by_layer = torch.stack([gradients(run) for run in chosen])
-        ratios[name] = (by_layer[:, 1] / by_layer[:, -1]).tolist()  # of equal width, as the first layer is not
+        ratios[name] = (by_layer[:, 1] / by_layer[:, -1]).tolist()  # layers of equal width; the first has another input
         sizes[name] = (torch.arange(1, by_layer.shape[1] + 1), by_layer.mean(0))
         points = [run.history("train") for run in chosen]
         steps = [point["step"] for point in points[0]]

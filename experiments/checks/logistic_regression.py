@@ -1,4 +1,4 @@
-"""The objective that scikit-learn minimises, at our weights, against its own and against the published sum."""
+"""Compare the objective that scikit-learn minimizes, at our weights and at its own."""
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ def check(runs: list[Run], report: Report) -> None:
 
 
 def compare(runs: list[Run], about: str, published: float | None, report: Report) -> None:
-    """Every seed's final weights against scikit-learn's, on the features of these runs."""
+    """Compare every seed's last weights with scikit-learn's, on the features of these runs."""
     plan, _ = replay.before(runs[0])
     inputs, targets = plan.data.train.inputs, plan.data.train.targets
     classifier = LogisticRegression(C=1.0, tol=1e-12, solver="newton-cholesky", max_iter=1000).fit(inputs, targets)
@@ -34,8 +34,10 @@ def compare(runs: list[Run], about: str, published: float | None, report: Report
         planes.append((weight[1] - weight[0], float(bias[1] - bias[0])))
     ours = [objective(*plane, inputs, targets) for plane in planes]
     if published is not None:
-        report.equal(f"{about}: penalty and sum of log losses", ours, [published] * len(runs), 1e-4, f"{published}")
-    report.equal(f"{about}: the same of", ours, [theirs] * len(runs), 1e-8, f"scikit-learn, which has {theirs:.6f}")
+        report.equal(
+            f"{about}: objective, penalty plus sum of log losses", ours, [published] * len(runs), 1e-4, f"{published}"
+        )
+    report.equal(f"{about}: objective of scikit-learn", ours, [theirs] * len(runs), 1e-8, f"{theirs:.6f}")
     normals = torch.stack([normal for normal, _ in planes])
     expected = np.repeat(classifier.coef_, len(runs), 0)
     report.equal(f"{about}: every coefficient", normals, expected, 1e-5, "scikit-learn")
@@ -46,6 +48,6 @@ def compare(runs: list[Run], about: str, published: float | None, report: Report
 
 
 def objective(normal: torch.Tensor, bias: float, inputs: torch.Tensor, targets: torch.Tensor) -> float:
-    """|w|^2 / 2 and the sum of log losses, C being 1."""
+    """|w|^2 / 2 plus the sum of log losses, which is scikit-learn's objective for C=1."""
     losses = F.softplus(-(2 * targets - 1) * (inputs @ normal + bias))
     return float(normal @ normal / 2 + losses.sum())

@@ -1,4 +1,4 @@
-"""The noise of a batch's gradient over its size, and the loss over examples seen and over seconds."""
+"""Measure the gradient noise by batch size, and draw the loss by examples seen and by seconds."""
 
 import time
 from itertools import islice
@@ -16,75 +16,71 @@ from experiments.support.findings import Report
 from experiments.support.per_example_gradients import of_batch, per_example
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-DRAWS = 400  # batches of each size: their mean square scatters by a few percent, and the slope by 0.01
+DRAWS = 400  # batches of each size: enough for a standard deviation of 0.01 in the slope
 SLOPE_WITHIN = 0.05
 Curve = tuple[list[float], list[float], list[float]]
 
 
 def check(runs: list[Run], report: Report) -> None:
     draw_noise([run for run in runs if run.config["train.batch_size"] == 32], report)
-    drawn = {run.config["train.batch_size"]: retraced(run) for run in runs if run.seed == runs[0].seed}
+    drawn = {run.config["train.batch_size"]: replayed(run) for run in runs if run.seed == runs[0].seed}
     for run in (run for run in runs if run.seed == runs[0].seed):
         size = run.config["train.batch_size"]
         ended = drawn[size][2][-1]
-        reached = run.metric("val/loss")  # in a stack, where sums are in another order: to 1e-5 what it is alone
-        report.equal(f"batch {size}: the curve ends where the run did", ended, reached, 1e-5 * reached, "val/loss")
+        reached = run.metric("val/loss")  # to 1e-5, because a stack adds in another order
+        report.equal(
+            f"batch size {size}: the replayed loss ends at the run's", ended, reached, 1e-5 * reached, "val/loss"
+        )
     per_pass = {size: seconds[-1] for size, (_, seconds, _) in drawn.items()}
     ratio = per_pass[1] / per_pass[32]
-    published = "more than 1: vectors are read once for many examples"
-    report.holds("seconds of a pass by one example, over those by 32", ratio > 1, f"{ratio:.1f}", published)
+    published = "more than 1: a batch reads the weights once for many examples"
+    report.holds(
+        "seconds of an epoch with batches of 1, divided by those with batches of 32",
+        ratio > 1,
+        f"{ratio:.1f}",
+        published,
+    )
     names = {1: "1 example", 32: "32 examples", "full": "all examples"}
     for place, (tag, axis) in enumerate((("examples", "examples seen"), ("seconds", "seconds of training"))):
         lines = {names[size]: (curve[place], curve[2]) for size, curve in drawn.items()}
-        title = f"Loss over {axis}, by examples a step"
+        title = f"Loss by {axis}, for each batch size"
         report.figure(f"loss/{tag}", curves(lines, title, axis, "validation loss (nats)", log_x=True, log_y=True))
 
 
 def draw_noise(runs: list[Run], report: Report) -> None:
-    """The mean squared distance of a batch's gradient from the full one, at the initial weights of every seed."""
+    """Draw the mean squared distance of a batch's gradient from the full gradient, at the initial weights."""
     lines, slopes = {}, []
     for run in runs:
         plan, state = replay.before(run)
         train, number = plan.data.train, len(plan.data.train)
         gradients = per_example(state.model, F.cross_entropy, train.inputs, train.targets)
         full = of_batch(state.model, F.cross_entropy, train.inputs, train.targets)
-        report.equal(
-            f"the mean of the examples' gradients is the full one, seed {run.seed}",
-            gradients.mean(0),
-            full,
-            1e-5,
-            "torch",
-        )
+        claim = f"the mean of the per-example gradients is the full gradient, seed {run.seed}"
+        report.equal(claim, gradients.mean(0), full, 1e-5, "torch")
         noise = []
         for size in SIZES:
             batches = islice(training_batches(train, plan.seed, size, plan.device), DRAWS)
             distances = [(of_batch(state.model, F.cross_entropy, *batch) - full).square().sum() for batch in batches]
-            # without replacement: a batch of everything has no noise at all
+            # corrects for sampling without replacement, where a full batch has no noise
             noise.append(float(torch.stack(distances).mean()) * (number - 1) / (number - size))
         slopes.append(float(np.polyfit(np.log(SIZES), np.log(noise), 1)[0]))
         lines[f"measured, seed {run.seed}"] = (SIZES, noise)
     spread = float((gradients - full).square().sum(1).mean())
     lines["variance of the examples / size"] = (SIZES, [spread / size for size in SIZES])
-    published = f"-1 ± {SLOPE_WITHIN}"
-    report.mean(
-        "the noise of the gradient falls as one over the size of the batch, slope",
-        slopes,
-        published,
-        -1 - SLOPE_WITHIN,
-        -1 + SLOPE_WITHIN,
-    )
+    claim, published = "the gradient noise falls as 1 / batch size: log-log slope", f"-1 ± {SLOPE_WITHIN}"
+    report.mean(claim, slopes, published, -1 - SLOPE_WITHIN, -1 + SLOPE_WITHIN)
     title = "Noise of a batch's gradient"
-    report.figure("noise", curves(lines, title, "examples a batch", "variance of the gradient", log_x=True, log_y=True))
+    report.figure("noise", curves(lines, title, "batch size", "variance of the gradient", log_x=True, log_y=True))
 
 
-def retraced(run: Run) -> Curve:
-    """Examples seen, seconds of training alone, and validation loss, some thirty times along the run."""
+def replayed(run: Run) -> Curve:
+    """Examples seen, seconds of training alone, and validation loss, at about thirty steps of the run."""
     plan, state = replay.before(run)
-    looks = set(np.geomspace(1, plan.total_steps, 30).astype(int).tolist()) | {plan.total_steps}
+    measured_steps = set(np.geomspace(1, plan.total_steps, 30).astype(int).tolist()) | {plan.total_steps}
     examples, seconds, losses = [], [], []
     spent, since = 0.0, time.perf_counter()
     for step in replay.steps(plan, state, plan.total_steps):
-        if step in looks:
+        if step in measured_steps:
             spent += time.perf_counter() - since
             examples.append(min(step * plan.batch_size, step / plan.steps_per_epoch * len(plan.data.train)))
             seconds.append(spent)

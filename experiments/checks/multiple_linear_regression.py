@@ -1,4 +1,4 @@
-"""NIST's certified coefficients from the checkpoint, its standardisation undone, and the fall of the error."""
+"""Compare the trained coefficients with NIST's certified ones, in original units."""
 
 import numpy as np
 import torch
@@ -23,10 +23,11 @@ CERTIFIED = {
 def check(runs: list[Run], report: Report) -> None:
     certified = np.array(list(CERTIFIED.values()))
     agreed = digits([float(value) for value in exact("longley.csv", "TOTEMP")], certified)
-    report.holds("rational arithmetic on our copy of the data", agreed >= 13, f"{agreed:.1f} digits", "15 certified")
+    claim = "least squares in rational arithmetic on our copy of the data"
+    report.holds(claim, agreed >= 13, f"{agreed:.1f} digits", "15 certified")
     found = []
     for run in runs:
-        coefficients, intercepts = replay.linear_in_own_units(run)
+        coefficients, intercepts = replay.unstandardized_line(run)
         found.append(torch.cat([intercepts, coefficients[0]]).numpy())
     for place, (name, value) in enumerate(CERTIFIED.items()):
         agreed = min(digits(one[place], value) for one in found)
@@ -36,8 +37,8 @@ def check(runs: list[Run], report: Report) -> None:
 
 
 def draw(runs: list[Run], certified: "np.typing.NDArray[np.float64]", report: Report) -> None:
-    """Distance of the standardised weights from the certified ones by step."""
-    train = replay.in_own_units(runs[0]).train
+    """Draw the distance of the standardized weights from the certified ones by step."""
+    train = replay.unstandardized(runs[0]).train
     plan, _ = replay.before(runs[0])
     mean, std = train.inputs.mean(0).numpy(), train.inputs.std(0, correction=0).numpy()
     (head,) = plan.data.spec.heads

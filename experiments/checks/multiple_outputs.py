@@ -1,4 +1,4 @@
-"""Three targets at once against each by itself."""
+"""Compare one model of three targets with least squares for each target."""
 
 import numpy as np
 import torch
@@ -13,16 +13,18 @@ NAMES = ("weight", "waist", "pulse")
 
 def check(runs: list[Run], report: Report) -> None:
     for run in runs:
-        train = replay.in_own_units(run).train
+        train = replay.unstandardized(run).train
         inputs, targets = train.inputs.numpy(), train.targets.numpy()
         design = np.column_stack([np.ones(len(inputs)), inputs])
         alone = np.stack([np.linalg.lstsq(design, target, rcond=None)[0] for target in targets.T])
-        coefficients, intercepts = replay.linear_in_own_units(run)
+        coefficients, intercepts = replay.unstandardized_line(run)
         together = torch.column_stack([intercepts, coefficients])
         about = f"seed {run.seed}"
-        report.equal(f"intercepts and coefficients, {about}", together, alone, 1e-6, "numpy's lstsq, target by target")
+        report.equal(f"intercepts and coefficients, {about}", together, alone, 1e-6, "numpy's lstsq for each target")
         predicted = design @ together.numpy().T
-        report.equal(f"predictions, {about}", predicted, design @ alone.T, 1e-6, "numpy's lstsq, target by target")
+        report.equal(f"predictions, {about}", predicted, design @ alone.T, 1e-6, "numpy's lstsq for each target")
     pairs = {name: (targets[:, place], predicted[:, place]) for place, name in enumerate(NAMES)}
     title = "One linear model, three targets: predicted against actual"
-    report.figure("fit", scatter(pairs, title, "actual (pounds, inches, beats)", "predicted (the same)", diagonal=True))
+    report.figure(
+        "fit", scatter(pairs, title, "actual (pounds, inches, beats)", "predicted (same units)", diagonal=True)
+    )

@@ -1,27 +1,26 @@
-"""scikit-learn's solvers on the same points: what a line can do, and what one hidden layer can."""
+"""Compare both models with scikit-learn's solvers on the same points."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from experiments.checks.trained_model import load, numbers
+from experiments.support import replay
 from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 
 def check(runs: list[Run], report: Report) -> None:
-    """Both models against scikit-learn's, seed by seed."""
     for name, sizes, within in (("linear model", [], 0.01), ("hidden layer", [32], 0.01)):
         ours, theirs = [], []
         for run in (run for run in runs if run.matches({"model.hidden_sizes": sizes})):
-            data = load(run)[1]
+            data = replay.before(run)[0].data
             solver = (
                 MLPClassifier(sizes, alpha=0, solver="lbfgs", max_iter=2000, random_state=run.seed)
                 if sizes
                 else LogisticRegression(C=np.inf)
             )
-            solver.fit(*numbers(data, data.train))
-            theirs.append(solver.score(*numbers(data, data.test)))
+            solver.fit(*replay.arrays(data, data.train))
+            theirs.append(solver.score(*replay.arrays(data, data.test)))
             ours.append(run.metric("test/accuracy"))
         claim = f"the {name} is as good as scikit-learn's on the same points, mean over seeds"
         report.equal(claim, np.mean(ours), np.mean(theirs), within, f"scikit-learn's {type(solver).__name__}")

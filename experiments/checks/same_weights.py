@@ -1,62 +1,56 @@
-"""Did the hidden units part? From the checkpoints, and from one unit in place of all of them."""
+"""Check whether hidden units stay equal, and whether one unit can replace all of them."""
 
 import numpy as np
 import torch
 
-from dl_lab.config.parse import parse
 from dl_lab.plotting.figures import histograms, image_grid
-from dl_lab.runs import checkpoint
-from dl_lab.training import setup
+from experiments.support import replay
 from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 SHOWN = 16  # hidden units
+INITIALIZERS = ("constant", "zeros", "xavier_uniform")
 
 
 def spread(weights: dict[str, torch.Tensor]) -> float:
-    """The largest difference between the weights or biases of two hidden units, of those that come in and go out."""
+    """The largest difference between two hidden units in an incoming weight, a bias or an outgoing weight."""
     units = torch.cat([weights["layers.0.weight"], weights["layers.0.bias"][:, None], weights["head.weight"].T], 1)
     return float((units.amax(0) - units.amin(0)).max())
 
 
-def off_by(saved: dict[str, dict]) -> float:
-    """How far a net of one hidden unit, whose way out is the sum of all of theirs, is from the whole, in logits."""
-    run = parse({**saved["config"], "precision": "float64", "compile": False})
-    data = setup.build_data(run).to(torch.device("cpu"), torch.float64)
-    model = setup.build_model(run, data.spec)
-    model.load_state_dict(saved["model"])
-    images = data.prepare(next(iter(data.validation.everything(1000)))[0]).flatten(1)
-    w = {name: tensor.double().numpy() for name, tensor in saved["model"].items()}
+def off_by(run: Run, which: str) -> float:
+    """The largest difference in logits when one hidden unit, with the summed outgoing weights, replaces all units."""
+    plan, state = replay.trained(run, which, precision="float64", compile=False)
+    images = plan.data.prepare(next(iter(plan.data.validation.everything(1000)))[0]).flatten(1)
+    w = {name: tensor.numpy() for name, tensor in state.model.state_dict().items()}
     unit = np.maximum(images.numpy() @ w["layers.0.weight"][0] + w["layers.0.bias"][0], 0)
     by_one = unit[:, None] * w["head.weight"].sum(1) + w["head.bias"]
     with torch.no_grad():
-        return float(np.abs(by_one - model(images).numpy()).max())
+        return float(np.abs(by_one - state.model(images).numpy()).max())
 
 
 def check(runs: list[Run], report: Report) -> None:
-    saved = {
-        (run.config["initializer"], run.seed, name): checkpoint.load(
-            run.folder / "checkpoints" / f"{name}.pt", torch.device("cpu")
-        )
-        for run in runs
-        for name in ("best", "last")
-    }
-    for initializer in ("constant", "zeros", "xavier_uniform"):
-        chosen = [each for key, each in saved.items() if key[0] == initializer]
-        spreads, distances = [spread(each["model"]) for each in chosen], [off_by(each) for each in chosen]
-        seeds = f"{len(chosen)} checkpoints, best and last"
-        most, least = max(spreads), min(spreads)
-        if initializer == "xavier_uniform":
-            report.holds("units of Xavier's differ", least > 0.1, f"by {least:.2g} or more; {seeds}", "more than 0.1")
-            claim, published = "one unit in place of all of Xavier's says something else", "more than 1, in logits"
-            report.holds(claim, min(distances) > 1, f"off by {min(distances):.2g} or more", published)
+    for name in INITIALIZERS:
+        chosen = [(run, which) for run in runs for which in ("best", "last") if run.config["initializer"] == name]
+        spreads = [spread(replay.saved(*each)["model"]) for each in chosen]
+        errors = [off_by(*each) for each in chosen]
+        most, least, checkpoints = max(spreads), min(spreads), f"{len(chosen)} checkpoints, best and last"
+        if name == "xavier_uniform":
+            measured = f"by {least:.2g} or more; {checkpoints}"
+            report.holds(f"{name}: units differ", least > 0.1, measured, "more than 0.1")
+            claim, measured = f"{name}: one unit does not replace all 32", f"off by {min(errors):.2g} or more"
+            report.holds(claim, min(errors) > 1, measured, "more than 1, in logits")
         else:
-            report.holds(f"{initializer}: all units stay equal", most == 0.0, f"differ by {most}; {seeds}", "exactly 0")
-            claim = f"{initializer}: one unit does what all 32 do"
-            report.holds(claim, max(distances) < 1e-10, f"off by {max(distances):.1e}", "equal logits, to 1e-10")
-    last = {
-        initializer: saved[initializer, 0, "last"]["model"] for initializer in ("constant", "zeros", "xavier_uniform")
-    }
+            measured = f"differ by {most}; {checkpoints}"
+            report.holds(f"{name}: all units stay equal", most == 0.0, measured, "exactly 0")
+            claim, measured = f"{name}: one unit replaces all 32", f"off by {max(errors):.1e}"
+            report.holds(claim, max(errors) < 1e-10, measured, "equal logits, to 1e-10")
+    draw([run for run in runs if run.seed == 0], report)
+
+
+def draw(runs: list[Run], report: Report) -> None:
+    """Draw the last weights of the hidden units, as images and as a histogram for one pixel."""
+    last = {run.config["initializer"]: replay.saved(run)["model"] for run in runs}
     for initializer, weights in last.items():
         units = weights["layers.0.weight"][:SHOWN].view(-1, 8, 8)
         title = f"initializer={initializer}: weights of {SHOWN} hidden units at the end (blue -, red +)"
