@@ -1,11 +1,11 @@
-"""Does every concept show what is claimed of it?
+"""Check the claims of the experiments.
 
     python -m experiments.reproduce [NAME ...] [--quick | --long] [--launcher NAME]
 
-Runs concept programs (experiments/NAME.py) and trained experiments (conf/experiment/NAME.yaml, each of its seeds), and
-writes a row for each claim to experiments/RESULTS.md. Without names: all that take under two minutes each, --quick
-those under ten seconds, --long all. Seconds are given as they passed, and of the CPU; a launcher of Hydra's runs the
-jobs of an experiment. A claim that does not hold is printed as such and makes the exit status 1.
+Runs concept programs (experiments/NAME.py) and trained experiments (conf/experiment/NAME.yaml, with all their seeds),
+and writes a row for each claim to experiments/RESULTS.md. Without names it runs everything under two minutes; --quick
+runs everything under ten seconds, --long everything. Rows give the seconds that passed and the CPU seconds. The
+exit status is 1 if a claim does not hold.
 """
 
 import argparse
@@ -36,7 +36,7 @@ HEADER = ("concept", "claim", "source", "published", "measured", "verdict", "sec
 
 
 def programs() -> dict[str, float]:
-    """Concept programs, by what they take in seconds: the modules that say so in TAKES."""
+    """The seconds that each concept program takes, by name: the modules with TAKES."""
     found = {}
     for module in pkgutil.iter_modules(experiments.__path__):
         path = Path(experiments.__path__[0]) / f"{module.name}.py"
@@ -46,20 +46,20 @@ def programs() -> dict[str, float]:
 
 
 def trained() -> dict[str, claims.Experiment]:
-    """The experiments of conf/experiment that carry a claim."""
+    """The experiments of conf/experiment that make a claim, by name."""
     found = (claims.read(path) for path in sorted((CONF / "experiment").glob("*.yaml")))
     return {experiment.name: experiment for experiment in found if experiment is not None}
 
 
 def run_program(name: str) -> list[Finding]:
-    """The findings of a concept program."""
+    """Run a concept program; returns its findings."""
     report: Report = importlib.import_module(f"experiments.{name}").main()
     report.close()
     return report.findings
 
 
 def run_trained(experiment: claims.Experiment, launcher: str = LAUNCHER) -> list[Finding]:
-    """Train an experiment with every seed, and check its claims and what experiments/checks/NAME.py adds."""
+    """Train an experiment with every seed, check its claims, and run experiments/checks/NAME.py."""
     folder = Path(reserve_run_folder(f"outputs/experiments/{experiment.name}")).absolute()
     line = [sys.executable, "-m", "dl_lab.train", "-m", f"experiment={experiment.name}", f"hydra.sweep.dir={folder}"]
     line.append(f"hydra/launcher={launcher}")
@@ -85,13 +85,13 @@ def run_trained(experiment: claims.Experiment, launcher: str = LAUNCHER) -> list
 
 
 def cpu_seconds() -> float:
-    """Of all cores, by this process and those that it waited for."""
+    """CPU seconds of this process and of the processes it has waited for."""
     return sum(os.times()[:4])
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to run for a concept; `takes` is in seconds, about."""
+    """One command for a concept; `takes` is an estimate in seconds."""
 
     concept: str
     takes: float
@@ -99,7 +99,7 @@ class Job:
     command: str
 
     def run(self) -> tuple[list[Finding], list[str]]:
-        """The findings, and a row of the table for each."""
+        """Run the command; returns the findings and a row of the table for each."""
         started, before = time.perf_counter(), cpu_seconds()
         findings = self.work()
         taken = f"{time.perf_counter() - started:.0f} ({cpu_seconds() - before:.0f} CPU)"
@@ -112,7 +112,7 @@ class Job:
 
 
 def jobs(launcher: str) -> list[Job]:
-    """Every program and every trained experiment, sorted by name."""
+    """A job for every program and every trained experiment, sorted by name."""
     found = [
         Job(name, takes, partial(run_program, name), f"python -m experiments.{name}")
         for name, takes in programs().items()
@@ -134,23 +134,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--quick", action="store_true", help="those under ten seconds")
-    length.add_argument("--long", action="store_true", help="also those over two minutes")
-    parser.add_argument("--launcher", default=LAUNCHER, help=f"what runs an experiment's jobs, {LAUNCHER} by default")
+    length.add_argument("--quick", action="store_true", help="run everything under ten seconds")
+    length.add_argument("--long", action="store_true", help="run everything, including what takes over two minutes")
+    parser.add_argument(
+        "--launcher", default=LAUNCHER, help=f"the hydra/launcher of trained experiments (default: {LAUNCHER})"
+    )
     options = parser.parse_args()
     everything = jobs(options.launcher)
     known = {job.concept for job in everything}
     if unknown := sorted(set(options.names) - known):
-        parser.error(f"{', '.join(unknown)} is not known; allowed: {', '.join(sorted(known))}")
+        parser.error(f"NAME={','.join(unknown)} is not known; allowed: {', '.join(sorted(known))}")
     at_most = QUICK if options.quick else inf if options.long or options.names else NORMAL
-    fallen = 0
+    failed = 0
     for job in everything:
         if job.takes < at_most and (not options.names or job.concept in options.names):
             findings, rows = job.run()
-            fallen += sum(not finding.holds for finding in findings)
+            failed += sum(not finding.holds for finding in findings)
             write_rows("Concepts", HEADER, job.concept, job.command.partition(" --launcher")[0], rows)
-    if fallen:
-        raise SystemExit(f"{fallen} claims do not hold")
+    if failed:
+        raise SystemExit(f"{failed} claims do not hold")
 
 
 if __name__ == "__main__":

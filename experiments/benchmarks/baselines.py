@@ -1,4 +1,4 @@
-"""What a user would write by hand, to be timed in turn with dl_lab: the same model, data and batch size."""
+"""Hand-written training loops to compare with: the same model, data and batch size as dl_lab."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def model(name: str) -> nn.Module:
 
 
 def data(name: str, data_dir: Path) -> tuple[Tensor, Tensor]:
-    """All training images as normalised floats (example, 1, height, width), as a user keeps them, and their classes."""
+    """All training images as normalized floats (example, 1, height, width), and their classes."""
     if name == "tiny":
         from sklearn.datasets import load_digits
 
@@ -38,7 +38,7 @@ def data(name: str, data_dir: Path) -> tuple[Tensor, Tensor]:
 
 
 def batches(inputs: Tensor, targets: Tensor, batch_size: int) -> Batches:
-    """Shuffled batches, epoch after epoch, without the ragged last."""
+    """Shuffled batches, epoch after epoch, without the last incomplete batch."""
     while True:
         order = torch.randperm(len(inputs))
         for index in order[: len(order) // batch_size * batch_size].split(batch_size):
@@ -46,7 +46,7 @@ def batches(inputs: Tensor, targets: Tensor, batch_size: int) -> Batches:
 
 
 def train(name: str, data_dir: Path, batch_size: int, steps: int) -> float:
-    """Seconds that the loop takes for so many steps of Adam, data loaded before and ten steps of warming up."""
+    """Seconds of the given number of Adam steps, after loading the data and ten warm-up steps."""
     torch.manual_seed(0)
     network = model(name)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
@@ -67,7 +67,7 @@ def train(name: str, data_dir: Path, batch_size: int, steps: int) -> float:
 
 @torch.no_grad()
 def validate(network: nn.Module, inputs: Tensor) -> float:
-    """Seconds of one forward pass in batches of 1,000, inputs ready."""
+    """Seconds of one forward pass in batches of 1,000."""
     start = time.perf_counter()
     for batch in inputs.split(1000):
         network(batch)

@@ -1,5 +1,7 @@
-"""By PyTorch Lightning, as its documentation has it: python FILE DATA, one epoch of the same mlp on Fashion-MNIST;
-python FILE digits, twenty epochs of mlp [32] on scikit-learn's digits.
+"""The same training in PyTorch Lightning, as its documentation does it.
+
+`python FILE DATA` trains mlp [256, 128] on Fashion-MNIST for one epoch, `python FILE digits` mlp [32] on scikit-learn's
+digits for twenty.
 """
 
 import sys

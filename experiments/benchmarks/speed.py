@@ -1,11 +1,11 @@
-"""Is dl_lab faster than the loop that a user would write by hand?
+"""Is dl_lab faster than a hand-written training loop?
 
     python -m experiments.speed [ROW ...] [--pairs 5] [--nanogpt FOLDER]
 
-Every row runs its yardstick and dl_lab in turn, pair after pair, and gives the median ratio with the least and the
-most: seconds on one machine mean nothing, ratios of runs made in turn do. Without names of rows it writes the table to
-experiments/RESULTS.md and a bar chart to TensorBoard under outputs/experiments/speed. Rows whose yardstick is not here
-say so: Fashion-MNIST under $DL_LAB_DATA, PyTorch Lightning installed, a checkout of nanoGPT with its data prepared.
+Each row runs dl_lab and a baseline alternately and reports the median, least and greatest ratio of the pairs: seconds
+depend on the machine, ratios of alternating runs hardly do. Without names of rows, the table is written to
+experiments/RESULTS.md and a bar chart to TensorBoard under outputs/experiments/speed. Some baselines need Fashion-MNIST
+under $DL_LAB_DATA, PyTorch Lightning, or a checkout of nanoGPT with prepared data; their rows say so.
 """
 
 import argparse
@@ -48,13 +48,13 @@ NANOGPT += ("dataset.validation=100",)
 LIGHTNING = Path(__file__).with_name("lightning_baseline.py")
 
 
-class NotHere(Exception):
-    """The yardstick of a row cannot be run on this machine."""
+class BaselineMissing(Exception):
+    """The baseline of a row cannot run on this machine."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is timed, its bound and aim as ratios, and a function that gives one pair (dl_lab, yardstick)."""
+    """What is measured, its bound and aim as ratios, and a function that measures one pair (dl_lab, baseline)."""
 
     what: str
     bound: float
@@ -63,7 +63,7 @@ class Row:
 
 
 class Stopwatch(Progress):
-    """Progress that also keeps when each step ended."""
+    """Progress that also records when each step ended."""
 
     def __init__(self, total_steps: int):
         super().__init__(total_steps)
@@ -75,9 +75,7 @@ class Stopwatch(Progress):
 
 
 def train(steps: int, *overrides: str) -> tuple[float, float]:
-    """Seconds of `fit` for so many steps, metrics, TensorBoard, a validation and a checkpoint included; and the median
-    seconds of a step alone.
-    """
+    """Seconds of `fit`, with metrics, TensorBoard, a validation and a checkpoint, and the median seconds of a step."""
     run = parse(compose(*overrides, f"train.steps={steps + 10}", f"train.validate_every={steps + 10}"))
     plan, state = build_run(run, build_data(run))
     with tempfile.TemporaryDirectory() as folder, Logbook(Path(folder), run.as_dict, []) as logbook:
@@ -91,22 +89,22 @@ def train(steps: int, *overrides: str) -> tuple[float, float]:
         return time.perf_counter() - start, statistics.median(e - s for s, e in pairwise(stopwatch.ends))
 
 
-def fashion() -> Path:
-    """The data folder, if it holds Fashion-MNIST."""
+def fashion_mnist() -> Path:
+    """The data folder; raises BaselineMissing if it does not contain Fashion-MNIST."""
     folder = parse(compose()).settings.data_folder
     if not (folder / "FashionMNIST" / "raw").is_dir():
-        raise NotHere("Fashion-MNIST is not under $DL_LAB_DATA")
+        raise BaselineMissing("Fashion-MNIST is not under $DL_LAB_DATA")
     return folder
 
 
-def by_hand(name: str, batch_size: int, steps: int, *overrides: str) -> tuple[float, float]:
-    folder = Path() if name == "tiny" else fashion()
+def against_loop(name: str, batch_size: int, steps: int, *overrides: str) -> tuple[float, float]:
+    folder = Path() if name == "tiny" else fashion_mnist()
     ours, _ = train(steps, *overrides)
     return ours, baselines.train(name, folder, batch_size, steps)
 
 
 def command(*arguments: str) -> tuple[float, float]:
-    """Seconds and peak megabytes of a Python process, run in an empty folder."""
+    """Seconds and peak megabytes of a Python process that runs in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         start = time.perf_counter()
@@ -118,7 +116,7 @@ def command(*arguments: str) -> tuple[float, float]:
             env=environment,
         )
         _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0  # waited for already
+        process.returncode = 0  # set here, because os.wait4 has already waited for the process
         return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
@@ -127,28 +125,28 @@ def against_import_torch(*arguments: str) -> tuple[float, float]:
 
 
 def against_lightning() -> tuple[float, float]:
-    folder = fashion()
+    folder = fashion_mnist()
     if subprocess.run([sys.executable, "-c", "import lightning"], capture_output=True, check=False).returncode:
-        raise NotHere("PyTorch Lightning is not installed")
+        raise BaselineMissing("PyTorch Lightning is not installed")
     ours, _ = command("-m", "dl_lab.train", *MLP[:3], "train.epochs=1")
     return ours, command(str(LIGHTNING), str(folder))[0]
 
 
 def memory() -> tuple[float, float]:
-    """Peak megabytes of training against `import torch`, the data as bytes (55 MB), and 250 MB."""
-    fashion()
+    """Peak megabytes of training, and of `import torch` plus the data as bytes (55 MB) plus 250 MB."""
+    fashion_mnist()
     _, ours = command("-m", "dl_lab.train", *MLP[:3], "train.steps=200")
     return ours, command("-c", "import torch")[1] + 70_000 * 784 / 2**20 + 250
 
 
 def validation() -> tuple[float, float]:
-    """A validation pass over the 10,000 test images, metrics included, against a bare forward pass."""
-    fashion()
+    """Seconds of a validation pass over 10,000 test images, with metrics, and of a bare forward pass."""
+    fashion_mnist()
     run = parse(compose(*MLP))
     plan, state = build_run(run, build_data(run))
     assert plan.data.test is not None
     (inputs,) = [plan.data.prepare(images) for images, _ in plan.data.test.batches([plan.data.test.in_order()])]
-    loop.evaluate(state.model, plan, plan.data.test)  # both warm up
+    loop.evaluate(state.model, plan, plan.data.test)  # warm up both
     baselines.validate(state.model, inputs)
     start = time.perf_counter()
     loop.evaluate(state.model, plan, plan.data.test)
@@ -156,7 +154,7 @@ def validation() -> tuple[float, float]:
 
 
 def streaming() -> tuple[float, float]:
-    """One epoch of reading 3,000 PNG pictures with two workers."""
+    """Seconds of reading 3,000 PNG images with two workers, by dl_lab and by torchvision."""
     from PIL import Image
     from torch.utils.data import DataLoader
     from torchvision import transforms
@@ -187,14 +185,14 @@ def streaming() -> tuple[float, float]:
 
 def in_bfloat16() -> tuple[float, float]:
     if not torch.cpu._is_avx512_bf16_supported():
-        raise NotHere("this CPU has no bfloat16 arithmetic, torch imitates it")
-    return by_hand("cnn", 64, 60, *CNN, "precision=bfloat16")
+        raise BaselineMissing("this CPU has no bfloat16 arithmetic")
+    return against_loop("cnn", 64, 60, *CNN, "precision=bfloat16")
 
 
 def against_nanogpt(folder: Path | None, *overrides: str, steps: int = 60) -> tuple[float, float]:
-    """Median milliseconds of a step, against those that nanoGPT's train.py prints: its CPU recipe, not compiled."""
+    """Median milliseconds of a step, and those that nanoGPT's train.py prints for its CPU recipe, not compiled."""
     if folder is None or not (folder / "data" / "shakespeare_char" / "train.bin").exists():
-        raise NotHere("no checkout of nanoGPT with its data prepared: --nanogpt FOLDER")
+        raise BaselineMissing("no checkout of nanoGPT with its data prepared: --nanogpt FOLDER")
     recipe = "--device=cpu --compile=False --eval_iters=1 --eval_interval=10000 --log_interval=1 --block_size=64"
     recipe += f" --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters={steps} --dropout=0.0"
     line = [sys.executable, "train.py", "config/train_shakespeare_char.py", *recipe.split()]
@@ -204,11 +202,11 @@ def against_nanogpt(folder: Path | None, *overrides: str, steps: int = 60) -> tu
 
 
 def rows(nanogpt: Path | None) -> dict[str, Row]:
-    nothing_loaded = "seconds of {}, against import torch"
+    seconds = "seconds of {}, against import torch"
     return {
-        "mlp": Row("step, mlp [256, 128], batch 64", 1.0, 0.6, partial(by_hand, "mlp", 64, 900, *MLP)),
-        "tiny": Row("step, digits, mlp [32], batch 32", 1.0, 0.6, partial(by_hand, "tiny", 32, 2000, *TINY)),
-        "cnn": Row("step, cnn, batch 64, float32", 0.8, 0.5, partial(by_hand, "cnn", 64, 60, *CNN)),
+        "mlp": Row("step, mlp [256, 128], batch 64", 1.0, 0.6, partial(against_loop, "mlp", 64, 900, *MLP)),
+        "tiny": Row("step, digits, mlp [32], batch 32", 1.0, 0.6, partial(against_loop, "tiny", 32, 2000, *TINY)),
+        "cnn": Row("step, cnn, batch 64, float32", 0.8, 0.5, partial(against_loop, "cnn", 64, 60, *CNN)),
         "cnn_bfloat16": Row("step, cnn, batch 64, bfloat16", 0.6, 0.5, in_bfloat16),
         "transformer": Row(
             "step, transformer, nanoGPT's CPU recipe, compile=true against nanoGPT's --compile=False",
@@ -217,13 +215,13 @@ def rows(nanogpt: Path | None) -> dict[str, Row]:
             partial(against_nanogpt, nanogpt, "compile=true"),
         ),
         "transformer_eager": Row(
-            "the same, compile=false (which short runs are)", 1.0, 0.75, partial(against_nanogpt, nanogpt)
+            "the same, compile=false (the default of short runs)", 1.0, 0.75, partial(against_nanogpt, nanogpt)
         ),
         "lightning": Row("one epoch of mlp from cold, against Lightning", 0.3, 0.2, against_lightning),
-        "help": Row(nothing_loaded.format("--help"), 0.35, 0.2, partial(against_import_torch, "--help")),
-        "cfg": Row(nothing_loaded.format("--cfg job"), 0.35, 0.2, partial(against_import_torch, "--cfg", "job")),
-        "typo": Row(nothing_loaded.format("model=cnnn"), 0.35, 0.2, partial(against_import_torch, "model=cnnn")),
-        "cold": Row(nothing_loaded.format("train.steps=1"), 1.6, 1.25, partial(against_import_torch, "train.steps=1")),
+        "help": Row(seconds.format("--help"), 0.35, 0.2, partial(against_import_torch, "--help")),
+        "cfg": Row(seconds.format("--cfg job"), 0.35, 0.2, partial(against_import_torch, "--cfg", "job")),
+        "typo": Row(seconds.format("model=cnnn"), 0.35, 0.2, partial(against_import_torch, "model=cnnn")),
+        "cold": Row(seconds.format("train.steps=1"), 1.6, 1.25, partial(against_import_torch, "train.steps=1")),
         "memory": Row("peak memory, against import torch + data + 250 MB", 1.0, 0.86, memory),
         "validation": Row("validation of 10,000 images, against a forward pass", 1.1, 1.0, validation),
         "streaming": Row("streaming image_folder, 2 workers", 1.0, 0.8, streaming),
@@ -238,21 +236,19 @@ def main() -> None:
     options = parser.parse_args()
     known = rows(options.nanogpt)
     if unknown := set(options.rows) - set(known):
-        parser.error(f"{', '.join(unknown)} is not known; allowed: {', '.join(known)}")
+        parser.error(f"ROW={','.join(unknown)} is not known; allowed: {', '.join(known)}")
     show_table("Speed", "python -m experiments.speed", known, options.rows, options.pairs)
 
 
 def show_table(section: str, command: str, known: dict[str, Row], chosen: list[str], number: int) -> None:
-    """Run so many pairs of each row that is chosen, or of all and write those as a section of RESULTS.md and as bars
-    for TensorBoard.
-    """
+    """Print the ratios of the chosen rows, or of all rows and write them to RESULTS.md and TensorBoard."""
     rows = {name: known[name] for name in chosen or known}
     lines = ["| what | bound | aim | median | least to most | verdict |", "|---|---|---|---|---|---|"]
     measured: dict[str, list[float]] = {}
     for name, row in rows.items():
         try:
             pairs = [row.pair() for _ in range(number)]
-        except NotHere as reason:
+        except BaselineMissing as reason:
             lines.append(f"| {row.what} | {row.bound:.3g} | {row.aim:.3g} | | | {reason} |")
         else:
             ratios = [ours / theirs for ours, theirs in pairs]
@@ -264,7 +260,7 @@ def show_table(section: str, command: str, known: dict[str, Row], chosen: list[s
         print(lines[-1], flush=True)
     if chosen:
         return
-    head = f"Ratios of dl_lab to the yardstick, {number} pairs, {os.cpu_count()} cores, torch {torch.__version__}."
+    head = f"Ratios of dl_lab to the baseline, {number} pairs, {os.cpu_count()} cores, torch {torch.__version__}."
     write_section(section, "\n".join([f"{head} `{command}`", "", *lines]))
     if measured:
         events = EventWriter(Path(f"outputs/experiments/{section.lower()}"))

@@ -1,23 +1,23 @@
-"""What does a hundred runs cost, trained together?
+"""How long do many runs take when they are trained together?
 
     python -m experiments.speed_sweeps [ROW ...] [--pairs 3]
 
-Whole commands in turn, as experiments.speed has them: 64 runs (8 learning rates x 8 seeds) of mlp [32] on digits, 20
-epochs each, every folder written. One of Lightning's 64 commands is timed and taken 64 times.
+Whole commands are timed alternately, as in experiments.speed: 64 runs (8 learning rates x 8 seeds) of mlp [32] on
+digits, 20 epochs each, with every run folder. For Lightning one command is timed and multiplied by 64.
 """
 
 import argparse
 import subprocess
 import sys
 
-from experiments.benchmarks.speed import LIGHTNING, NotHere, Row, command, show_table
+from experiments.benchmarks.speed import LIGHTNING, BaselineMissing, Row, command, show_table
 
 RUN = ("-m", "dl_lab.train", "-m", "model.hidden_sizes=[32]", "train.epochs=20")
 RATES = "optimizer.lr=0.0005,0.001,0.002,0.003,0.005,0.01,0.02,0.05"
 
 
 def sweep(launcher: str, seeds: int = 8, *more: str) -> float:
-    """Seconds of a sweep over eight learning rates and so many seeds."""
+    """Seconds of a sweep over eight learning rates and the given number of seeds."""
     return command(*RUN, RATES, f"seed=range({seeds})", f"hydra/launcher={launcher}", *more)[0]
 
 
@@ -31,7 +31,7 @@ def against_in_turn() -> tuple[float, float]:
 
 def against_lightning() -> tuple[float, float]:
     if subprocess.run([sys.executable, "-c", "import lightning"], capture_output=True, check=False).returncode:
-        raise NotHere("PyTorch Lightning is not installed")
+        raise BaselineMissing("PyTorch Lightning is not installed")
     return sweep("vectorized"), 64 * command(str(LIGHTNING), "digits")[0]
 
 
@@ -40,7 +40,7 @@ def four_times_as_many() -> tuple[float, float]:
 
 
 def two_processes(runs: int = 16) -> tuple[float, float]:
-    """Runs of some seconds each, which processes are for; the time that a process takes to start is in it."""
+    """Seconds of a sweep of longer runs by two processes and by one, including the start of the processes."""
     line = ("model.hidden_sizes=[256,256]", "train.epochs=40", "optimizer.lr=0.001", f"seed=range({runs})")
     both = [command(*RUN[:3], *line, "hydra/launcher=processes", f"hydra.launcher.processes={n}")[0] for n in (2, 1)]
     return both[0], both[1]
@@ -48,7 +48,7 @@ def two_processes(runs: int = 16) -> tuple[float, float]:
 
 ROWS = {
     "basic": Row("64 runs vectorized, against Hydra's basic launcher", 1 / 8, 1 / 15, against_basic),
-    "in_turn": Row("64 runs vectorized, against our own, in turn", 1 / 6, 1 / 15, against_in_turn),
+    "in_turn": Row("64 runs vectorized, against hydra/launcher=in_turn", 1 / 6, 1 / 15, against_in_turn),
     "lightning": Row("64 runs vectorized, against 64 commands of Lightning", 1 / 60, 1 / 150, against_lightning),
     "many": Row("256 runs vectorized, against 64", 3.0, 2.0, four_times_as_many),
     "processes": Row("16 runs by two processes, against one", 1 / 1.6, 1 / 1.9, two_processes),
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     options = parser.parse_args()
     if unknown := set(options.rows) - set(ROWS):
-        parser.error(f"{', '.join(unknown)} is not known; allowed: {', '.join(ROWS)}")
+        parser.error(f"ROW={','.join(unknown)} is not known; allowed: {', '.join(ROWS)}")
     show_table("Sweeps", "python -m experiments.speed_sweeps", ROWS, options.rows, options.pairs)
 
 

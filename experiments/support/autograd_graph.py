@@ -1,4 +1,4 @@
-"""The graph that autograd walks through, from a loss down to the leaves."""
+"""The graph that autograd traverses, from a loss to the leaves."""
 
 from collections.abc import Mapping
 
@@ -6,15 +6,16 @@ from torch import Tensor
 
 
 def walk(loss: Tensor, leaves: Mapping[str, Tensor]) -> tuple[dict[str, tuple[float, float]], list[tuple[str, str]]]:
-    """A place (x, y) for each function by name, below all that hand their gradient to it, and the edges between names.
-    Leaves have the names given, others that of their operation and a number.
+    """A position (x, y) for each function by name, below all functions that pass it a gradient, and the edges.
+
+    Leaves have the given names; a function is named after its operation and a number.
     """
     named = {id(tensor): name for name, tensor in leaves.items()}
     depths, names, edges, waiting = {loss.grad_fn: 0}, {}, {}, [loss.grad_fn]
     while waiting:
         function = waiting.pop(0)
         operation = f"{function.name().removesuffix('Backward0')} {len(names) + 1}"
-        # a leaf keeps the tensor where its gradient is left
+        # the node of a leaf refers to the tensor as `variable`
         names.setdefault(function, named.get(id(getattr(function, "variable", None)), operation))
         for below in (below for below, _ in function.next_functions if below is not None):
             edges[function, below] = True

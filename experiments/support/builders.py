@@ -1,4 +1,4 @@
-"""Parts of dl_lab, made from settings as on the command line, for programs that look at them one by one."""
+"""Build single parts of dl_lab (a loss, a model, an optimizer's settings) from command-line settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,23 +17,22 @@ from dl_lab.training.setup import build_data, build_model
 
 
 def loss(settings: str, task: str = "classification") -> Loss:
-    """The registered loss that the settings choose, summed over examples."""
-    run = parse(
-        compose(*settings.split(), {"classification": "dataset=digits", "regression": "dataset=diabetes"}[task])
-    )
+    """The registered loss that the settings choose; it sums over examples."""
+    dataset = {"classification": "digits", "regression": "diabetes"}[task]
+    run = parse(compose(*settings.split(), f"dataset={dataset}"))
     chosen: Loss = run.loss.entry.build(run.loss.config, task)
     return chosen
 
 
 def optimizer_settings(name: str, changes: Mapping[str, Any]) -> Any:
-    """The optimizer's configuration: its YAML's values, but for the changes."""
+    """The values of the optimizer's YAML file, with some changed."""
     values = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text())
     del values["name"]
     return typed(OPTIMIZERS[name].schema, values | changes, "optimizer")
 
 
 def model_and_examples(settings: str, number: int) -> tuple[nn.Module, Tensor, Tensor]:
-    """A model on the CPU, its first training examples as it takes them, and their targets."""
+    """A model on the CPU, the inputs of its first training examples, and their targets."""
     run = parse(compose(*settings.split()))
     data = build_data(run).to(torch.device("cpu"), PRECISIONS[run.settings.precision])
     inputs, targets = next(iter(data.train.everything(number)))
@@ -41,7 +40,7 @@ def model_and_examples(settings: str, number: int) -> tuple[nn.Module, Tensor, T
 
 
 def plain_layers(settings: str, depth: int, width: int, labels: Sequence[str]) -> nn.Module:
-    """`depth` layers of one width, linear and activation, nothing else, and a head for the labels."""
+    """A network of `depth` layers (linear, activation) of one width, and a linear head for the labels."""
     plain = f"model=deep_nn model.depth={depth} model.width={width} model.normalization=none model.residual=false"
     task = "classification" if len(labels) > 1 else "regression"
     head = Head(name="y", task=task, labels=tuple(labels))
@@ -52,13 +51,13 @@ def plain_layers(settings: str, depth: int, width: int, labels: Sequence[str]) -
 
 
 def record_layers(model: nn.Module) -> list[Tensor]:
-    """A list that each layer of `plain_layers` adds its output to, at the next forward pass."""
+    """A list that receives the output of each layer of `plain_layers` in the next forward pass."""
     outputs: list[Tensor] = []
-    for dropout in model.dropouts:  # each stands right behind an activation
+    for dropout in model.dropouts:  # each directly follows an activation
         dropout.register_forward_hook(lambda _, __, output: outputs.append(output))
     return outputs
 
 
 def normal(*size: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Standard normal numbers, the same for the same seed."""
+    """Standard normal numbers that depend only on the seed."""
     return torch.randn(size, dtype=dtype, generator=torch.Generator().manual_seed(seed))

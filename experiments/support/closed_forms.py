@@ -1,4 +1,4 @@
-"""Derivatives on paper: every registered activation as a SymPy formula, every registered loss with its gradient."""
+"""Closed forms: every registered activation as a SymPy formula, every registered loss with its derivatives."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,15 +30,16 @@ ACTIVATIONS = {
 
 
 def activation(name: str, order: int, points: Array) -> Array:
-    """The derivative of this order at the points; order 0 is the function itself."""
+    """The derivative of the given order at the points; order 0 is the function itself."""
     values = sympy.lambdify(x, sympy.diff(ACTIVATIONS[name], x, order), ["scipy", "numpy"])(points)
     return np.broadcast_to(np.asarray(values, dtype=float), points.shape)
 
 
 @dataclass(frozen=True)
 class LossCase:
-    """A loss summed over examples, its gradient and its second derivative on each output (example, output) by itself;
-    `settings` choose it on the command line.
+    """A loss summed over examples, with its first and second derivative by each output (example, output).
+
+    `settings` choose the loss on the command line.
     """
 
     settings: str
@@ -50,13 +51,14 @@ class LossCase:
 
     @property
     def name(self) -> str:
-        """As it is registered."""
+        """The registered name of the loss."""
         return self.settings.split()[0].removeprefix("loss=")
 
 
 def losses() -> list[LossCase]:
-    """Every registered loss on 20 random examples of 5 outputs. The errors of the regressions are .02 or more from 0
-    and from .7, where l1 and huber have a kink.
+    """Every registered loss on 20 random examples of 5 outputs.
+
+    Regression errors are at least .02 from 0 and from .7, where l1 and huber have kinks.
     """
     random = np.random.default_rng(0)
     outputs, classes = 2 * random.normal(size=(20, 5)), random.integers(5, size=20)

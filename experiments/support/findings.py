@@ -1,4 +1,4 @@
-"""What a concept program shows: findings for a table, and figures for TensorBoard."""
+"""What an experiment shows: findings for a table, and figures for TensorBoard."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the results: what is claimed and by whom, what was to come out, what came out."""
+    """One row of the results: the claim, its source, the published and the measured value, and the verdict."""
 
     claim: str
     source: str
@@ -31,8 +31,9 @@ class Finding:
 
 
 class Report:
-    """Collects the findings of the concept `name`, whose published source is `source`, and writes its figures to a
-    new run under outputs/experiments/`name`.
+    """Collects the findings of one concept and writes its figures to a new folder under outputs/experiments/NAME.
+
+    `source` is the publication of all findings that do not name their own.
     """
 
     def __init__(self, name: str, source: str):
@@ -42,18 +43,18 @@ class Report:
         self._events = EventWriter(self.folder)
 
     def holds(self, claim: str, holds: bool, measured: str, published: str, source: str | None = None) -> None:
-        """A finding that was decided elsewhere."""
+        """Add a finding whose verdict the caller has computed."""
         self.findings.append(Finding(claim, source or self.source, published, measured, bool(holds)))
 
     def equal(self, claim: str, measured: Numbers, reference: Numbers, within: float, against: str) -> None:
-        """Every number within `within` (absolute) of the reference, which is what `against` says, as "scipy"."""
+        """Every number is within `within` (absolute) of the reference, which `against` names, as in "scipy"."""
         ours, theirs = array(measured), array(reference)
-        assert ours.shape == theirs.shape, f"{claim}: {ours.shape} against {theirs.shape}"
+        assert ours.shape == theirs.shape, f"{claim}: shape {ours.shape}, reference {theirs.shape}"
         error = float(np.max(np.abs(ours - theirs), initial=0.0))
         self.holds(claim, error <= within, f"off by {error:.1e}", f"{against}, to {within:.0e}")
 
     def covers(self, claim: str, names: Iterable[str], known: Iterable[str]) -> None:
-        """Every one of the names is among those known."""
+        """Every name is among the known ones."""
         missing = set(names) - set(known)
         self.holds(claim, not missing, f"missing: {missing or 'none'}", "all")
 
@@ -66,29 +67,29 @@ class Report:
         at_most: float = np.inf,
         source: str | None = None,
     ) -> None:
-        """The mean over seeds lies between two bounds."""
+        """The mean over seeds lies within the bounds."""
         self.holds(claim, at_least <= statistics.fmean(values) <= at_most, spread(values), published, source)
 
     def figure(self, tag: str, figure: "Figure", step: int = 0) -> None:
-        """A figure for TensorBoard; the slider shows those of one tag by their step."""
+        """Write a figure to TensorBoard; a slider selects among the steps of one tag."""
         self._events.figure(tag, figure, step)
 
     def close(self) -> None:
         self._events.close()
 
     def finish(self) -> None:
-        """Print the findings; exit with 1 if one does not hold."""
+        """Print the findings; exit with status 1 if one does not hold."""
         self.close()
         for finding in self.findings:
             verdict = "holds" if finding.holds else "DOES NOT HOLD"
             print(f"{verdict}: {finding.claim}\n    {finding.measured}   ({finding.published})")
-        print(f"source {self.source}\nlook   tensorboard --logdir {self.folder}")
+        print(f"source   {self.source}\nfigures  tensorboard --logdir {self.folder}")
         if not all(finding.holds for finding in self.findings):
             raise SystemExit(1)
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean, standard deviation and number of seeds; four significant digits, or seven where the seeds agree so far."""
+    """Mean, standard deviation and number of seeds, with four significant digits, or seven if the seeds agree."""
     mean = statistics.fmean(values)
     if len(values) == 1:
         return f"{mean:.4g}"

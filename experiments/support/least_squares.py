@@ -1,4 +1,4 @@
-"""Least squares in rational arithmetic, which rounds nothing, and how many digits of a reference a number has."""
+"""Exact least squares in rational arithmetic, and the number of digits two numbers share."""
 
 import csv
 from fractions import Fraction
@@ -14,7 +14,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 def exact(file: str, target: str) -> list[Fraction]:
-    """Intercept, then the coefficient of every other column, of a table in experiments/data."""
+    """The intercept and the coefficient of every other column, for a table in experiments/data."""
     with (DATA / file).open(newline="") as lines:
         rows = [{name: Fraction(cell) for name, cell in row.items()} for row in csv.DictReader(lines)]
     inputs = [[Fraction(1), *(value for name, value in row.items() if name != target)] for row in rows]
@@ -29,7 +29,7 @@ def _dot(one: "tuple[Fraction, ...]", other: "tuple[Fraction, ...] | list[Fracti
 
 
 def _solved(rows: Matrix) -> list[Fraction]:
-    """Gauss-Jordan elimination of (unknown, unknown + 1); nothing is rounded, so any pivot but 0 will do."""
+    """Gauss-Jordan elimination of (unknown, unknown + 1); arithmetic is exact, so that any nonzero pivot works."""
     for place in range(len(rows)):
         pivot = next(row for row in range(place, len(rows)) if rows[row][place])
         rows[place], rows[pivot] = rows[pivot], rows[place]
@@ -42,7 +42,7 @@ def _solved(rows: Matrix) -> list[Fraction]:
 
 
 def digits(measured: Numbers, reference: Numbers) -> float:
-    """Significant digits that the worst of the numbers shares with its reference: NIST's log relative error."""
+    """The significant digits that all numbers share with their references: NIST's log relative error."""
     ours, theirs = array(measured).astype(np.float64), array(reference).astype(np.float64)
     worst = float(np.max(np.abs(ours - theirs) / np.abs(theirs)))
     return -log10(worst) if worst else inf

@@ -1,24 +1,27 @@
-"""Counted n-grams of characters, smoothed by Witten and Bell 1991 (method C, doi:10.1109/18.87000)."""
+"""Counted n-grams of characters with the smoothing of Witten and Bell 1991 (method C, doi:10.1109/18.87000)."""
 
 from collections import Counter
 from math import log
 
 
 class NGrams:
-    """Counts of all n-grams of a text, for n from 1 to `longest`, and what they say of another text."""
+    """Counts of all n-grams of a text, for n from 1 to `longest`, which predict another text."""
 
     def __init__(self, text: str, longest: int):
         self.size = len(set(text))
         self.counts = [Counter(text[i : i + n] for i in range(len(text) - n + 1)) for n in range(1, longest + 1)]
-        self.followers = [Counter(gram[:-1] for gram in counted) for counted in self.counts]  # kinds of them
-        self.seen: list[Counter[str]] = [Counter() for _ in self.counts]  # times that a history occurs
+        self.followers = [
+            Counter(gram[:-1] for gram in counted) for counted in self.counts
+        ]  # number of distinct followers of a history
+        self.seen: list[Counter[str]] = [Counter() for _ in self.counts]  # number of times that a history occurs
         for seen, counted in zip(self.seen, self.counts, strict=True):
             for gram, number in counted.items():
                 seen[gram[:-1]] += number
 
     def probabilities(self, history: str, character: str) -> list[float]:
-        """Of the character, by the last 0, 1, 2, ... characters of the history: the more kinds of followers a history
-        has, the more is left to the shorter one.
+        """The probability of the character given the last 0, 1, 2, ... characters of the history.
+
+        The more distinct followers a history has, the more weight the shorter history gets.
         """
         found, probability = [], 1 / self.size
         for length in range(len(history) + 1):
@@ -31,10 +34,10 @@ class NGrams:
         return found
 
     def nats(self, text: str) -> list[float]:
-        """Mean nats a character of the text, its first character given, for n of 1, 2, 3, ..."""
+        """Mean nats per character of the text after its first, for n = 1, 2, 3, ..."""
         sums = [0.0] * len(self.counts)
         for i in range(1, len(text)):
             found = self.probabilities(text[max(0, i - len(sums) + 1) : i], text[i])
-            found += found[-1:] * (len(sums) - len(found))  # at the start no history is longer
+            found += found[-1:] * (len(sums) - len(found))  # the history is shorter at the start
             sums = [total - log(probability) for total, probability in zip(sums, found, strict=True)]
         return [total / (len(text) - 1) for total in sums]

@@ -1,4 +1,4 @@
-"""experiments/RESULTS.md: one section an experiment that writes there, each replaced as a whole."""
+"""Write experiments/RESULTS.md, which has one section per kind of result."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ RESULTS = Path(__file__).parents[1] / "RESULTS.md"
 
 
 def write_section(title: str, text: str) -> None:
-    """Put `text` under the heading `title`, in place of what stood there."""
+    """Replace the text under the heading `title`, or add the section."""
     before = RESULTS.read_text() if RESULTS.exists() else "# Results\n"
     section = f"## {title}\n\n{text.strip()}\n"
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -20,13 +20,14 @@ def write_section(title: str, text: str) -> None:
 
 
 def write_rows(title: str, header: Sequence[str], name: str, command: str, rows: Sequence[str]) -> None:
-    """Put the rows of `name`, the table's first column, that a command made, its last, in place of those that stood
-    there; whatever launcher the command names. Rows are kept sorted.
+    """Replace the rows of the concept `name` (first column) that `command` (last column) wrote, and sort all rows.
+
+    The launcher that a command names makes no difference.
     """
     before = RESULTS.read_text() if RESULTS.exists() else ""
     section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", before, re.MULTILINE | re.DOTALL)
     kept = [line for line in (section[1] if section else "").splitlines() if line.startswith("| ")][1:]
-    by_it = re.compile(rf"\| {re.escape(name)} \|.*\| `{re.escape(command)}( --launcher \w+)?` \|")
-    kept = [line for line in kept if not by_it.fullmatch(line)]
+    replaced = re.compile(rf"\| {re.escape(name)} \|.*\| `{re.escape(command)}( --launcher \w+)?` \|")
+    kept = [line for line in kept if not replaced.fullmatch(line)]
     body = sorted([*kept, *rows], key=lambda line: line.split(" | ")[0])
     write_section(title, "\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *body]))

@@ -1,4 +1,4 @@
-"""A dataset of your own: three rings around each other. One class, one function, registered; nothing else is edited.
+"""A dataset of your own, three concentric rings: one config class and one registered function, nothing else.
 
 python -m dl_lab.train --config-dir experiments/own_conf 'imports=[experiments.support.rings]' dataset=rings
 """
@@ -21,7 +21,7 @@ class RingsConfig(TableConfig):
 
 @DATASETS.register("rings", RingsConfig, kinds={"features"}, tasks={"classification"})
 def rings(config: RingsConfig, data_dir: Path, seed: int) -> Data:
-    """Rings of radius 1, 2 and 3, `noise` wide."""
+    """Rings of radius 1, 2 and 3; `noise` is the standard deviation of the radius."""
     random = np.random.default_rng(seed)
     labels = np.arange(config.examples) % 3
     radius = labels + 1 + config.noise * random.standard_normal(len(labels))

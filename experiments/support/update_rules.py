@@ -1,7 +1,7 @@
-"""Every optimizer's rule as it was published, in NumPy: what to hold an implementation against, or to read.
+"""Every optimizer's update rule as published, in NumPy.
 
-A rule takes the start, the gradient as a function, and the settings `c` (those of conf/optimizer/NAME.yaml), and gives
-the point after each step, for ever. None has weight decay but those whose paper is about it.
+A rule takes the start, the gradient as a function, and the settings `c` (those of conf/optimizer/NAME.yaml). It yields
+the point after each step, without end. Weight decay is left out unless the paper is about it.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def sgd(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
 
 
 def asgd(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
-    """Polyak & Juditsky 1992; the running point, not yet the average; step sizes of Bottou 2010."""
+    """Polyak & Juditsky 1992: the point before averaging, with the step sizes of Bottou 2010."""
     for t in count():
         lr = c.lr / (1 + c.lambd * c.lr * t) ** c.alpha
         x = x - lr * (gradient(x) + c.lambd * x)
@@ -77,7 +77,7 @@ def rprop(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
 
 
 def adam(x: Point, gradient: Gradient, c: Any, decay: float = 0.0) -> Iterator[Point]:
-    """Kingma & Ba 2015, arXiv:1412.6980, algorithm 1; `decay` apart: Loshchilov & Hutter 2019, arXiv:1711.05101."""
+    """Kingma & Ba 2015, arXiv:1412.6980, algorithm 1; `decay`: Loshchilov & Hutter 2019, arXiv:1711.05101."""
     (b1, b2), m, v = c.betas, np.zeros_like(x), np.zeros_like(x)
     for t in count(1):
         g = gradient(x)
@@ -102,7 +102,7 @@ def adamax(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
 
 
 def nadam(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
-    """Dozat 2016, algorithm 8, with its schedule of the momentum."""
+    """Dozat 2016, algorithm 8, with its momentum schedule."""
     (b1, b2), m, v, product = c.betas, np.zeros_like(x), np.zeros_like(x), 1.0
     for t in count(1):
         g = gradient(x)
@@ -115,7 +115,7 @@ def nadam(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
 
 
 def radam(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
-    """Liu et al. 2019, arXiv:1908.03265, algorithm 2; the variance is taken from the sixth step on."""
+    """Liu et al. 2019, arXiv:1908.03265, algorithm 2; adaptive from the sixth step on."""
     (b1, b2), m, v = c.betas, np.zeros_like(x), np.zeros_like(x)
     longest = 2 / (1 - b2) - 1
     for t in count(1):
@@ -130,7 +130,7 @@ def radam(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
 
 
 def adafactor(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
-    """Shazeer & Stern 2018, arXiv:1804.04235, algorithm 5: what it is for a vector, which is not factored."""
+    """Shazeer & Stern 2018, arXiv:1804.04235, algorithm 5, for a vector, which is not factored."""
     v = np.zeros_like(x)
     for t in count(1):
         g, share = gradient(x), t**c.beta2_decay
@@ -142,7 +142,7 @@ def adafactor(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
 
 
 def lbfgs(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
-    """Nocedal 1980's two loops, step length lr, the first no longer than lr (Nocedal & Wright 2006, algorithm 7.4)."""
+    """Nocedal 1980's two-loop recursion with step length lr (Nocedal & Wright 2006, algorithm 7.4)."""
     pairs: list[tuple[Point, Point]] = []
     g = gradient(x)
     first = min(1.0, 1 / float(np.abs(g).sum()))
@@ -164,7 +164,7 @@ def lbfgs(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
 
 
 def muon(x: Point, gradient: Gradient, c: Any) -> Iterator[Point]:
-    """Jordan et al. 2024, for a matrix of one row, whose only singular value is its length."""
+    """Jordan et al. 2024, for a matrix of one row, whose only singular value is its norm."""
     momentum = np.zeros_like(x)
     while True:
         g = gradient(x)
