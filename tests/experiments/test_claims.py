@@ -1,4 +1,4 @@
-"""Claims of experiments, checked on run folders written here."""
+"""Claims of experiments, checked on run folders written by the tests."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from experiments.support.findings import Report, spread
 
 
 def folder(root: Path, number: int, accuracy: float | None, **config: object) -> claims.Run:
-    """A run folder whose best checkpoint has this test accuracy; None: it diverged before its first validation."""
+    """A run folder with this test accuracy; None means that it diverged before its first validation."""
     path = root / str(number)
     (path / ".hydra").mkdir(parents=True)
     (path / ".hydra" / "config.yaml").write_text(yaml.safe_dump({"optimizer": {"name": "sgd"}, **config}))
@@ -28,7 +28,7 @@ def folder(root: Path, number: int, accuracy: float | None, **config: object) ->
 
 @pytest.fixture
 def runs(tmp_path):
-    """Three seeds of two dropouts: .80 .82 .84 without, .81 .84 .83 with."""
+    """Three seeds without dropout (.80 .82 .84) and three with dropout (.81 .84 .83)."""
     found = []
     for name, accuracies in (("none", (0.80, 0.82, 0.84)), ("dropout", (0.81, 0.84, 0.83))):
         for seed, accuracy in enumerate(accuracies):
@@ -40,7 +40,7 @@ def claim(**fields: object) -> claims.Claim:
     return claims.Claim(statement="s", source="https://example.org", metric="test/accuracy", **fields)
 
 
-def test_a_mean_is_held_against_what_was_published(runs):
+def test_mean_over_seeds_is_compared_with_the_published_value(runs):
     finding = claim(of={"dropout": "none"}, published=0.825, within=0.01).check(runs)
     assert finding.holds
     assert finding.measured == "0.82 ± 0.02 (3 seeds)"
@@ -48,8 +48,8 @@ def test_a_mean_is_held_against_what_was_published(runs):
     assert not claim(of={"dropout": "none"}, published=0.835, within=0.01).check(runs).holds
 
 
-def test_a_difference_is_paired_by_seed(runs):
-    """By hand: +.01, +.02, -.01; their mean is .0067."""
+def test_difference_is_paired_by_seed(runs):
+    """The differences are +.01, +.02 and -.01, with a mean of .0067."""
     difference = claim(of={"dropout": "dropout"}, minus={"dropout": "none"}, at_least=0.0)
     assert difference.values(runs) == pytest.approx([0.01, 0.02, -0.01])
     assert difference.values(runs[::-1]) == pytest.approx([0.01, 0.02, -0.01])
@@ -57,13 +57,13 @@ def test_a_difference_is_paired_by_seed(runs):
     assert not claim(of={"dropout": "dropout"}, minus={"dropout": "none"}, at_least=0.007).check(runs).holds
 
 
-def test_seeds_are_counted_one_by_one(runs):
+def test_in_seeds_counts_the_seeds_that_hold(runs):
     pair = {"of": {"dropout": "dropout"}, "minus": {"dropout": "none"}, "at_least": 0.0}
     assert claim(**pair, in_seeds=2).check(runs).holds
     assert not claim(**pair, in_seeds=3).check(runs).holds
 
 
-def test_keys_of_lists_and_of_numbers_select_runs(tmp_path):
+def test_runs_are_selected_by_lists_and_numbers(tmp_path):
     run = folder(tmp_path, 0, 0.9, seed=0, model={"name": "mlp", "hidden_sizes": [32, 8]}, dropout={"p": 0.5})
     assert run.matches({"model": "mlp", "model.hidden_sizes": "[32, 8]", "dropout.p": 0.5})
     assert run.matches({"model.hidden_sizes": [32, 8]})
@@ -72,27 +72,27 @@ def test_keys_of_lists_and_of_numbers_select_runs(tmp_path):
         run.matches({"dropout.q": 1})
 
 
-def test_the_last_training_point_is_read_from_the_curve(tmp_path):
+def test_train_metric_is_the_last_training_point(tmp_path):
     assert folder(tmp_path, 0, 0.9, seed=0).metric("train/loss") == 2.5
 
 
-def test_a_run_that_did_not_end_makes_a_mean_fall(tmp_path, runs):
+def test_claim_fails_if_a_run_did_not_end(tmp_path, runs):
     runs.append(folder(tmp_path, 9, None, seed=3, dropout={"name": "none", "p": 0.5}))
     finding = claim(of={"dropout": "none"}, at_least=0.0).check(runs)
     assert not finding.holds
     assert "1 of 4 runs did not end" in finding.measured
 
 
-def test_a_claim_about_no_run_falls(runs):
+def test_claim_without_runs_fails(runs):
     assert not claim(of={"dropout": "spatial"}, at_least=0.0).check(runs).holds
 
 
-def test_a_seed_without_its_pair_is_our_mistake(runs):
+def test_unpaired_seed_is_a_programming_error(runs):
     with pytest.raises(AssertionError, match="seeds"):
         claim(of={"dropout": "dropout"}, minus={"dropout": "none"}, at_least=0.0).check(runs[:-1])
 
 
-def test_an_unknown_key_of_a_claim_is_told(tmp_path):
+def test_unknown_key_of_a_claim_is_reported(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("claim: {takes: 1, shows: [{statement: s, source: u, metrik: test/loss}]}")
     with pytest.raises(ConfigError, match="metrik"):
@@ -100,18 +100,20 @@ def test_an_unknown_key_of_a_claim_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("name", choices("experiment"))
-def test_every_experiment_is_valid_and_its_claims_can_be_read(name):
+def test_every_experiment_is_valid_and_its_claims_are_in_the_results(name):
     parsed(f"experiment={name}")
     experiment = claims.read(Path(CONF) / "experiment" / f"{name}.yaml")
     if experiment is not None:
         assert experiment.takes > 0
+        results = results_table.RESULTS.read_text(encoding="utf-8")
         for each in experiment.claims:
             low, high = each.bounds()
             assert low <= high
             assert re.search(r"https://|doi:|\b(18|19|20)\d\d\b", each.source), "a page, or a paper with its year"
+            assert f"| {name} | {each.statement} |" in results
 
 
-def test_rows_that_a_command_made_replace_those_before_and_no_others(tmp_path, monkeypatch):
+def test_command_replaces_only_its_own_rows_of_the_results(tmp_path, monkeypatch):
     monkeypatch.setattr(results_table, "RESULTS", tmp_path / "RESULTS.md")
     results_table.write_section("Speed", "fast")
     header = ("concept", "measured", "command")
@@ -130,7 +132,7 @@ def test_rows_that_a_command_made_replace_those_before_and_no_others(tmp_path, m
     assert "fast" in lines
 
 
-def test_a_proof_reports_what_fell_and_exits_with_1(tmp_path, monkeypatch, capsys):
+def test_report_prints_failed_findings_and_exits_with_status_1(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     report = Report("concept", "https://example.org")
     report.equal("sums", [1.0, 2.0], [1.0, 2.0 + 1e-9], 1e-8, "by hand")
@@ -143,7 +145,7 @@ def test_a_proof_reports_what_fell_and_exits_with_1(tmp_path, monkeypatch, capsy
     assert list((tmp_path / "outputs" / "experiments" / "concept").rglob("events.out.tfevents.*"))
 
 
-def test_a_spread_gives_mean_deviation_and_seeds():
+def test_spread_is_mean_deviation_and_number_of_seeds():
     assert spread([1.0, 2.0, 3.0]) == "2 ± 1 (3 seeds)"
     assert spread([0.123456]) == "0.1235"
     assert spread([2548.07123, 2548.07124]) == "2548.071 ± 7e-06 (2 seeds)"
