@@ -1,4 +1,4 @@
-"""What a dataset gives to a run: its description (`DataSpec`), its splits and its batches.
+"""A dataset as a run uses it: its description (`DataSpec`), its splits, batches and augmentation.
 
 Read `spec` first, then `dataset`.
 """

@@ -12,7 +12,9 @@ from dl_lab.data.splits import Batch, Split
 
 
 def training_batches(split: Split, seed: int, batch_size: int, device: torch.device, start: int = 0) -> Iterator[Batch]:
-    """Batches from step `start` on, for ever, each a function of (seed, step). An epoch's last may be smaller."""
+    """Training batches from step `start` on, without end, each a function of (seed, step). The last batch of an epoch
+    may be smaller.
+    """
     steps_per_epoch = ceil(len(split) / batch_size)
     for epoch in count(start // steps_per_epoch):
         order = split.shuffled(rng.generator(seed, "order", epoch)).to(device)
@@ -21,8 +23,8 @@ def training_batches(split: Split, seed: int, batch_size: int, device: torch.dev
 
 
 def cut(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Batches of an order; a last one of a single example, whose variance is nothing, gets a second from the one
-    before.
+    """Cut `order` (example,) into batches. A last batch of one example, which has no variance, takes a second example
+    from the batch before it.
     """
     batches = list(order.split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1 and batch_size > 2:

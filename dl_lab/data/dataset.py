@@ -1,4 +1,4 @@
-"""What a dataset gives: three splits, a DataSpec, and the way from stored to model input."""
+"""A dataset: its DataSpec, three splits, and the preparation of stored inputs for the model."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -13,14 +13,13 @@ from dl_lab.data.splits import InMemory, Split
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Three splits and how their inputs are prepared. A split that was not published as such is None.
+    """The splits of a dataset and the preparation of their inputs. `test` is None if the dataset has no test split.
 
-    `mean` and `std` (channel, 1, 1) belong to the training split, in the unit of the stored pixels. They normalise
-    inputs that are stored as whole numbers; floats are taken as ready. `is_text` says that tokens are characters, so
-    that a sample can be read.
+    `mean` and `std` (channel, 1, 1) are those of the training split, in the unit of the stored pixels. They normalize
+    inputs stored as integers; inputs stored as floats are ready. `is_text` means that tokens are characters.
     """
 
-    PREPARED_ONCE: ClassVar[int] = 10_000_000  # values of a split; more stay bytes, a quarter of the memory
+    PREPARED_ONCE: ClassVar[int] = 10_000_000  # values of a split; larger ones stay bytes, at a quarter of the memory
 
     spec: DataSpec
     train: Split
@@ -32,7 +31,7 @@ class Data:
     is_text: bool = False
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Data":
-        """The same data on `device`, every float as `dtype`."""
+        """The same data on `device`, with floating-point tensors as `dtype`."""
         splits = {name: split for name in ("train", "validation", "test") if (split := getattr(self, name)) is not None}
         moved = {name: split.to(device, dtype) for name, split in splits.items()}
         if self.mean is None or self.std is None:
@@ -40,8 +39,8 @@ class Data:
         return replace(self, **moved, mean=self.mean.to(device, dtype), std=self.std.to(device, dtype))
 
     def prepared_once(self) -> "Data":
-        """The same data with every split ready for the model that takes little memory so; if nothing is drawn, training
-        is one of them.
+        """The same data with the inputs of small splits prepared in advance; the training split only without
+        augmentation.
         """
         if self.mean is None:
             return self
@@ -53,7 +52,7 @@ class Data:
         return replace(self, **ready)
 
     def prepare(self, inputs: Tensor, augmentation_key: Tensor | None = None) -> Tensor:
-        """Stored inputs as the model takes them; augmented first, if there is a key to draw from. Floats are ready."""
+        """Turn stored inputs into inputs of the model: augment them, if there is a key (2,), and normalize integers."""
         if self.augmentation is not None and augmentation_key is not None:
             inputs = self.augmentation(inputs, augmentation_key)
         if self.mean is None or self.std is None or inputs.is_floating_point():
@@ -62,9 +61,9 @@ class Data:
 
 
 def byte_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (channel, 1, 1), float64, of images (example, channel, height, width) in bytes.
+    """The float64 mean and standard deviation (channel, 1, 1) of uint8 images (example, channel, height, width).
 
-    From a histogram of the 256 values, so that the images are never held as floats. A constant channel has std 1.
+    They are computed from a histogram of the 256 values, without a copy as floats. A constant channel has std 1.
     """
     values = torch.arange(256, dtype=torch.float64)
     means, stds = [], []

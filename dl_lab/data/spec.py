@@ -1,24 +1,24 @@
-"""What a model must know of its data, and which way a metric gets better; free of torch."""
+"""DataSpec, which connects data and model, and the names of metrics. Does not import torch."""
 
 from dataclasses import dataclass
 
 KINDS = ("features", "image", "tokens")
 TASKS = ("regression", "classification", "language_modelling", "multi_output")
-METRICS = {  # of one head, by its task; "loss" is the first
+METRICS = {  # of a head, by its task
     "regression": ("loss", "r2", "mse", "mae"),
     "classification": ("loss", "accuracy"),
     "language_modelling": ("loss", "accuracy", "nats", "perplexity", "bits_per_character"),
 }
-HIGHER_IS_BETTER = ("accuracy", "r2")  # every other metric is an error: less is better
+HIGHER_IS_BETTER = ("accuracy", "r2")  # of all other metrics, lower is better
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """One group of outputs with a task of its own.
+    """A group of outputs with one task.
 
-    `labels` names the classes, the regression targets or the tokens, `size` of them. A regression target is trained
-    as (value - offset) / scale, so that `scale` turns an error back into the target's own unit; `center` is about the
-    mean of what is trained on, from which r2 is counted so that nothing cancels.
+    `labels` are the names of the classes, regression targets or tokens. Training uses (value - offset) / scale for a
+    regression target, so `scale` converts an error to the unit of the target. `center` is close to the mean of the
+    training targets; r2 is computed relative to it, which avoids cancellation.
     """
 
     name: str
@@ -34,16 +34,16 @@ class Head:
 
     @property
     def columns(self) -> int:
-        """Columns that this head takes of a table of targets: one of class numbers, or one a regression target."""
+        """The number of columns in a table of targets: one per regression target, or one with class numbers."""
         return self.size if self.task == "regression" else 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """The kind of input, its shape without the batch, and the heads that a model's outputs divide into.
+    """The kind of input, its shape without the batch dimension, and the heads that divide the outputs of a model.
 
-    `input_shape` is (feature,), (channel, height, width) or, for tokens, (time,); `vocabulary` counts the distinct
-    tokens. A model maps a batch to (batch, num_outputs), or tokens to (batch, time, num_outputs).
+    `input_shape` is (feature,), (channel, height, width) or, for tokens, (time,). `vocabulary` is the number of
+    distinct tokens. A model maps a batch to (batch, num_outputs), or to (batch, time, num_outputs) for tokens.
     """
 
     kind: str
@@ -61,5 +61,5 @@ class DataSpec:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better; of a head's metric, its last part decides ("price/r2")."""
+    """True if a higher value of the metric is better. For the metric of a head ("price/r2"), the last part decides."""
     return metric.rsplit("/", 1)[-1] in HIGHER_IS_BETTER

@@ -1,8 +1,9 @@
-"""The splits of a dataset: in memory, windows of a text, or streamed from disk."""
+"""The splits of a dataset: held in memory, windows of a text, or streamed from disk."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -11,38 +12,43 @@ from dl_lab.core.errors import ConfigError
 
 Batch = tuple[Tensor, Tensor]
 
+PADDING = -1  # a target that is not counted
 
-PADDING = -1  # a target that counts for nothing
 
+class Split(ABC):
+    """Examples, of which a batch is selected by indices. Its length is the number of examples in a training epoch."""
 
-class Split(Protocol):
-    """Examples that batches of indices select from; its length is the number of examples an epoch visits."""
-
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
+    def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
+        """One (inputs, targets) for each tensor of indices (batch,)."""
+
+    @abstractmethod
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """The same split on `device`, with floating-point tensors as `dtype`."""
+
     def shuffled(self, generator: torch.Generator) -> Tensor:
-        """The indices that one training epoch visits, in its order."""
+        """The indices of one training epoch in random order."""
+        return torch.randperm(len(self), generator=generator)
 
     def in_order(self) -> Tensor:
-        """Indices that visit everything exactly once."""
-
-    def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
-        """One (inputs, targets) for each batch of indices."""
+        """The indices that select everything exactly once."""
+        return torch.arange(len(self))
 
     def everything(self, batch_size: int) -> Iterator[Batch]:
-        """Batches of everything exactly once, in order, for evaluation."""
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> "Split":
-        """The same split held on `device`, floats as `dtype`."""
+        """Batches that contain everything exactly once, in order, for evaluation."""
+        return self.batches(self.in_order().split(batch_size))
 
 
-def _place(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
 
 
 @dataclass(frozen=True)
-class InMemory:
-    """inputs (example, *input_shape) and targets (example, ...), on the device as a whole; a batch is an index."""
+class InMemory(Split):
+    """Inputs (example, *input_shape) and targets (example, ...), held on the device."""
 
     inputs: Tensor
     targets: Tensor
@@ -50,30 +56,24 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def shuffled(self, generator: torch.Generator) -> Tensor:
-        return torch.randperm(len(self), generator=generator)
-
-    def in_order(self) -> Tensor:
-        return torch.arange(len(self))
-
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
         for index in indices:
             yield self.inputs.index_select(0, index), self.targets.index_select(0, index)
 
     def everything(self, batch_size: int) -> Iterator[Batch]:
-        return zip(self.inputs.split(batch_size), self.targets.split(batch_size), strict=True)  # views: no copy
+        return zip(self.inputs.split(batch_size), self.targets.split(batch_size), strict=True)  # views, not copies
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> "InMemory":
-        return InMemory(_place(self.inputs, device, dtype), _place(self.targets, device, dtype))
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        return replace(self, inputs=_moved(self.inputs, device, dtype), targets=_moved(self.targets, device, dtype))
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Windows of `context` tokens onto one text; targets are the same window one token later.
+class Windows(Split):
+    """Windows of `context` tokens of a text (token,); the targets are the same window one token later.
 
-    An epoch visits disjoint windows from a new random phase on, which is every token but for a window at the ends.
-    Evaluation predicts every token but the first exactly once; the last window is filled up with PADDING targets. An
-    index is a window's first token.
+    A training epoch visits disjoint windows, starting at a random offset, and so every token except some at the ends.
+    Evaluation predicts every token but the first exactly once, and pads the targets of the last window with PADDING.
+    An index is the position of a window's first token.
     """
 
     tokens: Tensor
@@ -84,11 +84,11 @@ class Windows:
 
     def shuffled(self, generator: torch.Generator) -> Tensor:
         spare = len(self.tokens) - 1 - len(self) * self.context
-        phase = torch.randint(min(self.context, spare + 1), (), generator=generator)
-        return phase + self.context * torch.randperm(len(self), generator=generator)
+        offset = torch.randint(min(self.context, spare + 1), (), generator=generator)
+        return offset + self.context * torch.randperm(len(self), generator=generator)
 
     def in_order(self) -> Tensor:
-        return torch.arange(0, len(self.tokens) - 1, self.context)
+        return torch.arange(0, len(self.tokens) - 1, self.context, device=self.tokens.device)
 
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
         offsets, last = torch.arange(self.context + 1, device=self.tokens.device), len(self.tokens) - 1
@@ -97,16 +97,13 @@ class Windows:
             window = self.tokens[positions.clamp(max=last)].long()
             yield window[:, :-1], window[:, 1:].masked_fill(positions[:, 1:] > last, PADDING)
 
-    def everything(self, batch_size: int) -> Iterator[Batch]:
-        return self.batches(self.in_order().to(self.tokens.device).split(batch_size))
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> "Windows":
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return replace(self, tokens=self.tokens.to(device))
 
 
 @dataclass(frozen=True)
-class Streamed:
-    """A torch Dataset too large for memory, read by DataLoader workers in the order of the given indices."""
+class Streamed(Split):
+    """The examples `indices` (example,) of a torch Dataset that is too large for memory, read by DataLoader workers."""
 
     dataset: "torch.utils.data.Dataset[Any]"
     indices: Tensor
@@ -115,12 +112,6 @@ class Streamed:
 
     def __len__(self) -> int:
         return len(self.indices)
-
-    def shuffled(self, generator: torch.Generator) -> Tensor:
-        return torch.randperm(len(self), generator=generator)
-
-    def in_order(self) -> Tensor:
-        return torch.arange(len(self))
 
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
         loader = torch.utils.data.DataLoader(
@@ -132,11 +123,8 @@ class Streamed:
         try:
             for inputs, targets in loader:
                 yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
-        except ConfigError as error:  # of a worker: it arrives with the worker's traceback before it, as text
+        except ConfigError as error:  # a worker's error arrives with its traceback as text
             raise ConfigError(str(error).rsplit("ConfigError: ", 1)[-1].removesuffix("\\n")) from None
 
-    def everything(self, batch_size: int) -> Iterator[Batch]:
-        return self.batches(self.in_order().split(batch_size))
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> "Streamed":
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return replace(self, device=device)
