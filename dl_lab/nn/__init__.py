@@ -1,1 +1,1 @@
-"""Functions that models share: activations with their gains, attention, cross-entropy. Read `activations` first."""
+"""Functions that models share: activations and their gains, attention, cross-entropy. Read `activations` first."""

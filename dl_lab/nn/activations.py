@@ -1,4 +1,4 @@
-"""Activation functions by name, and the gain that each asks of an initialisation."""
+"""Activation functions by name, and the gain with which to initialize the weights before each."""
 
 from collections.abc import Callable
 from functools import cache
@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "hardswish": F.hardswish,
 }
 
-# The names under which torch.nn.init.calculate_gain knows them.
+# Their names in torch.nn.init.calculate_gain.
 _TORCH_GAINS = {
     "identity": "linear",
     **{name: name for name in ("relu", "leaky_relu", "selu", "tanh", "sigmoid")},
@@ -48,10 +48,10 @@ def check_activation(key: str, name: str) -> None:
 
 @cache
 def gain(name: str) -> float:
-    """The factor on an initialisation's standard deviation that makes up for what the activation takes away.
+    """The factor on the standard deviation of initial weights that keeps the scale of activations constant.
 
-    torch's own table (torch.nn.init.calculate_gain) where it has the activation; elsewhere what He et al. 2015
-    (arXiv:1502.01852, eq. 9) ask for, E[f(z)^2] * gain^2 = 1 with z ~ N(0, 1), by the trapezoidal rule on [-12, 12].
+    It comes from torch.nn.init.calculate_gain, if that knows the activation. Otherwise it solves E[f(z)^2] * gain^2 = 1
+    with z ~ N(0, 1) (He et al. 2015, arXiv:1502.01852, eq. 9), by the trapezoidal rule on [-12, 12].
     """
     if name in _TORCH_GAINS:
         return float(nn.init.calculate_gain(_TORCH_GAINS[name]))  # type: ignore[arg-type]  # typed by literals

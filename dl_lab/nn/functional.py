@@ -1,4 +1,4 @@
-"""Functions of models that depend on the device or on torch.func.vmap."""
+"""Attention and cross-entropy, in the form that is fastest on the device and under torch.func.vmap."""
 
 import torch
 import torch.nn.functional as F
@@ -6,14 +6,16 @@ from torch import Tensor
 
 
 def is_mapped(tensor: Tensor) -> bool:
-    """Whether torch.func.vmap maps over it just now; some of torch's kernels then run once for each, or slowly."""
+    """True inside torch.func.vmap if it maps over the tensor; some of torch's kernels are slow or unsupported then."""
     mapped: bool = torch._C._functorch.is_batchedtensor(tensor)
     return mapped
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V, each (batch, head, time, channel), by torch's fused kernel; on a CPU written out for
-    the compiler, which fuses it better (a tenth of nanoGPT's step), and for vmap, which has no rule for the kernel.
+    """softmax(Q K^T / sqrt(d)) V for queries, keys and values (batch, head, time, channel).
+
+    Uses torch's fused kernel, except on a CPU under torch.compile, which fuses the formula better (10 % of a step of
+    nanoGPT), and under vmap, which does not support the kernel.
     """
     if query.device.type != "cpu" or not (torch.compiler.is_compiling() or is_mapped(query)):
         return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
@@ -26,16 +28,17 @@ def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor
 def cross_entropy(
     logits: Tensor, target: Tensor, ignore_index: int | None = None, label_smoothing: float | Tensor = 0.0
 ) -> Tensor:
-    """F.cross_entropy, summed; logits (example, class), target (example,), of which `ignore_index` does not count.
-    For vmap written out, which is slow with torch's own; there, `label_smoothing` may be a tensor ().
+    """F.cross_entropy with reduction="sum", for logits (example, class) and targets (example,).
+
+    Under vmap, where torch's own is slow, it evaluates the formula; there `label_smoothing` may be a tensor ().
     """
     if not is_mapped(logits):
-        ignored = -100 if ignore_index is None else ignore_index  # torch's own, which is no class
+        ignored = -100 if ignore_index is None else ignore_index  # torch's default, which is not a class
         return F.cross_entropy(
             logits, target, ignore_index=ignored, reduction="sum", label_smoothing=float(label_smoothing)
         )
     counts = None if ignore_index is None else target != ignore_index
-    # Classes first: a softmax over a last dimension of a few numbers is five times as slow.
+    # Classes come first, because a softmax over a short last dimension is five times slower.
     log_probabilities = logits.T.contiguous().log_softmax(dim=0)
     of_class = log_probabilities.gather(0, (target if counts is None else target * counts)[None])[0]
     if isinstance(label_smoothing, Tensor) or label_smoothing > 0:
