@@ -83,7 +83,7 @@ def main() -> Report:
     report.figure("graph", graph(places, edges, "The graph of autograd, from the loss to the leaves"))
     units = gradients["layers.0.weight"].reshape(-1, 8, 8)
     title = "Gradient of the weights of each hidden unit, as an image (blue -, red +)"
-    report.figure("gradients", image_grid(units, title, colours="coolwarm", shared=True))
+    report.figure("gradients", image_grid(units, title, colors="coolwarm", shared=True))
     return report
 
 

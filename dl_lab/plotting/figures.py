@@ -1,30 +1,34 @@
-"""Tensors and numbers to matplotlib Figures; pure, and never pyplot, which keeps every figure alive."""
+"""Figures of tensors and arrays. They do not use pyplot, which would keep every figure in memory."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from math import ceil
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
-Numbers = ArrayLike | Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Numbers: TypeAlias = "ArrayLike | Tensor"
 
 
 def array(numbers: Numbers) -> NDArray[Any]:
-    """Anything numeric as a NumPy array on the host."""
-    return numbers.detach().cpu().numpy() if isinstance(numbers, Tensor) else np.asarray(numbers)
+    """Convert a tensor on any device, or numbers, to a NumPy array."""
+    tensor: Any = numbers
+    return tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else np.asarray(numbers)
 
 
 def _wrapped(title: str, width: float) -> str:
-    """In lines that a figure of so many inches holds: a character is about a tenth wide."""
+    """Wrap a title to a figure of `width` inches, with ten characters per inch."""
     return fill(title, int(10 * width))
 
 
-def _panel(title: str, x: str, y: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Figure, Any]:
+def panel(title: str, x: str, y: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Figure, Any]:
+    """A figure of `size` inches with one pair of axes."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set_title(_wrapped(title, size[0]))
@@ -44,11 +48,11 @@ def curves(
     points: tuple[Numbers, Numbers] | None = None,
     bands: Mapping[str, tuple[Numbers, Numbers]] | None = None,
 ) -> Figure:
-    """Lines by name, each (x, y) of one length; grey `points` behind them, and for some a band (low, high) around."""
-    figure, axes = _panel(title, x, y)
+    """Lines (x, y) by name, with gray `points` behind them and a band (low, high) around those in `bands`."""
+    figure, axes = panel(title, x, y)
     if points is not None:
-        axes.scatter(array(points[0]), array(points[1]), s=14, color="grey", alpha=0.6)
-    styles = cycle(["-", "--", "-.", ":"] if len(lines) <= 4 else ["-"])  # so that lines on each other are both seen
+        axes.scatter(array(points[0]), array(points[1]), s=14, color="gray", alpha=0.6)
+    styles = cycle(["-", "--", "-.", ":"] if len(lines) <= 4 else ["-"])  # so that overlapping lines stay visible
     for (name, (across, up)), style in zip(lines.items(), styles, strict=False):
         (line,) = axes.plot(array(across), array(up), style, label=name, linewidth=1.6)
         if bands is not None and name in bands:
@@ -69,8 +73,8 @@ def curves(
 def scatter(
     groups: Mapping[str, tuple[Numbers, Numbers]], title: str, x: str, y: str, diagonal: bool = False
 ) -> Figure:
-    """Points by group; with `diagonal` the line where y equals x."""
-    figure, axes = _panel(title, x, y)
+    """Points (x, y) by group, and the line y = x if `diagonal`."""
+    figure, axes = panel(title, x, y)
     for name, (across, up) in groups.items():
         axes.scatter(array(across), array(up), s=14, alpha=0.7, label=name)
     if diagonal:
@@ -92,15 +96,15 @@ def decision_boundary(
     title: str,
     axes_names: Sequence[str],
 ) -> Figure:
-    """Predicted `classes` (row, column) over a grid, with the points (example, 2) and their classes (example,); a name
-    for every class.
+    """Predicted `classes` (row, column) on a grid, with points (example, 2) and their `labels` (example,). `names` are
+    those of the classes.
     """
-    figure, axes = _panel(title, axes_names[0], axes_names[1], (5.4, 5.2))
+    figure, axes = panel(title, axes_names[0], axes_names[1], (5.4, 5.2))
     number = int(max(array(classes).max(), array(labels).max())) + 1
-    colours = {"cmap": "tab10", "vmin": 0, "vmax": 9} if number > 2 else {"cmap": "coolwarm", "vmin": 0, "vmax": 1}
-    axes.pcolormesh(array(grid_x), array(grid_y), array(classes), alpha=0.35, shading="auto", **colours)
+    colors = {"cmap": "tab10", "vmin": 0, "vmax": 9} if number > 2 else {"cmap": "coolwarm", "vmin": 0, "vmax": 1}
+    axes.pcolormesh(array(grid_x), array(grid_y), array(classes), alpha=0.35, shading="auto", **colors)
     where = array(points)
-    shown = axes.scatter(where[:, 0], where[:, 1], c=array(labels), s=10, edgecolors="black", linewidths=0.3, **colours)
+    shown = axes.scatter(where[:, 0], where[:, 1], c=array(labels), s=10, edgecolors="black", linewidths=0.3, **colors)
     (handles, _), present = shown.legend_elements(num=None), np.unique(array(labels))
     words = {"title": "class", "fontsize": 8, "title_fontsize": 8}
     figure.legend(handles, [names[number] for number in present], loc="outside lower center", ncols=5, **words)
@@ -116,8 +120,8 @@ def surface_paths(
     axes_names: Sequence[str],
     minimum: Sequence[float] | None = None,
 ) -> Figure:
-    """Contours of `heights` (row, column), log-spaced above its least, and paths (step, 2) over them."""
-    figure, axes = _panel(title, axes_names[0], axes_names[1], (6.8, 5.0))
+    """Contours of `heights` (row, column), log-spaced above the minimum, with paths (step, 2) by name."""
+    figure, axes = panel(title, axes_names[0], axes_names[1], (6.8, 5.0))
     surface = array(heights) - array(heights).min()
     top = float(surface.max()) or 1.0
     axes.contour(
@@ -125,7 +129,7 @@ def surface_paths(
         array(grid_y),
         surface,
         levels=np.geomspace(top * 1e-4, top, 16),
-        colors="grey",
+        colors="gray",
         linewidths=0.7,
         alpha=0.6,
     )
@@ -147,13 +151,13 @@ def matrix(
     y: str,
     names: Sequence[str] = (),
     form: str | None = None,
-    colours: str = "Blues",
+    colors: str = "Blues",
 ) -> Figure:
-    """A matrix (row, column) in colour, row 0 on top; its numbers written by `form`, as "{:d}", where given."""
+    """A matrix (row, column) as colors, row 0 at the top. `form`, such as "{:d}", writes the number into each cell."""
     cells = array(values)
     side = min(9.0, max(4.8, 0.5 * len(cells) + 2))
-    figure, axes = _panel(title, x, y, (side + 0.8, side))
-    image = axes.imshow(cells, cmap=colours, aspect="auto")
+    figure, axes = panel(title, x, y, (side + 0.8, side))
+    image = axes.imshow(cells, cmap=colors, aspect="auto")
     figure.colorbar(image)
     axes.locator_params(integer=True)  # there is no row 0.5
     if names:
@@ -172,11 +176,11 @@ def image_grid(
     title: str,
     names: Sequence[str] = (),
     columns: int = 8,
-    colours: str = "gray",
+    colors: str = "gray",
     shared: bool = False,
 ) -> Figure:
-    """Images (number, height, width), or (number, height, width, 3) in [0, 1], in rows, a name over each. `shared`
-    gives them one scale of brightness, symmetric around 0.
+    """Images (image, height, width), or (image, height, width, 3) in [0, 1], in rows with their names. `shared` gives
+    all of them one scale of brightness, symmetric around 0.
     """
     pixels = array(images)
     columns = min(columns, len(pixels))
@@ -189,14 +193,14 @@ def image_grid(
     for number, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
         axes.axis("off")
         if number < len(pixels):
-            axes.imshow(pixels[number], cmap=colours, **limits)
+            axes.imshow(pixels[number], cmap=colors, **limits)
             if names:
                 axes.set_title(names[number], fontsize=7)
     return figure
 
 
 def histograms(values: Mapping[str, Numbers], title: str, x: str, bins: int = 60) -> Figure:
-    """One histogram below the other, by name, over one common axis."""
+    """Histograms by name, stacked over a common axis."""
     figure = Figure(figsize=(6.4, 0.9 * len(values) + 1.2), layout="constrained")
     figure.suptitle(title)
     panels = np.ravel(figure.subplots(len(values), 1, sharex=True, squeeze=False))
@@ -209,7 +213,7 @@ def histograms(values: Mapping[str, Numbers], title: str, x: str, bins: int = 60
 
 
 def ratio_bars(names: Sequence[str], ratios: Sequence[Sequence[float]], bounds: Sequence[float]) -> Figure:
-    """Horizontal bars of the median of each row of ratios, a whisker from least to most, and a mark at its bound."""
+    """Horizontal bars at the median of each row of ratios, whiskers to minimum and maximum and a mark at its bound."""
     figure = Figure(figsize=(9, 0.5 * len(names) + 1.4), layout="constrained")
     axes = figure.subplots()
     places = range(len(names))
@@ -221,17 +225,17 @@ def ratio_bars(names: Sequence[str], ratios: Sequence[Sequence[float]], bounds: 
     colors = ["tab:green" if median <= bound else "tab:red" for median, bound in zip(medians, bounds, strict=True)]
     axes.barh(places, medians, color=colors, xerr=whiskers, capsize=3)
     axes.scatter(bounds, places, marker="|", s=300, color="black", label="bound", zorder=3)
-    axes.axvline(1, color="grey", linewidth=0.8)
+    axes.axvline(1, color="gray", linewidth=0.8)
     axes.set_yticks(places, names)
     axes.invert_yaxis()
-    axes.set_xlabel("dl_lab over the yardstick (less is better)")
-    figure.suptitle("Time, or memory, over that of the yardsticks: median, least and most of the pairs")
+    axes.set_xlabel("dl_lab / peer (lower is better)")
+    figure.suptitle("Time or memory relative to the peers: median, minimum and maximum over pairs")
     figure.legend(loc="outside lower right")
     return figure
 
 
 def graph(places: Mapping[str, tuple[float, float]], edges: Sequence[tuple[str, str]], title: str) -> Figure:
-    """A directed graph: names in boxes at (x, y), a whole step apart at least, and an arrow for each edge."""
+    """A directed graph: names in boxes at (x, y), at least 1 apart, with an arrow for each edge."""
     across, up = np.array(list(places.values())).T
     figure = Figure(figsize=(1.5 * np.ptp(across) + 2.5, 0.62 * np.ptp(up) + 1.6), layout="constrained")
     axes = figure.subplots()
@@ -240,7 +244,7 @@ def graph(places: Mapping[str, tuple[float, float]], edges: Sequence[tuple[str, 
     axes.set_xlim(across.min() - 0.7, across.max() + 0.7)
     axes.set_ylim(up.min() - 0.5, up.max() + 0.5)
     for start, end in edges:
-        arrow = {"arrowstyle": "->", "shrinkA": 11, "shrinkB": 11, "color": "grey"}
+        arrow = {"arrowstyle": "->", "shrinkA": 11, "shrinkB": 11, "color": "gray"}
         axes.annotate("", places[end], places[start], arrowprops=arrow)
     box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "tab:blue"}
     for name, (x, y) in places.items():

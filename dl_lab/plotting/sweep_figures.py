@@ -1,4 +1,4 @@
-"""Results of a sweep to matplotlib Figures; pure, never pyplot, and free of torch."""
+"""Figures of the results of a sweep. Does not import torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,25 +6,18 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-SPREAD = 10.0  # largest over smallest, from which on numbers are told apart on a logarithmic axis alone
-MOST_CELLS = 100  # of a heat map, up to which each has its number
-MOST_VALUES = 20  # on an axis, up to which each is a place of its own; beyond, if it has runs enough
+from dl_lab.plotting.figures import panel
+
+SPREAD = 10.0  # the least ratio of largest to smallest number on a logarithmic axis
+MOST_CELLS = 100  # of a heat map with a number in each cell
+MOST_VALUES = 20  # on an axis with a mean per value; more need at least four runs per value
 
 Values = Sequence[float | str | bool | None]
 
 
-def _panel(title: str, x: str, y: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Figure, Any]:
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    return figure, axes
-
-
 def is_logarithmic(values: Values) -> bool:
-    """Whether numbers belong on a logarithmic axis: all positive, spread by SPREAD, and more even there, by where their
-    median lies, than on a linear one.
+    """True if values belong on a logarithmic axis: positive numbers, spread by SPREAD or more, whose median is closer
+    to the middle there than on a linear axis.
     """
     if len(values) < 2 or not _numeric(values):
         return False
@@ -38,7 +31,7 @@ def is_logarithmic(values: Values) -> bool:
 
 
 def ordered(values: Values) -> list[Any]:
-    """Distinct values in order: of size where all are numbers, else of the alphabet."""
+    """The distinct values, sorted by size if all are numbers, otherwise alphabetically."""
     distinct = list(dict.fromkeys(values))
     return sorted(distinct, key=None if _numeric(distinct) else str)
 
@@ -48,7 +41,7 @@ def _numeric(values: Values) -> bool:
 
 
 def _scale(axes: Any, places: Mapping[Any, float], numeric: bool, logarithmic: bool) -> None:
-    """Name the swept values on the x axis, and only them."""
+    """Put ticks on the x axis at the swept values only."""
     if logarithmic:
         axes.set_xscale("log")
     axes.minorticks_off()
@@ -59,21 +52,21 @@ def _scale(axes: Any, places: Mapping[Any, float], numeric: bool, logarithmic: b
 
 
 def by_value(values: Values, scores: Sequence[float], best: str, title: str, x: str, y: str) -> Figure:
-    """The score of every run over one swept value: a point a run, a line through the mean at each value, whatever else
-    was swept, and one through the best, which is the "lowest" or "highest". Of values drawn at random, points alone.
+    """The score of every run over one swept key: a point per run, a line through the mean at each value, and one
+    through the best, which is the "lowest" or "highest". Values drawn at random have points only.
     """
-    figure, axes = _panel(title, x, y)
+    figure, axes = panel(title, x, y)
     distinct = ordered(values)
     numeric = _numeric(distinct)
     places = {value: float(value) if numeric else float(place) for place, value in enumerate(distinct)}
     across, up = np.array([places[value] for value in values]), np.asarray(scores)
     columns = [up[across == place] for place in places.values()]
-    axes.scatter(across, up, s=14, color="grey", alpha=0.5, label="a run")
+    axes.scatter(across, up, s=14, color="gray", alpha=0.5, label="one run")
     if len(distinct) <= max(MOST_VALUES, len(values) / 4):
         line = "-" if numeric else ""
-        axes.plot(places.values(), [column.mean() for column in columns], f"o{line}", label="mean of all runs there")
+        axes.plot(places.values(), [column.mean() for column in columns], f"o{line}", label="mean at this value")
         extreme = [column.min() if best == "lowest" else column.max() for column in columns]
-        axes.plot(places.values(), extreme, f"s{line}", markersize=4, label=f"{best} there")
+        axes.plot(places.values(), extreme, f"s{line}", markersize=4, label=f"{best} at this value")
     _scale(axes, places, numeric, is_logarithmic(distinct))
     if is_logarithmic(scores):
         axes.set_yscale("log")
@@ -83,8 +76,8 @@ def by_value(values: Values, scores: Sequence[float], best: str, title: str, x: 
 
 
 def bands(curves: Mapping[str, tuple[Any, Any, Any, Any]], title: str, x: str, y: str) -> Figure:
-    """Lines by name with a band around each: steps, mean, lower, upper, each (step,)."""
-    figure, axes = _panel(title, x, y, (6.4, 5.0))
+    """Lines by name with a band around each, from (steps, mean, lower, upper), each (step,)."""
+    figure, axes = panel(title, x, y, (6.4, 5.0))
     for name, (steps, mean, lower, upper) in curves.items():
         (line,) = axes.plot(steps, mean, label=name, linewidth=1.6, marker="o" if len(steps) == 1 else None)
         axes.fill_between(steps, lower, upper, color=line.get_color(), alpha=0.15, linewidth=0)
@@ -99,8 +92,8 @@ def bands(curves: Mapping[str, tuple[Any, Any, Any, Any]], title: str, x: str, y
 def heat_map(
     across: Values, up: Values, scores: Sequence[float], best: str, title: str, names: tuple[str, str, str]
 ) -> Figure:
-    """Mean score for every pair of two swept values, dark where it is good; `names` are of x, y and the score. Where
-    fewer than half of the pairs were tried, a point a run.
+    """The mean score for each pair of two swept values, dark for good scores; `names` are those of x, y and the score.
+    If fewer than half of the pairs were tried, a point per run.
     """
     columns, rows = ordered(across), ordered(up)
     if 2 * len(set(zip(across, up, strict=True))) < len(columns) * len(rows):
@@ -111,10 +104,10 @@ def heat_map(
         counts[rows.index(y), columns.index(x)] += 1
     means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     size = (max(5.0, 0.75 * len(columns) + 2.4), max(3.6, 0.5 * len(rows) + 1.6))
-    figure, axes = _panel(title, names[0], names[1], (min(size[0], 12.0), min(size[1], 9.0)))
+    figure, axes = panel(title, names[0], names[1], (min(size[0], 12.0), min(size[1], 9.0)))
     logarithmic = is_logarithmic(means[counts > 0].tolist())
-    colours = "viridis_r" if best == "highest" else "viridis"
-    image = axes.imshow(means, cmap=colours, norm="log" if logarithmic else None, origin="lower", aspect="auto")
+    colors = "viridis_r" if best == "highest" else "viridis"
+    image = axes.imshow(means, cmap=colors, norm="log" if logarithmic else None, origin="lower", aspect="auto")
     figure.colorbar(image, ax=axes, label=names[2])
     for axis, labels in ((axes.xaxis, columns), (axes.yaxis, rows)):
         axis.set_ticks(range(len(labels)), [f"{each:.3g}" if isinstance(each, float) else str(each) for each in labels])
@@ -130,11 +123,11 @@ def heat_map(
 
 
 def _points(across: Values, up: Values, scores: Sequence[float], best: str, names: tuple[str, str, str]) -> Figure:
-    figure, axes = _panel(f"{names[2]} of every run", names[0], names[1])
-    colours = "viridis_r" if best == "highest" else "viridis"
+    figure, axes = panel(f"{names[2]} of every run", names[0], names[1])
+    colors = "viridis_r" if best == "highest" else "viridis"
     norm = "log" if is_logarithmic(scores) else None
     places = [each if _numeric(each) else list(map(str, each)) for each in (across, up)]
-    points = axes.scatter(*places, c=scores, cmap=colours, norm=norm, s=28)
+    points = axes.scatter(*places, c=scores, cmap=colors, norm=norm, s=28)
     axes.set_xscale("log" if is_logarithmic(across) else axes.get_xscale())
     axes.set_yscale("log" if is_logarithmic(up) else axes.get_yscale())
     axes.grid(alpha=0.3)
@@ -143,10 +136,10 @@ def _points(across: Values, up: Values, scores: Sequence[float], best: str, name
 
 
 def importances(keys: Sequence[str], means: Sequence[float], deviations: Sequence[float], title: str) -> Figure:
-    """Horizontal bars of importance, the greatest on top, the seed's in grey: what is no longer is chance."""
-    figure, axes = _panel(title, "fall of R² when shuffled", "", (6.4, 0.42 * len(keys) + 1.6))
-    colours = ["silver" if key == "seed" else "tab:blue" for key in keys]
-    axes.barh(keys, means, xerr=deviations, color=colours, capsize=3)
+    """Horizontal bars of importance by key. The seed is gray: what is not longer than its bar is chance."""
+    figure, axes = panel(title, "decrease of R² when shuffled", "", (6.4, 0.42 * len(keys) + 1.6))
+    colors = ["silver" if key == "seed" else "tab:blue" for key in keys]
+    axes.barh(keys, means, xerr=deviations, color=colors, capsize=3)
     axes.invert_yaxis()
     axes.grid(alpha=0.3, axis="x")
     return figure

@@ -161,10 +161,10 @@ def _filters(model: nn.Module, data: Data) -> "dict[str, Figure]":
     weight = model.get_submodule(first).get_parameter("weight").mean(1)
     return {
         "filters": image_grid(
-            weight[:64], "Filters of the first convolution (blue -, red +)", colours="coolwarm", shared=True
+            weight[:64], "Filters of the first convolution (blue -, red +)", colors="coolwarm", shared=True
         ),
         "feature_maps": image_grid(
-            outputs[first][0, :64], "Feature maps of the first convolution for one image", colours="viridis"
+            outputs[first][0, :64], "Feature maps of the first convolution for one image", colors="viridis"
         ),
     }
 
@@ -180,4 +180,4 @@ def _attention(model: nn.Module, data: Data) -> "dict[str, Figure]":
     layers, heads = weights.shape[:2]
     names = [f"layer {layer + 1}, head {head + 1}" for layer in range(layers) for head in range(heads)]
     title = "Attention: each row a token, its columns the tokens it looks at"
-    return {"attention": image_grid(weights.flatten(0, 1), title, names, columns=heads, colours="viridis")}
+    return {"attention": image_grid(weights.flatten(0, 1), title, names, columns=heads, colors="viridis")}

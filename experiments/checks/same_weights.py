@@ -54,7 +54,7 @@ def draw(runs: list[Run], report: Report) -> None:
     for initializer, weights in last.items():
         units = weights["layers.0.weight"][:SHOWN].view(-1, 8, 8)
         title = f"initializer={initializer}: weights of {SHOWN} hidden units at the end (blue -, red +)"
-        report.figure(f"units/{initializer}", image_grid(units, title, colours="coolwarm", shared=True))
+        report.figure(f"units/{initializer}", image_grid(units, title, colors="coolwarm", shared=True))
     weights = {initializer: each["layers.0.weight"][:, 20] for initializer, each in last.items()}
     title = "Weight from one pixel to each of 32 hidden units, at the end"
     report.figure("pixel", histograms(weights, title, "weight"))
