@@ -1,4 +1,4 @@
-"""Comparing runs: what is grouped, averaged, counted, judged and left out, read back from the files it writes."""
+"""Comparing runs: groups, means, counts, verdicts and what is left out, as read from the written files."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from support.configs import container
 
 from dl_lab import compare
 
-NOISE = {0: 0.01, 1: -0.02, 2: 0.03, 3: -0.02}  # of a seed, the same in every configuration: pairing takes it out
+NOISE = {0: 0.01, 1: -0.02, 2: 0.03, 3: -0.02}  # by seed, equal in every configuration, so pairing removes it
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def write_run(
     loss: float,
     status: str = "completed",
 ) -> None:
-    """A run folder as train leaves it, but for checkpoints and events; `changes` by dotted key."""
+    """Write a run folder as train does, without checkpoints and events; the keys of `changes` are dotted."""
     values = deepcopy(dict(config))
     for key, value in {**changes, "seed": seed}.items():
         group, _, name = key.rpartition(".")
@@ -51,7 +51,7 @@ def write_run(
 
 
 def write_sweep(folder: Path, config: Mapping[str, Any], losses: Mapping[float, float], seeds: int = 4) -> Path:
-    """A run for every lr and seed, its loss that of its lr and the seed's noise."""
+    """Write a run for every lr and seed; its loss is that of the lr plus the noise of the seed."""
     for number, (lr, seed) in enumerate((lr, seed) for lr in losses for seed in range(seeds)):
         write_run(folder / str(number), config, {"optimizer.lr": lr}, seed, losses[lr] + NOISE[seed] + 1e-3 * lr * seed)
     return folder
@@ -76,7 +76,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> t
     return folder, compared(folder.parent, folder)
 
 
-def test_a_row_is_a_configuration_with_the_statistics_of_its_seeds(sweep):
+def test_a_row_has_the_statistics_of_the_seeds_of_one_configuration(sweep):
     folder, ended = sweep
     assert (ended.status, ended.err) == (0, "")
     assert [float(row["optimizer.lr"]) for row in rows(folder)] == [0.01, 1.0, 0.1]
@@ -95,7 +95,7 @@ def test_a_row_is_a_configuration_with_the_statistics_of_its_seeds(sweep):
 
 
 def test_verdicts_are_paired_by_seed(sweep):
-    """The noise of the seeds is as large as the difference: only pairs show that it is always there."""
+    """The noise between seeds is as large as the difference, which therefore only pairs can show."""
     leader, second, third = rows(sweep[0])
     assert leader["verdict"] == "leader"
     assert second["verdict"] == third["verdict"] == "behind"
@@ -104,11 +104,11 @@ def test_verdicts_are_paired_by_seed(sweep):
     assert float(second["common_seeds"]) == 4
 
 
-def test_only_keys_that_differ_are_columns(sweep):
+def test_only_keys_with_different_values_are_columns(sweep):
     assert [name for name in rows(sweep[0])[0] if "." in name] == ["optimizer.lr"]
 
 
-def test_the_screen_and_the_markdown_hold_the_same_table_and_say_what_the_metric_is(sweep):
+def test_screen_and_markdown_show_the_same_table_and_describe_the_metric(sweep):
     folder, ended = sweep
     text = (folder / "compare.md").read_text()
     table = [line for line in ended.out.splitlines() if line.startswith("|")]
@@ -120,11 +120,11 @@ def test_the_screen_and_the_markdown_hold_the_same_table_and_say_what_the_metric
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_pictures_of_one_swept_value(sweep):
+def test_one_swept_key_has_a_figure_and_curves(sweep):
     assert {path.name for path in (sweep[0] / "compare").glob("*.png")} == {"by_optimizer.lr.png", "curves.png"}
 
 
-def test_comparing_again_replaces_what_was_there(sweep):
+def test_comparing_again_replaces_the_earlier_files(sweep):
     folder, _ = sweep
     before = sorted(path.relative_to(folder) for path in folder.rglob("*") if "tfevents" not in path.name)
     compared(folder.parent, folder)
@@ -137,7 +137,7 @@ def test_comparing_again_replaces_what_was_there(sweep):
     ("metric", "best_lr", "mean"),
     [("test/accuracy", 0.01, 0.7), ("val/accuracy", 0.01, 0.8), ("last/loss", 0.01, 0.3), ("train/loss", 0.01, 0.2667)],
 )
-def test_any_metric_can_be_asked_for_and_the_better_side_comes_first(tmp_path, config, metric, best_lr, mean):
+def test_any_metric_can_be_selected_and_the_best_row_comes_first(tmp_path, config, metric, best_lr, mean):
     write_sweep(tmp_path / "sweep", config, {0.1: 0.5, 0.01: 0.2})
     ended = compared(tmp_path, "sweep", f"metric={metric}", "out=answer")
     assert ended.status == 0
@@ -147,12 +147,12 @@ def test_any_metric_can_be_asked_for_and_the_better_side_comes_first(tmp_path, c
     assert not (tmp_path / "sweep" / "compare.md").exists()
 
 
-def test_runs_that_have_not_completed_are_counted_and_in_no_mean(tmp_path, config):
+def test_runs_that_have_not_completed_are_counted_but_not_averaged(tmp_path, config):
     write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2})
     for number, status in enumerate(("diverged", "stopped", "failed"), 100):
         write_run(tmp_path / str(number), config, {"optimizer.lr": 0.01}, number, 99.0, status)
     write_run(tmp_path / "200", config, {"optimizer.lr": 0.01}, 200, 99.0)
-    (tmp_path / "200" / "summary.json").unlink()  # killed
+    (tmp_path / "200" / "summary.json").unlink()  # as if killed
     write_run(tmp_path / "300", config, {"optimizer.lr": 7.0}, 0, 99.0, "diverged")
     ended = compared(tmp_path, tmp_path)
     first, _, last = rows(tmp_path)
@@ -172,14 +172,14 @@ def test_runs_that_have_not_completed_are_counted_and_in_no_mean(tmp_path, confi
 
 
 def write_seeds(folder: Path, config: Mapping[str, Any], lr: float, losses: Mapping[int, float | str]) -> None:
-    """A run for every seed: its loss, or the status that it ended with before it was trained to the end."""
+    """Write a run for every seed with its loss, or with the status of a run that did not complete."""
     for seed, loss in losses.items():
         ended = ("completed", loss) if isinstance(loss, float) else (loss, 0.4)
         write_run(folder / f"{lr}_{seed}", config, {"optimizer.lr": lr}, seed, status=ended[0], loss=ended[1])
 
 
 def test_a_configuration_does_not_lead_because_its_bad_seeds_were_pruned(tmp_path, config):
-    """Five good seeds are all that is left of the eight of lr 1, which is ahead on these and not the leader."""
+    """lr 1 has the best mean over five seeds, but three more were pruned, so it does not lead."""
     good, pruned = dict(zip(range(5), (0.19, 0.21, 0.20, 0.22, 0.18), strict=True)), dict.fromkeys((5, 6, 7), "pruned")
     write_seeds(tmp_path, config, 1.0, {**good, **pruned})
     write_seeds(tmp_path, config, 0.1, {seed: good.get(seed, 0.23) + 0.01 + seed / 1e3 for seed in range(8)})
@@ -190,32 +190,32 @@ def test_a_configuration_does_not_lead_because_its_bad_seeds_were_pruned(tmp_pat
     assert (leader["seeds"], leader["pruned"], flattered["seeds"], flattered["pruned"]) == ("8", "0", "5", "3")
     assert numbers(leader, "mean") == pytest.approx([(1.0 + 3 * 0.23) / 8 + 0.01 + 3.5e-3])
     assert numbers(flattered, "mean", "common_seeds", "difference") == pytest.approx([0.2, 5, -0.012])
-    told = "a better mean, but over its completed seeds only: lr 1: 0.2 ± 0.01581 over 5 seeds (3 of 8 seeds pruned)"
-    assert told in ended.out.splitlines()
+    line = "a better mean, but over its completed seeds only: lr 1: 0.2 ± 0.01581 over 5 seeds (3 of 8 seeds pruned)"
+    assert line in ended.out.splitlines()
     assert "behind the leader: 1 of 2; not distinguishable: 0; ahead on common seeds: 1" in ended.out
     (row,) = (line for line in ended.out.splitlines() if line.startswith("| 3 "))
     assert "ahead (3 of 8 seeds pruned)" in row
 
 
-def test_the_worst_score_is_one_that_was_measured_by_what_was_pruned(tmp_path, config):
-    """The only seed of lr 1 that is left leads in no order: what its others had shown is worse than all of lr 0.1."""
+def test_the_worst_score_includes_scores_of_pruned_runs(tmp_path, config):
+    """The only completed seed of lr 1 does not make it lead, because the scores of its pruned seeds are worse."""
     write_seeds(tmp_path, config, 1.0, {0: 0.10, 1: "pruned", 2: "pruned", 3: "pruned"})
     write_seeds(tmp_path, config, 0.1, {0: 0.20, 1: 0.20, 2: 0.20, 3: 0.21})
     compared(tmp_path, tmp_path)
     assert [float(row["optimizer.lr"]) for row in rows(tmp_path)] == [0.1, 1.0]
 
 
-def test_where_every_configuration_was_pruned_one_lucky_seed_does_not_lead(tmp_path, config):
+def test_one_lucky_seed_does_not_lead_if_every_configuration_was_pruned(tmp_path, config):
     write_seeds(tmp_path, config, 0.1, {0: 0.18, 1: "pruned", 2: "pruned", 3: "diverged"})
     write_seeds(tmp_path, config, 1.0, {0: 0.20, 1: 0.20, 2: 0.21, 3: "pruned"})
     write_seeds(tmp_path, config, 0.01, {0: "pruned", 1: 0.30, 2: "pruned", 3: "pruned"})
-    ended = compared(tmp_path, tmp_path, "metric=val/accuracy")  # 1 - loss: more is better
+    ended = compared(tmp_path, tmp_path, "metric=val/accuracy")  # 1 - loss, so higher is better
     assert [float(row["optimizer.lr"]) for row in rows(tmp_path)] == [1.0, 0.1, 0.01]
     assert "leader (1 of 4 seeds pruned)" in ended.out
     assert "nothing can be said with 1 common seed (3 of 4 seeds diverged or pruned)" in ended.out
 
 
-def test_a_seed_that_was_pruned_in_one_sweep_and_completed_in_another_is_not_lost(tmp_path, config):
+def test_a_seed_that_was_pruned_once_and_completed_once_is_not_lost(tmp_path, config):
     write_seeds(tmp_path, config, 0.1, {0: 0.2, 1: 0.3})
     write_run(tmp_path / "again", config, {"optimizer.lr": 0.1}, 1, 0.4, "pruned")
     ended = compared(tmp_path, tmp_path)
@@ -223,7 +223,7 @@ def test_a_seed_that_was_pruned_in_one_sweep_and_completed_in_another_is_not_los
     assert "seeds pruned)" not in ended.out
 
 
-def test_with_one_seed_nothing_is_claimed(tmp_path, config):
+def test_one_seed_gives_no_verdict(tmp_path, config):
     write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=1)
     ended = compared(tmp_path, tmp_path)
     assert ended.err == ""
@@ -232,7 +232,7 @@ def test_with_one_seed_nothing_is_claimed(tmp_path, config):
     assert (second["deviation"], second["low"], second["more_seeds"]) == ("", "", "")
 
 
-def test_a_seed_that_ran_twice_counts_once_and_that_is_told(tmp_path, config):
+def test_a_seed_that_ran_twice_counts_once_and_is_reported(tmp_path, config):
     for number, loss in enumerate((0.4, 0.2)):
         write_run(tmp_path / str(number), config, {}, 0, loss)
     ended = compared(tmp_path, tmp_path)
@@ -251,7 +251,7 @@ def test_runs_that_differ_in_name_tags_device_threads_or_log_interval_share_a_ro
     assert row["seeds"] == "7"
 
 
-def test_a_value_that_comes_with_a_choice_is_no_column(tmp_path, config):
+def test_a_value_that_a_choice_determines_is_not_a_column(tmp_path, config):
     other = {**container("optimizer=adam", "dataset=iris"), "data_dir": None}
     for seed in range(2):
         write_run(tmp_path / f"sgd{seed}", config, {}, seed, 0.3)
@@ -262,8 +262,8 @@ def test_a_value_that_comes_with_a_choice_is_no_column(tmp_path, config):
     assert [row["optimizer"] for row in rows(tmp_path)] == ["adam", "sgd"]
 
 
-def test_two_swept_values_have_a_heat_map_and_what_mattered_is_found(tmp_path, config):
-    """The loss is 1 for one lr and 2 for the other; the momentum does next to nothing."""
+def test_two_swept_keys_have_a_heat_map_and_importances(tmp_path, config):
+    """The loss is 1 for one lr and 2 for the other; momentum has almost no effect."""
     for number, (lr, momentum, seed) in enumerate(np.ndindex(2, 3, 4)):
         changes = {"optimizer.lr": [0.1, 0.01][lr], "optimizer.momentum": [0.0, 0.5, 0.9][momentum]}
         write_run(tmp_path / str(number), config, changes, seed, 1 + lr + 0.01 * momentum + 0.001 * seed)
@@ -284,12 +284,12 @@ def test_two_swept_values_have_a_heat_map_and_what_mattered_is_found(tmp_path, c
 JOB = {"signature": "x", "metrics": {}, "reason": None, "seconds": None}
 
 
-def write_ledger(folder: Path, jobs: list[dict[str, Any]]) -> None:
+def write_manifest(folder: Path, jobs: list[dict[str, Any]]) -> None:
     head = {"version": 1, "command": "...", "started": "2026-11-22T10:00:00", "objective": "val/loss", "search": None}
     (folder / "sweep.json").write_text(json.dumps({**head, "jobs": [{**JOB, **job} for job in jobs]}))
 
 
-def test_a_ledger_adds_jobs_that_have_no_folder_and_what_a_search_has_pruned(tmp_path, config):
+def test_the_manifest_adds_jobs_without_a_folder_and_the_status_pruned(tmp_path, config):
     write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=3)
     write_run(tmp_path / "6", config, {"optimizer.lr": 0.1}, 3, 0.9, "stopped")
     jobs = [
@@ -306,7 +306,7 @@ def test_a_ledger_adds_jobs_that_have_no_folder_and_what_a_search_has_pruned(tmp
     jobs.append({"number": 8, "overrides": ["optimizer.lr=-1", "seed=0"], "status": "failed", "folder": "8"})
     jobs.append({"number": 9, "overrides": ["optimizer.lr=-1", "seed=1"], "status": "pending", "folder": "9"})
     jobs[8]["reason"] = "optimizer.lr=-1 is not allowed; allowed: a number above 0"
-    write_ledger(tmp_path, jobs)
+    write_manifest(tmp_path, jobs)
     ended = compared(tmp_path, tmp_path)
     assert ended.status == 0
     by_lr = {float(row["optimizer.lr"]): row for row in rows(tmp_path)}
@@ -318,7 +318,7 @@ def test_a_ledger_adds_jobs_that_have_no_folder_and_what_a_search_has_pruned(tmp
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"jobs": 3}', '{"jobs": [{"number": 0}]}', '{"jobs": [3]}', "\x00"])
-def test_a_damaged_ledger_is_told_and_its_runs_are_read(tmp_path, config, text):
+def test_a_damaged_manifest_is_reported_and_its_runs_are_read(tmp_path, config, text):
     write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=2)
     (tmp_path / "sweep.json").write_text(text)
     ended = compared(tmp_path, tmp_path)
@@ -353,18 +353,18 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_broken_run_is_left_out_in_one_line_and_the_others_are_compared(tmp_path, config, damage):
+def test_a_damaged_run_is_left_out_with_one_line_and_the_others_are_compared(tmp_path, config, damage):
     write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=2)
     DAMAGE[damage](tmp_path / "3")
     ended = compared(tmp_path, tmp_path)
     assert (ended.status, ended.err) == (0, "")
-    told = [line for line in ended.out.splitlines() if str(tmp_path / "3") in line or "unfinished" in line]
-    assert len([line for line in told if not line.startswith("|")]) >= 1
+    reported = [line for line in ended.out.splitlines() if str(tmp_path / "3") in line or "unfinished" in line]
+    assert len([line for line in reported if not line.startswith("|")]) >= 1
     assert {row["optimizer.lr"]: row["seeds"] for row in rows(tmp_path)} == {"0.01": "1", "0.1": "2"}
 
 
 @pytest.mark.parametrize("damage", ["half the metrics", "no metrics at all", "metrics that are no JSON"])
-def test_broken_curves_leave_the_table_as_it_is(tmp_path, config, damage):
+def test_damaged_curves_do_not_change_the_table(tmp_path, config, damage):
     write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=2)
     for run in tmp_path.glob("[0-9]"):
         path = run / "metrics.jsonl"
@@ -378,7 +378,7 @@ def test_broken_curves_leave_the_table_as_it_is(tmp_path, config, damage):
     assert [row["seeds"] for row in rows(tmp_path)] == ["2", "2"]
 
 
-def test_nothing_left_is_refused_in_one_line(tmp_path, config):
+def test_no_readable_run_is_a_one_line_error(tmp_path, config):
     for number in range(3):
         write_run(tmp_path / str(number), config, {}, number, 0.1)
         half(tmp_path / str(number) / ".hydra" / "config.yaml")
@@ -390,7 +390,7 @@ def test_nothing_left_is_refused_in_one_line(tmp_path, config):
     assert not (tmp_path / "compare.md").exists()
 
 
-def test_runs_none_of_which_has_completed_are_refused(tmp_path, config):
+def test_no_completed_run_is_an_error(tmp_path, config):
     write_run(tmp_path / "0", config, {}, 0, 0.1, "diverged")
     write_run(tmp_path / "1", config, {}, 1, 0.1, "diverged")
     ended = compared(tmp_path, tmp_path)
@@ -413,7 +413,7 @@ def test_runs_none_of_which_has_completed_are_refused(tmp_path, config):
     ],
     ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
 )
-def test_a_mistake_is_told_in_one_line(tmp_path, config, arguments, parts):
+def test_a_mistake_is_a_one_line_error(tmp_path, config, arguments, parts):
     write_sweep(tmp_path / "sweep", config, {0.1: 0.5}, seeds=2)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
@@ -434,7 +434,7 @@ def test_help_names_every_key(tmp_path):
     assert all(f"  {key}=" in ended.out for key in compare.KEYS)
 
 
-def test_runs_patterns_and_folders_of_sweeps_are_found_once_each(tmp_path, config):
+def test_a_run_that_several_arguments_contain_counts_once(tmp_path, config):
     write_sweep(tmp_path / "outputs" / "sweeps" / "day" / "one", config, {0.1: 0.5, 0.01: 0.2}, seeds=2)
     write_run(tmp_path / "outputs" / "day" / "alone", config, {"optimizer.lr": 0.1}, 2, 0.5)
     compared(tmp_path, "outputs/*", "outputs/day/alone", "outputs", "out=here")
@@ -444,7 +444,7 @@ def test_runs_patterns_and_folders_of_sweeps_are_found_once_each(tmp_path, confi
     ]
 
 
-def test_several_folders_are_answered_in_a_new_one(tmp_path, config):
+def test_the_report_on_several_folders_is_in_a_new_folder(tmp_path, config):
     for name in ("one", "two"):
         write_run(tmp_path / name, config, {"optimizer.lr": {"one": 0.1, "two": 0.2}[name]}, 0, 0.5)
     ended = compared(tmp_path, "one", "two")
@@ -453,8 +453,8 @@ def test_several_folders_are_answered_in_a_new_one(tmp_path, config):
     assert len(rows(answer.parent)) == 2
 
 
-def test_a_thousand_runs_take_seconds(tmp_path, config):
-    """125 configurations of 8 seeds: about 6 s of this process on one core of 2024, most of it for curves and trees."""
+def test_comparing_a_thousand_runs_takes_seconds(tmp_path, config):
+    """125 configurations with 8 seeds take about 6 s on one core of 2024, mostly for curves and the forest."""
     values = deepcopy(config)
     write_run(tmp_path / "sweep" / "first", values, {}, 0, 0.5)
     for number, (lr, momentum, seed) in enumerate(np.ndindex(25, 5, 8)):

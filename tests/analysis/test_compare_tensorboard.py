@@ -1,4 +1,4 @@
-"""What TensorBoard makes of a sweep and of its comparison, asked of TensorBoard's own backend."""
+"""A sweep and its comparison as TensorBoard's own backend reads them."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment
 from dl_lab import compare
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # of the html5lib that TensorBoard carries
+    warnings.simplefilter("ignore", DeprecationWarning)  # from the html5lib inside TensorBoard
     from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
     from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
 
@@ -27,7 +27,7 @@ STATUSES = (api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNI
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of two lr and three seeds, compared, and beside it a run of another model and optimizer."""
+    """A compared sweep over two lr and three seeds, and a run with another model and optimizer."""
     folder = tmp_path_factory.mktemp("compared")
     train(folder, "-m", "optimizer=sgd", "optimizer.lr=0.01,0.1", "seed=range(3)", *TINY)
     train(folder, "optimizer=adam", "model=linear", *TINY)
@@ -69,7 +69,7 @@ def test_seeds_of_a_configuration_are_one_row_of_hparams_with_their_mean(outputs
         assert {summary["seed"] for summary in summaries} == {0, 1, 2}
         (mean,) = [metric.value for metric in group.metric_values if metric.name.tag == "best/loss"]
         expected = np.mean([summary["best"]["loss"] for summary in summaries])
-        assert mean == pytest.approx(expected, rel=1e-6)  # TensorBoard keeps 32 bits
+        assert mean == pytest.approx(expected, rel=1e-6)  # TensorBoard stores float32
 
 
 def test_hparams_have_the_rows_of_the_comparison_where_names_and_log_intervals_differ(tmp_path):
@@ -82,7 +82,7 @@ def test_hparams_have_the_rows_of_the_comparison_where_names_and_log_intervals_d
     assert len(configurations) == 2
 
 
-def test_hparams_of_all_outputs_have_every_column_and_row_that_they_had_without_the_comparison(outputs):
+def test_a_comparison_does_not_change_hparams_of_the_parent_folder(outputs):
     request = api_pb2.GetExperimentRequest()
     hparams = backend_context.Context(context(outputs))
     experiment = get_experiment.Handler(RequestContext(), hparams, "", request).run()
@@ -94,7 +94,7 @@ def test_hparams_of_all_outputs_have_every_column_and_row_that_they_had_without_
     assert sorted(len(group.sessions) for group in session_groups(outputs)) == [1, 3, 3]
 
 
-def test_custom_scalars_draw_the_mean_of_the_seeds_within_the_least_and_the_largest(outputs):
+def test_custom_scalars_draw_the_mean_over_seeds_between_minimum_and_maximum(outputs):
     folder = sweep_in(outputs) / "compare"
     board = context(folder)
     plugin = CustomScalarsPlugin(board)

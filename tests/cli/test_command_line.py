@@ -1,6 +1,6 @@
-"""The command line: what it shows, how it ends, and what is seen while a run goes on.
+"""The command line: its output, its exit status, and the progress of a run.
 
-`command` runs it in this process, so that a test pays for the import of torch once.
+`command` runs it in this process, so that torch is imported once.
 """
 
 import io
@@ -24,7 +24,7 @@ from dl_lab.core.progress import Progress
 GROUPS = sorted({path.parent.name for path in Path(CONF).glob("*/*.yaml")})
 
 
-def test_help_names_every_group_with_every_choice_and_the_keys_of_the_chosen(tmp_path):
+def test_help_lists_every_group_with_its_choices_and_the_keys_of_the_defaults(tmp_path):
     ended = train(tmp_path, "--help")
     assert ended.status == 0
     assert ended.err == ""
@@ -38,11 +38,11 @@ def test_help_names_every_group_with_every_choice_and_the_keys_of_the_chosen(tmp
             assert f"\n  {inner}: " in printed or f"\n  {inner}:\n" in printed
 
 
-def test_help_shows_the_keys_of_a_choice_that_was_named(tmp_path):
+def test_help_shows_the_keys_of_the_choices_on_the_command_line(tmp_path):
     assert "tied_embeddings" in train(tmp_path, "model=transformer", "--help").out
 
 
-def test_the_printed_configuration_is_yaml_and_what_a_run_would_be(tmp_path):
+def test_cfg_prints_the_configuration_of_the_run_as_yaml(tmp_path):
     ended = train(tmp_path, "--cfg", "job", "model=cnn", "optimizer.lr=0.25", "train.batch_size=full")
     assert ended.status == 0
     assert ended.runs == []
@@ -78,13 +78,13 @@ print(status, "torch" in sys.modules, bool(out.getvalue()), err.getvalue().strip
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_what_needs_no_torch_is_answered_without_importing_it(tmp_path, arguments, answer):
+def test_help_and_mistakes_do_not_import_torch(tmp_path, arguments, answer):
     ended = spawn(tmp_path, "-c", ASK.format(arguments=arguments))
     assert ended.stdout.startswith(answer), ended.stdout + ended.stderr
 
 
-def test_help_lists_no_groups_that_it_does_not_show(tmp_path, monkeypatch):
-    """For each Hydra copies its search path: a hundred, more than half of the time."""
+def test_help_does_not_use_the_list_of_groups_by_hydra(tmp_path, monkeypatch):
+    """Hydra copies its search path for each of a hundred groups, which doubles the time of --help."""
     listed: list[str] = []
     options = ConfigLoaderImpl.get_group_options
 
@@ -101,7 +101,7 @@ def test_help_lists_no_groups_that_it_does_not_show(tmp_path, monkeypatch):
     assert "hydra/launcher" in listed
 
 
-def test_a_mistake_in_a_process_of_its_own_is_one_line_and_status_2(tmp_path):
+def test_a_mistake_prints_one_line_and_exits_with_status_2(tmp_path):
     ended = spawn(tmp_path, "-m", "dl_lab.train", "optimizer=adamm")
     assert ended.returncode == 2
     assert ended.stdout == ""
@@ -109,7 +109,7 @@ def test_a_mistake_in_a_process_of_its_own_is_one_line_and_status_2(tmp_path):
     assert ended.stderr.startswith("error: optimizer=adamm ")
 
 
-def test_help_whose_reader_has_gone_is_not_told_as_a_folder_that_cannot_be_written(tmp_path):
+def test_a_closed_pipe_is_not_reported_as_a_folder_that_cannot_be_written(tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
@@ -119,7 +119,7 @@ def test_help_whose_reader_has_gone_is_not_told_as_a_folder_that_cannot_be_writt
     assert "Traceback" not in ended.stderr
 
 
-def test_options_may_stand_anywhere_among_keys(tmp_path):
+def test_options_can_stand_between_keys(tmp_path):
     assert (
         train(tmp_path, "model=cnn", "--cfg", "job", "seed=5").out
         == train(tmp_path, "--cfg", "job", "model=cnn", "seed=5").out
@@ -128,7 +128,7 @@ def test_options_may_stand_anywhere_among_keys(tmp_path):
     assert (ended.status, len(ended.runs)) == (0, 2)
 
 
-def test_a_folder_of_the_users_own_adds_a_choice(tmp_path):
+def test_config_dir_adds_a_choice(tmp_path):
     own = tmp_path / "own" / "model"
     own.mkdir(parents=True)
     (own / "wide.yaml").write_text("name: mlp\nhidden_sizes: [7, 5]\nactivation: tanh\n")
@@ -139,7 +139,7 @@ def test_a_folder_of_the_users_own_adds_a_choice(tmp_path):
     assert ended.summary["parameters"] == 35 + 40 + 18
 
 
-def test_a_run_ends_with_its_metrics_its_folder_and_how_to_look_at_it(tmp_path):
+def test_a_run_prints_its_metrics_its_folder_and_the_tensorboard_command(tmp_path):
     ended = train(tmp_path, *TINY)
     assert ended.status == 0
     assert ended.err == ""
@@ -152,7 +152,7 @@ def test_a_run_ends_with_its_metrics_its_folder_and_how_to_look_at_it(tmp_path):
     assert look == f"look  tensorboard --logdir {ended.run}"
 
 
-def test_off_a_terminal_there_is_one_line_for_each_validation(tmp_path):
+def test_without_a_terminal_each_validation_prints_one_line(tmp_path):
     ended = train(tmp_path, *TINY)
     lines = [line for line in ended.out.splitlines() if line.startswith("step ")]
     validations = ended.lines("val")
@@ -163,21 +163,21 @@ def test_off_a_terminal_there_is_one_line_for_each_validation(tmp_path):
         assert f"val/loss {metrics['loss']:.4g}  val/accuracy {metrics['accuracy']:.4g}" in line
 
 
-def test_on_a_terminal_a_run_shows_a_bar_and_no_lines(tmp_path):
+def test_a_terminal_shows_a_bar_and_no_lines(tmp_path):
     ended = []
     written = on_terminal(lambda terminal: ended.append(train(tmp_path, *TINY, terminal=terminal)))
     assert ended[0].status == 0
     assert "| 0/6 [" in written
     assert "step 3/6" not in written
-    assert "step 3/6" in ended[0].out  # which is no terminal
+    assert "step 3/6" in ended[0].out  # standard output is not a terminal
 
 
-def test_the_bar_shows_loss_metric_speed_and_time_left():
+def test_the_bar_shows_loss_metric_speed_and_remaining_time():
     def act(terminal: io.TextIOBase) -> None:
         with redirect_stderr(terminal):
             progress = Progress(100, done=10)
             progress.validation(10, 0.1, {}, {"loss": 0.25, "accuracy": 0.5, "more": 1.0})
-            time.sleep(0.15)  # a bar draws itself every 0.1 s at most
+            time.sleep(0.15)  # tqdm draws a bar at most every 0.1 s
             for _ in range(50):
                 progress.advance()
             progress.training({"loss": 0.125, "accuracy": 0.75, "more": 1.0})
@@ -201,7 +201,7 @@ def test_a_run_is_composed_once(tmp_path, monkeypatch):
     assert len(times) == 1
 
 
-def test_a_choice_that_sets_hydras_mode_is_obeyed_all_the_same(tmp_path):
+def test_a_choice_can_set_the_mode_of_hydra(tmp_path):
     (tmp_path / "own" / "experiment").mkdir(parents=True)
     (tmp_path / "own" / "experiment" / "swept.yaml").write_text("# @package _global_\nhydra: {mode: MULTIRUN}\n")
     ended = train(tmp_path, "--config-dir", "own", "experiment=swept", "seed=1,2", *TINY)

@@ -1,4 +1,4 @@
-"""Evaluating a trained run once more: the same numbers, one line for a mistake, and nothing executed."""
+"""Evaluating a trained run: the same metrics, one-line errors, and no code from a checkpoint is executed."""
 
 import os
 from collections.abc import Callable
@@ -24,11 +24,11 @@ def metrics(run: Path, *arguments: str) -> dict[str, float]:
     return evaluate.evaluate([f"run={run}", *arguments])
 
 
-def test_the_test_metrics_are_those_of_the_summary(trained):
+def test_the_test_metrics_are_equal_to_the_summary(trained):
     assert metrics(trained.run) == trained.summary["test"]
 
 
-def test_the_validation_metrics_are_the_best_of_the_run(trained):
+def test_the_validation_metrics_are_the_best_ones_of_the_run(trained):
     best = {name: trained.summary["best"][name] for name in METRICS}
     assert metrics(trained.run, "split=validation") == best
 
@@ -37,15 +37,15 @@ def test_the_last_checkpoint_has_the_last_validation_metrics(trained):
     assert metrics(trained.run, "split=validation", "checkpoint=last") == trained.summary["last"]
 
 
-def test_the_training_split_is_the_one_that_was_trained_on(trained, tmp_path):
+def test_split_train_evaluates_the_examples_of_training(trained, tmp_path):
     ended = train(
         tmp_path, "dataset=iris", "train.batch_size=full", "train.steps=1", "optimizer=sgd", "optimizer.lr=1e-30"
     )
-    (line,) = ended.lines("train")  # the one batch is the split, and a step of 1e-30 moves no weight
+    (line,) = ended.lines("train")  # the batch is the whole split, and lr=1e-30 changes no weight
     assert metrics(ended.run, "split=train", "checkpoint=last")["loss"] == pytest.approx(line["loss"], rel=1e-6)
 
 
-def test_the_command_prints_the_metrics_and_scikit_learns_report(trained, tmp_path):
+def test_the_command_prints_the_metrics_and_the_report_of_scikit_learn(trained, tmp_path):
     ended = command(evaluate.main, tmp_path, f"run={trained.run}", "device=cpu")
     assert ended.status == 0
     assert ended.err == ""
@@ -68,8 +68,8 @@ def test_help_names_every_key(tmp_path):
         assert f"  {key}=" in ended.out
 
 
-def told(folder: Path, *arguments: str) -> str:
-    """The one line of an evaluation that was refused."""
+def error_line(folder: Path, *arguments: str) -> str:
+    """The one-line error of an evaluation with a mistake."""
     ended = command(evaluate.main, folder, *arguments)
     assert ended.status == 2
     assert ended.out == ""
@@ -95,17 +95,17 @@ def told(folder: Path, *arguments: str) -> str:
     ],
     ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
 )
-def test_a_mistake_is_told_in_one_line(trained, tmp_path, arguments, parts):
+def test_a_mistake_is_a_one_line_error(trained, tmp_path, arguments, parts):
     (tmp_path / "empty").mkdir()
-    line = told(tmp_path, *(f"run={trained.run}" if argument == "RUN" else argument for argument in arguments))
+    line = error_line(tmp_path, *(f"run={trained.run}" if argument == "RUN" else argument for argument in arguments))
     for part in parts:
         assert part in line
 
 
-def test_a_split_that_a_dataset_does_not_have_is_told(tmp_path):
+def test_a_split_that_the_dataset_does_not_have_is_an_error(tmp_path):
     ended = train(tmp_path, *TINY, "dataset.test=0")
     assert ended.summary["test"] is None
-    assert "split=test" in told(tmp_path, f"run={ended.run}")
+    assert "split=test" in error_line(tmp_path, f"run={ended.run}")
 
 
 def cut(path: Path) -> None:
@@ -125,16 +125,16 @@ def other(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, overwrite, empty, other])
-def test_a_damaged_checkpoint_is_told(trained, tmp_path, damage: Callable[[Path], None]):
+def test_a_damaged_checkpoint_is_an_error(trained, tmp_path, damage: Callable[[Path], None]):
     copytree(trained.run, tmp_path / "run")
     damage(tmp_path / "run" / "checkpoints" / "best.pt")
-    message = told(tmp_path, "run=run")
+    message = error_line(tmp_path, "run=run")
     assert "run/checkpoints/best.pt is " in message
     assert "allowed: " in message
 
 
 class Trap:
-    """An object whose pickle, when loaded, makes a folder."""
+    """An object that creates a folder when its pickle is loaded."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -143,12 +143,12 @@ class Trap:
         return os.mkdir, (str(self.folder),)
 
 
-def test_a_checkpoint_that_carries_code_is_refused_and_nothing_of_it_is_run(trained, tmp_path):
+def test_a_checkpoint_with_code_is_rejected_and_the_code_does_not_run(trained, tmp_path):
     copytree(trained.run, tmp_path / "run")
     path, sprung = tmp_path / "run" / "checkpoints" / "best.pt", tmp_path / "sprung"
     contents = torch.load(path, weights_only=True)
     torch.save({**contents, "extra": Trap(sprung)}, path)
-    assert "is no checkpoint of ours" in told(tmp_path, "run=run")
+    assert "is no checkpoint of ours" in error_line(tmp_path, "run=run")
     assert not sprung.exists()
-    torch.load(path, weights_only=False)  # the trap is a real one
+    torch.load(path, weights_only=False)  # without weights_only the code runs
     assert sprung.exists()

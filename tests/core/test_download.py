@@ -1,4 +1,4 @@
-"""Downloads, from a server on this machine: a right file arrives whole, any other leaves one line and no file."""
+"""Downloads from a local server: the published file is saved, any other response is an error that leaves no file."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ def no_http(handler: BaseHTTPRequestHandler) -> None:
     handler.wfile.write(b"220 another kind of server\r\n")
 
 
-def test_a_right_file_arrives_whole_and_alone_in_a_new_folder(tmp_path: Path) -> None:
+def test_the_published_file_is_saved_in_a_new_folder_without_others(tmp_path: Path) -> None:
     path = tmp_path / "new" / "data" / "set" / "input.txt"
     with serving({"/input.txt": body(CONTENT)}) as url:
         download([f"{url}/input.txt"], SHA256, path, tmp_path, "input.txt")
@@ -49,14 +49,14 @@ def test_a_right_file_arrives_whole_and_alone_in_a_new_folder(tmp_path: Path) ->
         pytest.param(
             body(CONTENT[:-1], Content_Length=str(len(CONTENT))),
             "invalid hash value|Incomplete",
-            id="less than Content-Length",
+            id="shorter than Content-Length",
         ),
         pytest.param(chunked_and_cut_off, "Incomplete", id="a chunk cut off"),
         pytest.param(not_found, "404", id="not found"),
         pytest.param(no_http, "another kind of server", id="no HTTP"),
     ],
 )
-def test_a_failed_download_is_told_in_one_line_and_leaves_no_file(tmp_path: Path, answer: Answer, reason: str) -> None:
+def test_a_failed_download_is_a_one_line_error_and_leaves_no_file(tmp_path: Path, answer: Answer, reason: str) -> None:
     with serving({"/input.txt": answer}) as url:
         message = refusal(f"{url}/input.txt", tmp_path / "set" / "input.txt")
         assert f"{url}/input.txt" in message
@@ -64,15 +64,15 @@ def test_a_failed_download_is_told_in_one_line_and_leaves_no_file(tmp_path: Path
     assert files(tmp_path) == []
 
 
-def test_a_refused_connection_is_told_in_one_line_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_refused_connection_is_a_one_line_error_and_leaves_no_file(tmp_path: Path) -> None:
     with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # nobody listens
+        bound.bind(("127.0.0.1", 0))  # nothing listens
         message = refusal(f"http://127.0.0.1:{bound.getsockname()[1]}/input.txt", tmp_path / "set" / "input.txt")
     assert "refused" in message
     assert files(tmp_path) == []
 
 
-def test_a_failed_download_keeps_the_file_that_was_there(tmp_path: Path) -> None:
+def test_a_failed_download_keeps_the_existing_file(tmp_path: Path) -> None:
     path = tmp_path / "set" / "input.txt"
     path.parent.mkdir()
     path.write_bytes(b"before")
@@ -82,7 +82,7 @@ def test_a_failed_download_keeps_the_file_that_was_there(tmp_path: Path) -> None
     assert files(tmp_path) == [path]
 
 
-def test_a_file_in_place_of_the_data_folder_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_data_folder_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with serving({"/input.txt": body(CONTENT)}) as url:
         refusal(f"{url}/input.txt", tmp_path / "data" / "set" / "input.txt")
@@ -90,7 +90,7 @@ def test_a_file_in_place_of_the_data_folder_is_told_in_one_line(tmp_path: Path) 
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write into any folder")
-def test_a_read_only_folder_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_a_one_line_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
         with serving({"/input.txt": body(CONTENT)}) as url:
@@ -105,9 +105,7 @@ def tiny_shakespeare(folder: Path) -> Data:
     )
 
 
-def test_tiny_shakespeare_is_downloaded_when_missing_and_only_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiny_shakespeare_is_downloaded_only_if_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = b"To be, or not to be, that is the question:\n" * 100
     monkeypatch.setattr(text, "SHAKESPEARE_SHA256", hashlib.sha256(content).hexdigest())
     with serving({"/input.txt": body(content)}) as url:
@@ -119,7 +117,7 @@ def test_tiny_shakespeare_is_downloaded_when_missing_and_only_then(
     assert len(again.train) == len(downloaded.train)
 
 
-def test_tiny_shakespeare_without_a_network_is_told_in_one_line(
+def test_tiny_shakespeare_without_a_network_is_a_one_line_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving({}) as url:

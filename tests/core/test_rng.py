@@ -1,6 +1,6 @@
-"""Random numbers are a function of (seed, stream, step, layer, index), and look random along each of them.
+"""Random numbers are a function of (seed, stream, step, layer, index), and look random along each of these.
 
-Keys are fixed, so every statistic below is one number; bounds are five standard errors, or a p-value of 1e-4.
+The keys are fixed, so every statistic is deterministic. Bounds are five standard errors, or a p-value of 1e-4.
 """
 
 from collections.abc import Callable
@@ -31,8 +31,8 @@ def test_bits_are_the_same_in_every_version() -> None:
 
 
 @pytest.mark.parametrize("layer", [0, 1, 3, 1000])
-def test_bits_are_the_documented_hash_in_unbounded_integers(layer: int) -> None:
-    """In Python's integers, so that no overflow or sign-extending shift of int32 can be wrong unseen."""
+def test_bits_agree_with_the_hash_in_unbounded_integers(layer: int) -> None:
+    """Python's integers have neither overflow nor sign-extending shifts, in which int32 code could be wrong."""
     modulus = 2**32
     for key in KEYS:
         first, second = (int(half) % modulus for half in key)
@@ -51,27 +51,27 @@ def test_seeds_fit_torch_and_differ_in_seed_stream_and_step() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_a_key_holds_the_seed() -> None:
-    for step in range(100):  # of which some have halves above 2^31
+def test_a_key_contains_the_seed() -> None:
+    for step in range(100):  # some have halves above 2^31
         low, high = (int(half) % 2**32 for half in rng.key(3, "dropout", step))
         assert low + (high << 32) == rng.seed_for(3, "dropout", step)
 
 
-def test_a_generator_starts_afresh_at_its_step() -> None:
+def test_a_generator_depends_on_seed_stream_and_step() -> None:
     drawn = torch.randperm(1000, generator=rng.generator(1, "order", 5))
     torch.testing.assert_close(torch.randperm(1000, generator=rng.generator(1, "order", 5)), drawn)
     for other in (rng.generator(2, "order", 5), rng.generator(1, "data", 5), rng.generator(1, "order", 6)):
         assert not torch.equal(torch.randperm(1000, generator=other), drawn)
 
 
-def test_numbers_are_drawn_without_touching_the_global_generator() -> None:
+def test_drawing_numbers_leaves_the_global_generator_unchanged() -> None:
     before = torch.random.get_rng_state()
     rng.uniform(KEYS[0], 10)
     torch.rand(3, generator=rng.generator(0, "order"))
     torch.testing.assert_close(torch.random.get_rng_state(), before)
 
 
-def test_a_number_depends_on_its_index_and_not_on_how_many_are_drawn() -> None:
+def test_a_number_does_not_depend_on_how_many_are_drawn() -> None:
     for draw in (rng.bits, rng.uniform):
         torch.testing.assert_close(draw(KEYS[0], 10, 2), draw(KEYS[0], 1000, 2)[:10], rtol=0, atol=0)
 
@@ -86,7 +86,7 @@ def test_uniform_numbers_are_uniform(layer: int) -> None:
         assert numbers.max() < 1
         p_values.append(stats.chisquare(np.histogram(numbers.numpy(), bins=256, range=(0, 1))[0]).pvalue)
     assert min(p_values) > 1e-4
-    assert stats.kstest(p_values, "uniform").pvalue > 1e-4  # nor are they too uniform to be random
+    assert stats.kstest(p_values, "uniform").pvalue > 1e-4  # and not too uniform to be random
 
 
 def test_bits_cover_the_whole_range_of_32_bits() -> None:
@@ -94,12 +94,12 @@ def test_bits_cover_the_whole_range_of_32_bits() -> None:
     assert numbers.dtype == torch.int32
     high = torch.bincount((numbers.long() + 2**31) >> 24, minlength=256)
     assert stats.chisquare(high.numpy()).pvalue > 1e-4
-    assert len(numbers.unique()) > len(numbers) - 2 * len(numbers) ** 2 / 2**33  # birthdays: n^2 / 2^33 pairs expected
+    assert len(numbers.unique()) > len(numbers) - 2 * len(numbers) ** 2 / 2**33  # n^2 / 2^33 pairs expected
 
 
 @pytest.mark.parametrize("drop", [0.05, 0.5, 0.9])
 @pytest.mark.parametrize("size", [64, 4096])
-def test_a_mask_drops_a_binomial_number(drop: float, size: int) -> None:
+def test_the_number_of_dropped_elements_is_binomial(drop: float, size: int) -> None:
     number = 1000
     kept = torch.stack([rng.keep_mask(rng.key(5, "dropout", n), (size,), drop).sum() for n in range(number)])
     scores = (kept.double() - size * (1 - drop)) / (size * drop * (1 - drop)) ** 0.5
@@ -108,7 +108,7 @@ def test_a_mask_drops_a_binomial_number(drop: float, size: int) -> None:
     assert abs(scores.var() - 1) < 5 * (2.33 / number) ** 0.5
 
 
-def test_a_mask_that_drops_nothing_keeps_everything() -> None:
+def test_a_mask_with_probability_0_keeps_everything() -> None:
     assert all(rng.keep_mask(key, (SAMPLE,), 0.0).all() for key in KEYS)
 
 
@@ -118,7 +118,7 @@ def test_a_mask_has_its_shape_in_row_major_order() -> None:
 
 
 def numbers(seed: int = 0, step: int = 0, layer: int = 0) -> Tensor:
-    """Uniform, moved to mean 0 and variance 1."""
+    """Uniform numbers, scaled to mean 0 and variance 1."""
     uniform = rng.uniform(rng.key(seed, "dropout", step), SAMPLE, layer).double()
     return (uniform - 0.5) * 12**0.5
 
@@ -131,33 +131,33 @@ ALONG: dict[str, Callable[[int], Tensor]] = {
 
 
 @pytest.mark.parametrize("along", ALONG)
-def test_layers_steps_and_seeds_are_not_correlated(along: str) -> None:
+def test_layers_steps_and_seeds_are_uncorrelated(along: str) -> None:
     drawn = torch.stack([ALONG[along](n) for n in range(12)])
     correlations = (drawn @ drawn.T / SAMPLE).fill_diagonal_(0)
     assert correlations.abs().max() < 5 * SAMPLE**-0.5
 
 
 @pytest.mark.parametrize("distance", [1, 2, 3, 4, 7, 8, 16, 28, 32, 64, 128, 256, 784, 1024, 4096])
-def test_neighbouring_indices_rows_and_columns_are_not_correlated(distance: int) -> None:
+def test_neighboring_indices_rows_and_columns_are_uncorrelated(distance: int) -> None:
     for step in range(8):
         drawn = numbers(step=step)
         assert abs((drawn[:-distance] * drawn[distance:]).mean()) < 5 * (SAMPLE - distance) ** -0.5
 
 
-def test_eight_neighbours_of_a_mask_take_every_pattern_equally_often() -> None:
+def test_eight_neighbors_in_a_mask_take_every_pattern_equally_often() -> None:
     patterns = torch.stack([rng.keep_mask(key, (SAMPLE // 8, 8), 0.5) for key in KEYS]).flatten(0, 1).long()
     counts = torch.bincount(patterns @ 2 ** torch.arange(8), minlength=256)
     assert stats.chisquare(counts.numpy()).pvalue > 1e-4
 
 
-def test_masks_mapped_over_a_stack_of_keys_are_those_drawn_alone() -> None:
+def test_vmap_over_keys_draws_the_mask_of_each_key() -> None:
     stacked = torch.func.vmap(lambda key: rng.keep_mask(key, (6, 7), 0.3, 2))(torch.stack(KEYS))
     alone = torch.stack([rng.keep_mask(key, (6, 7), 0.3, 2) for key in KEYS])
     torch.testing.assert_close(stacked, alone)
     assert len(alone.flatten(1).unique(dim=0)) == len(KEYS)
 
 
-def test_a_dropout_mapped_over_runs_drops_what_each_run_drops_alone() -> None:
+def test_vmap_over_dropout_draws_the_mask_of_each_run() -> None:
     layer, x = Dropout(0.5), torch.rand(len(KEYS), 5, 11, generator=rng.generator(0, "x"))
 
     def run(key: Tensor, inputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Batches, windows, augmentation, normalisation and splits, against plain indexing, NumPy and torchvision."""
+"""Batches, windows, augmentation, normalization and splits, against plain indexing, NumPy and torchvision."""
 
 from dataclasses import replace
 from itertools import islice
@@ -30,7 +30,7 @@ LARGER = TensorDataset(torch.arange(80.0).view(40, 2), torch.arange(40))
 SPLITS: dict[str, Split] = {
     "in_memory": InMemory(INPUTS, TARGETS),
     "streamed": Streamed(LARGER, CHOSEN, 0, CPU),
-    "windows": Windows(torch.arange(62), 5),  # 11 windows, and 6 tokens to spare for the phase
+    "windows": Windows(torch.arange(62), 5),  # 11 windows, and 6 tokens to vary the offset
 }
 every_split = pytest.mark.parametrize("split", SPLITS.values(), ids=list(SPLITS))
 
@@ -55,24 +55,24 @@ def test_a_batch_is_a_function_of_seed_and_step(split: Split, start: int) -> Non
 
 @every_split
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 11])
-def test_an_epoch_visits_every_example_once_and_its_last_batch_is_what_is_left(split: Split, batch_size: int) -> None:
+def test_an_epoch_visits_every_example_once_and_its_last_batch_is_the_rest(split: Split, batch_size: int) -> None:
     steps = ceil(11 / batch_size)
     for start in (0, steps):  # the first epoch and the second
         epoch = [inputs for inputs, _ in batches(split, 3, batch_size, steps, start)]
         sizes = [batch_size] * (steps - 1) + [11 - batch_size * (steps - 1)]
         if sizes[-2:] == [5, 1]:
-            sizes[-2:] = [4, 2]  # one example has no variance, which batch normalisation divides by
+            sizes[-2:] = [4, 2]  # one example has no variance for batch normalization
         assert [len(inputs) for inputs in epoch] == sizes
         assert len(torch.cat(epoch).unique(dim=0)) == 11
 
 
 @every_split
-def test_another_seed_and_another_epoch_have_another_order(split: Split) -> None:
+def test_the_order_depends_on_seed_and_epoch(split: Split) -> None:
     seen = [batches(split, seed, 11, 1, start)[0][1].flatten().tolist() for seed in (0, 1) for start in (0, 1)]
     assert len({tuple(order) for order in seen}) == 4
 
 
-def test_batches_in_memory_are_plain_indexing() -> None:
+def test_batches_in_memory_are_equal_to_plain_indexing() -> None:
     index = torch.tensor([4, 0, 10])
     ((inputs, targets),) = SPLITS["in_memory"].batches([index])
     assert torch.equal(inputs, INPUTS[index])
@@ -80,7 +80,7 @@ def test_batches_in_memory_are_plain_indexing() -> None:
     assert torch.equal(SPLITS["in_memory"].in_order(), torch.arange(11))
 
 
-def test_streamed_batches_are_plain_indexing_of_the_chosen_examples() -> None:
+def test_streamed_batches_are_equal_to_plain_indexing_of_the_chosen_examples() -> None:
     ragged = [torch.tensor([4, 0, 10]), torch.tensor([1])]
     for index, (inputs, targets) in zip(ragged, SPLITS["streamed"].batches(ragged), strict=True):
         assert torch.equal(inputs, LARGER.tensors[0][CHOSEN[index]])
@@ -88,41 +88,41 @@ def test_streamed_batches_are_plain_indexing_of_the_chosen_examples() -> None:
     assert torch.equal(SPLITS["streamed"].in_order(), torch.arange(11))
 
 
-def test_windows_are_slices_of_the_text_and_the_same_one_token_later() -> None:
+def test_targets_are_the_window_one_token_later() -> None:
     tokens = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6, 5, 3], dtype=torch.int32)
     ((inputs, targets),) = Windows(tokens, 4).batches([torch.tensor([5, 0])])
     assert inputs.tolist() == [[9, 2, 6, 5], [3, 1, 4, 1]]
     assert targets.tolist() == [[2, 6, 5, 3], [1, 4, 1, 5]]
-    assert inputs.dtype == targets.dtype == torch.int64  # what an embedding and a cross entropy take
+    assert inputs.dtype == targets.dtype == torch.int64  # as embeddings and cross-entropy require
 
 
 @pytest.mark.parametrize("length", [2, 5, 6, 7, 10, 11, 12, 58])
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_evaluation_predicts_every_token_but_the_first_once(length: int, batch_size: int) -> None:
+def test_evaluation_predicts_every_token_except_the_first_once(length: int, batch_size: int) -> None:
     windows = Windows(torch.arange(length), 5)
     pairs = list(windows.batches(windows.in_order().split(batch_size)))
     inputs, targets = (torch.cat(parts).flatten() for parts in zip(*pairs, strict=True))
     counted = targets != PADDING
     assert targets[counted].tolist() == list(range(1, length))
     assert torch.equal(inputs[counted], targets[counted] - 1)
-    # padding is filled up to a whole window and no further, and always at the end
+    # padding completes the last window
     assert targets[length - 1 :].tolist() == [-1] * (-(length - 1) % 5)
 
 
-def test_a_training_epoch_visits_disjoint_windows_from_a_phase_that_varies() -> None:
-    windows = Windows(torch.arange(61), 5)  # 60 predictions: 11 windows and 5 to spare, so every phase
-    phases = []
+def test_a_training_epoch_visits_disjoint_windows_from_a_random_offset() -> None:
+    windows = Windows(torch.arange(61), 5)  # 60 predictions: 11 windows and 5 more, so every offset occurs
+    starts = []
     for epoch in range(30):
         order = windows.shuffled(rng.generator(0, "order", epoch))
         ((_, targets),) = windows.batches([order])
         predicted = targets.flatten().sort().values
-        phases.append(int(predicted[0]) - 1)
-        assert torch.equal(predicted, torch.arange(55) + phases[-1] + 1)  # no token twice, no padding
-    assert set(phases) == {0, 1, 2, 3, 4}
+        starts.append(int(predicted[0]) - 1)
+        assert torch.equal(predicted, torch.arange(55) + starts[-1] + 1)  # no token twice, no padding
+    assert set(starts) == {0, 1, 2, 3, 4}
 
 
 def candidates(image: Tensor, flip: bool, crop: int) -> dict[tuple[int, int, bool], Tensor]:
-    """Every (row, column, mirrored) crop that could have been drawn, by torchvision."""
+    """Every possible (row, column, mirrored) crop, by torchvision."""
     height, width = image.shape[-2:]
     padded = vision.pad(image, [crop])
     found = {}
@@ -137,8 +137,8 @@ def candidates(image: Tensor, flip: bool, crop: int) -> dict[tuple[int, int, boo
 
 @pytest.mark.parametrize(("flip", "crop"), [(True, 0), (False, 2), (True, 1), (True, 2)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_augmentation_is_one_of_torchvisions_crops_and_mirrors(flip: bool, crop: int, channels: int) -> None:
-    images = random_bytes(600, channels, 6, 5)  # no two crops of random bytes look the same
+def test_an_augmented_image_is_a_crop_or_mirrored_crop_of_torchvision(flip: bool, crop: int, channels: int) -> None:
+    images = random_bytes(600, channels, 6, 5)  # no two crops of random bytes are equal
     augmented = Augmentation(flip=flip, crop=crop)(images, rng.key(0, "augmentation"))
     assert augmented.dtype == torch.uint8
     drawn = []
@@ -150,7 +150,7 @@ def test_augmentation_is_one_of_torchvisions_crops_and_mirrors(flip: bool, crop:
     _, counts = np.unique(drawn, axis=0, return_counts=True)
     assert len(counts) == choices  # every offset and both mirrors occur
     expected = 600 / choices
-    # a count is binomial, its standard deviation at most the root of what is expected; 5 of them
+    # five standard deviations of a binomial count, which are at most the root of its expectation
     assert abs(counts - expected).max() < 5 * np.sqrt(expected)
 
 
@@ -161,13 +161,13 @@ def test_augmentation_is_a_function_of_its_key() -> None:
     assert not torch.equal(first, other)
 
 
-def test_a_negative_crop_is_refused() -> None:
+def test_a_negative_crop_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"dataset\.crop=-1 .*allowed: 0"):
         Augmentation(flip=False, crop=-1)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_byte_statistics_are_numpys(channels: int) -> None:
+def test_byte_statistics_agree_with_numpy(channels: int) -> None:
     images = random_bytes(50, channels, 6, 5) // torch.arange(1, channels + 1, dtype=torch.uint8).view(-1, 1, 1)
     mean, std = byte_statistics(images)
     reference = images.numpy().astype(np.float64)
@@ -188,14 +188,14 @@ def image_data(augmentation: Augmentation | None) -> Data:
     return Data(spec=SPEC, train=split, validation=split, test=None, mean=mean, std=std, augmentation=augmentation)
 
 
-def test_prepared_training_images_have_mean_0_and_standard_deviation_1_a_channel() -> None:
+def test_prepared_training_images_have_mean_0_and_standard_deviation_1_per_channel() -> None:
     data = image_data(None)
     prepared = data.prepare(data.train.inputs).numpy()
     np.testing.assert_allclose(prepared.mean((0, 2, 3)), 0, atol=1e-12)  # float64, 1,200 terms of size 1
     np.testing.assert_allclose(prepared.std((0, 2, 3)), 1, atol=1e-12)
 
 
-def test_preparation_augments_before_it_normalises_and_only_with_a_key() -> None:
+def test_preparation_augments_before_it_normalizes_and_only_with_a_key() -> None:
     augmentation, key = Augmentation(flip=True, crop=2), rng.key(0, "augmentation")
     data, plain = image_data(augmentation), image_data(None)
     images = data.train.inputs
@@ -204,12 +204,12 @@ def test_preparation_augments_before_it_normalises_and_only_with_a_key() -> None
     assert torch.equal(plain.prepare(images, key), plain.prepare(images))
 
 
-def test_inputs_without_statistics_are_ready_to_use() -> None:
+def test_inputs_without_statistics_stay_unchanged() -> None:
     split = InMemory(INPUTS, TARGETS)
     assert Data(spec=SPEC, train=split, validation=split, test=None).prepare(INPUTS) is INPUTS
 
 
-def test_small_images_prepared_once_are_what_would_be_prepared_at_every_step() -> None:
+def test_images_prepared_once_are_equal_to_images_prepared_at_every_step() -> None:
     stored = image_data(None)
     ready = stored.prepared_once()
     for name in ("train", "validation"):
@@ -217,10 +217,10 @@ def test_small_images_prepared_once_are_what_would_be_prepared_at_every_step() -
         assert torch.equal(ready.prepare(after.inputs), stored.prepare(before.inputs))
         assert ready.prepare(after.inputs) is after.inputs
         assert torch.equal(after.targets, before.targets)
-    assert stored.train.inputs.dtype == torch.uint8  # untouched
+    assert stored.train.inputs.dtype == torch.uint8  # unchanged
 
 
-def test_images_that_are_augmented_streamed_or_many_are_kept_as_they_are() -> None:
+def test_augmented_streamed_and_large_splits_are_not_prepared_once() -> None:
     many = InMemory(torch.zeros(1, 1, 4001, 2500, dtype=torch.uint8), torch.zeros(1))  # more than 10,000,000 values
     data = replace(image_data(Augmentation(flip=True, crop=0)), validation=SPLITS["streamed"], test=many)
     ready = data.prepared_once()
@@ -230,7 +230,7 @@ def test_images_that_are_augmented_streamed_or_many_are_kept_as_they_are() -> No
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_moving_data_casts_floats_and_leaves_whole_numbers_alone(dtype: torch.dtype) -> None:
+def test_moving_data_casts_floats_and_keeps_integers(dtype: torch.dtype) -> None:
     floats, whole = InMemory(INPUTS.double(), INPUTS.double()), InMemory(random_bytes(4, 1, 2, 2), TARGETS[:4])
     mean, std = byte_statistics(whole.inputs)
     data = Data(spec=SPEC, train=floats, validation=whole, test=None, mean=mean, std=std).to(CPU, dtype)
@@ -246,7 +246,7 @@ def test_moving_data_casts_floats_and_leaves_whole_numbers_alone(dtype: torch.dt
     ("asked", "examples", "held"),
     [(0, 150, 0), (0.1, 150, 15), (0.25, 12, 3), (0.999, 10, 10), (1, 10, 1), (20, 150, 20)],
 )
-def test_below_1_a_fraction_is_held_out_and_from_1_on_a_number(asked: float, examples: int, held: int) -> None:
+def test_a_value_below_1_is_a_fraction_and_other_values_are_counts(asked: float, examples: int, held: int) -> None:
     assert held_out(asked, examples) == held
 
 
@@ -254,13 +254,13 @@ def test_below_1_a_fraction_is_held_out_and_from_1_on_a_number(asked: float, exa
     ("validation", "test", "sizes"),
     [(0.1, 0.2, (70, 10, 20)), (7, 0, (93, 7, 0)), (1, 98, (1, 1, 98)), (0.5, 13, (37, 50, 13))],
 )
-def test_the_parts_have_the_sizes_asked_for_and_share_nothing(
+def test_the_parts_have_the_requested_sizes_and_are_disjoint(
     validation: float, test: float, sizes: tuple[int, int, int]
 ) -> None:
     order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
     parts = divide(100, validation, test, order)
     assert tuple(len(part) for part in parts) == sizes
-    assert torch.equal(torch.cat(parts), order)  # cut in order, the test part last: nothing twice, nothing lost
+    assert torch.equal(torch.cat(parts), order)  # cut in order, the test part last
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_the_parts_have_the_sizes_asked_for_and_share_nothing(
     [(0, 0.2, "dataset.validation=0"), (0.004, 0.2, "dataset.validation=0.004"), (0.5, 0.5, "dataset.test=0.5"),
      (100, 0, "dataset.validation=100"), (1, 99, "dataset.test=99"), (1, 1000, "dataset.test=1000")],
 )  # fmt: skip
-def test_a_cut_without_validation_or_training_examples_is_refused(validation: float, test: float, key: str) -> None:
+def test_a_division_without_training_or_validation_is_rejected(validation: float, test: float, key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         divide(100, validation, test, torch.arange(100))
     assert key in str(caught.value)
@@ -277,6 +277,6 @@ def test_a_cut_without_validation_or_training_examples_is_refused(validation: fl
 
 @pytest.mark.parametrize("name", ["validation", "test"])
 @pytest.mark.parametrize("value", [-0.1, -3, float("nan"), float("inf")])
-def test_a_part_cannot_be_negative_or_no_number(name: str, value: float) -> None:
+def test_a_part_must_be_finite_and_not_negative(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"dataset.{name}={value} "):
         SplitConfig(**{"validation": 0.1, "test": 0.1, name: value})

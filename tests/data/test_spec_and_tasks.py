@@ -1,4 +1,4 @@
-"""Specs count what a model must give; totals add up exactly, and metrics are scikit-learn's and torch's."""
+"""DataSpec counts the outputs of a model; totals add up exactly; metrics agree with scikit-learn and torch."""
 
 import math
 from typing import Any
@@ -65,7 +65,7 @@ EXAMPLES: dict[str, tuple[tuple[Head, ...], Tensor, Tensor]] = {
 
 
 def metrics_of(case: str, *sizes: int) -> dict[str, float]:
-    """Metrics of an example, its totals taken over batches of these sizes and added up."""
+    """The metrics of a case, from totals over batches of these sizes."""
     heads, outputs, targets = EXAMPLES[case]
     task = task_of(*heads)
     pairs = zip(outputs.split(list(sizes)), targets.split(list(sizes)), strict=True)
@@ -74,12 +74,12 @@ def metrics_of(case: str, *sizes: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("case", EXAMPLES)
 @pytest.mark.parametrize("sizes", [(16, 16, 5), (1, 35, 1), (1,) * 37])
-def test_totals_over_ragged_batches_add_up_to_those_of_the_whole(case: str, sizes: tuple[int, ...]) -> None:
+def test_totals_over_ragged_batches_add_up_exactly(case: str, sizes: tuple[int, ...]) -> None:
     assert metrics_of(case, *sizes) == pytest.approx(metrics_of(case, 37), **CLOSE)
 
 
 @pytest.mark.parametrize("case", EXAMPLES)
-def test_metrics_are_those_announced_loss_first(case: str) -> None:
+def test_metrics_have_the_declared_names_with_loss_first(case: str) -> None:
     heads, _, _ = EXAMPLES[case]
     metrics = metrics_of(case, 37)
     assert task_of(*heads).metric_names[0] == "loss"
@@ -87,7 +87,7 @@ def test_metrics_are_those_announced_loss_first(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", EXAMPLES)
-def test_the_objective_is_the_loss_metric_and_adds_up_over_pieces_of_a_batch(case: str) -> None:
+def test_the_objective_is_the_loss_and_adds_up_over_parts_of_a_batch(case: str) -> None:
     heads, outputs, targets = EXAMPLES[case]
     task, leaf = task_of(*heads), outputs.clone().requires_grad_()
     whole = task.objective(task.totals(leaf, targets), task.counts(targets))
@@ -111,7 +111,7 @@ def test_only_losses_carry_a_gradient(case: str) -> None:
 
 @pytest.mark.parametrize("targets", [1, 3])
 @pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (150.0, 77.0), (-3e4, 1e-3)])
-def test_regression_metrics_are_scikit_learns_in_the_targets_own_units(
+def test_regression_metrics_agree_with_scikit_learn_in_the_unit_of_the_target(
     targets: int, offset: float, scale: float
 ) -> None:
     head = regression(targets, offset, scale)
@@ -128,17 +128,17 @@ def test_regression_metrics_are_scikit_learns_in_the_targets_own_units(
 
 @pytest.mark.parametrize("constant", [0.0, 1.0, 0.1, -1e6])
 @pytest.mark.parametrize("error", [0.0, 0.5])
-def test_r2_of_a_constant_target_is_scikit_learns(constant: float, error: float) -> None:
+def test_r2_of_a_constant_target_agrees_with_scikit_learn(constant: float, error: float) -> None:
     true = torch.full((30, 1), constant, dtype=torch.float64)
     task = task_of(regression())
     totals = [task.totals(part + error, part) for part in true.split(7)]
     expected = 1.0 if error == 0 else 0.0
     assert task.metrics(add_up(totals))["r2"] == expected
-    if constant != 0.1:  # whose mean rounds, so that scikit-learn divides by 1e-32
+    if constant != 0.1:  # its mean rounds, and scikit-learn divides by 1e-32
         assert sk.r2_score(true, true + error) == expected
 
 
-def test_r2_of_one_constant_target_among_others_is_scikit_learns() -> None:
+def test_r2_of_one_constant_target_among_others_agrees_with_scikit_learn() -> None:
     true, predicted = normal(50, 3), normal(50, 3)
     true[:, 1] = 2.5
     task = task_of(regression(3))
@@ -147,7 +147,7 @@ def test_r2_of_one_constant_target_among_others_is_scikit_learns() -> None:
 
 
 def test_r2_is_exact_for_targets_far_from_zero() -> None:
-    """Unstandardised targets around 1,000 with a spread of 1: squares cancel to 6 digits fewer than float64 has."""
+    """For targets around 1,000 with a spread of 1, sums of squares lose 6 of float64's 16 digits."""
     true = 1000 + normal(500, 1)
     predicted = true + 0.3 * normal(500, 1)
     task = task_of(regression())
@@ -156,23 +156,23 @@ def test_r2_is_exact_for_targets_far_from_zero() -> None:
 
 
 def test_regression_in_float32_is_summed_in_float64() -> None:
-    """100,000 errors of about 1 that float32 could sum to 4 digits or so."""
+    """float32 could sum 100,000 errors of about 1 to four digits only."""
     true, predicted = (1 + normal(100_000, 1)).float(), normal(100_000, 1).float()
     task = task_of(regression())
     metrics = task.metrics(add_up([task.totals(predicted, true)]))
     assert metrics["r2"] == pytest.approx(sk.r2_score(true.double(), predicted.double()), rel=1e-6)
-    errors = (predicted - true).double()  # the difference itself is float32, as the model's output is
+    errors = (predicted - true).double()  # the model computes in float32, and so does the difference
     assert metrics["mae"] == pytest.approx(errors.abs().mean().item(), **CLOSE)
     assert metrics["mse"] == pytest.approx(errors.square().mean().item(), **CLOSE)
 
 
-def test_classification_metrics_are_scikit_learns() -> None:
+def test_classification_metrics_agree_with_scikit_learn() -> None:
     metrics, (_, logits, true) = metrics_of("classes", 20, 17), EXAMPLES["classes"]
     assert metrics["accuracy"] == sk.accuracy_score(true, logits.argmax(dim=1))
     assert metrics["loss"] == pytest.approx(sk.log_loss(true, logits.softmax(dim=1), labels=range(4)), **CLOSE)
 
 
-def test_language_modelling_metrics_are_torchs_over_what_is_not_padding() -> None:
+def test_language_modelling_metrics_agree_with_torch_and_ignore_padding() -> None:
     metrics, (_, logits, true) = metrics_of("tokens", 20, 17), EXAMPLES["tokens"]
     counted = true != PADDING
     assert not counted.all()
@@ -183,7 +183,7 @@ def test_language_modelling_metrics_are_torchs_over_what_is_not_padding() -> Non
     assert metrics["accuracy"] == sk.accuracy_score(true[counted], logits.argmax(dim=2)[counted])
 
 
-def test_nats_are_nats_whatever_the_loss_smooths() -> None:
+def test_nats_do_not_depend_on_label_smoothing() -> None:
     def smoothed(outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="sum", ignore_index=PADDING, label_smoothing=0.3)
 
@@ -196,7 +196,7 @@ def test_nats_are_nats_whatever_the_loss_smooths() -> None:
     )
 
 
-def test_certain_and_wrong_is_a_finite_perplexity() -> None:
+def test_the_perplexity_of_a_confident_error_is_finite() -> None:
     task, logits = task_of(TOKENS), torch.zeros(1, 1, 7, dtype=torch.float64)
     logits[..., 0] = 1e4
     metrics = task.metrics(add_up([task.totals(logits, torch.tensor([[1]]))]))
@@ -204,7 +204,7 @@ def test_certain_and_wrong_is_a_finite_perplexity() -> None:
     assert math.isfinite(metrics["perplexity"])
 
 
-def test_heads_take_outputs_and_columns_in_their_order_and_class_numbers_come_back_whole() -> None:
+def test_heads_take_outputs_and_target_columns_in_order() -> None:
     heads = (CLASSES, regression(2, 10.0, 3.0), Head(name="size", task="classification", labels=("small", "large")))
     outputs, numbers = normal(60, 8), normal(60, 2)
     kinds, sizes = classes(4, 60), classes(2, 60)
@@ -243,7 +243,7 @@ def test_a_spec_counts_outputs_and_target_columns(
     assert [head.columns for head in heads] == columns
 
 
-def test_more_is_better_of_accuracy_and_r2_alone() -> None:
+def test_higher_is_better_only_for_accuracy_and_r2() -> None:
     names = {name for heads, _, _ in EXAMPLES.values() for name in task_of(*heads).metric_names}
     better = {name for name in names if higher_is_better(name)}
     assert better == {"accuracy", "r2", "kind/accuracy", "value/r2"}

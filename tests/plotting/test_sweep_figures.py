@@ -1,4 +1,4 @@
-"""Pictures of a sweep: what is drawn where, whatever the values are."""
+"""Figures of sweeps: what they draw for values of any kind."""
 
 import io
 
@@ -16,9 +16,9 @@ RANDOM = np.random.default_rng(0)
         ([0.001, 0.01, 0.1], True),
         ([0.003, 0.01, 0.03, 0.1, 0.3, 1], True),
         ((10 ** RANDOM.uniform(-4, 0, 100)).tolist(), True),
-        ([0.1, 0.2, 0.4], False),  # too near
+        ([0.1, 0.2, 0.4], False),  # too close
         ([0.0, 0.01, 1.0], False),  # 0 has no logarithm
-        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], False),  # spread, but evenly
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], False),  # evenly spread
         (RANDOM.uniform(0.001, 1, 100).tolist(), False),
         (["a", "b"], False),
         ([None, 1.0], False),
@@ -27,7 +27,7 @@ RANDOM = np.random.default_rng(0)
         ([], False),
     ],
 )
-def test_an_axis_is_logarithmic_where_the_values_are(values, expected):
+def test_values_spread_over_decades_are_logarithmic(values, expected):
     assert is_logarithmic(values) is expected
 
 
@@ -36,7 +36,7 @@ def drawn(figure):
     return figure.axes[0]
 
 
-def test_the_mean_and_the_best_at_each_value_are_drawn_over_every_run():
+def test_by_value_draws_every_run_and_the_mean_and_best_at_each_value():
     axes = drawn(by_value([0.1, 0.1, 0.001, 0.001, 0.01], [1.0, 3.0, 5.0, 9.0, 2.0], "lowest", "title", "lr", "loss"))
     assert axes.get_xscale() == "log"
     mean, best = axes.lines
@@ -49,27 +49,27 @@ def test_the_mean_and_the_best_at_each_value_are_drawn_over_every_run():
 @pytest.mark.parametrize(
     "values", [["b", "a", "b"], [True, False, True], ["auto", 3, 4], [None, 0.1, 0.2], ["[8]"] * 3]
 )
-def test_values_of_any_kind_have_a_place_each(values):
+def test_values_of_any_kind_have_a_tick_each(values):
     axes = drawn(by_value(values, [1.0, 2.0, 4.0], "highest", "title", "x", "y"))
     assert [tick.get_text() for tick in axes.get_xticklabels()] == sorted({str(value) for value in values})
     drawn(heat_map(values, values[::-1], [1.0, 2.0, 4.0], "highest", "title", ("x", "y", "score")))
 
 
-def test_a_heat_map_has_the_mean_of_each_pair_and_nothing_where_there_is_none():
+def test_a_heat_map_shows_the_mean_of_each_pair_and_leaves_others_empty():
     axes = drawn(heat_map([1, 1, 2, 2], [5, 5, 5, 6], [1.0, 3.0, 7.0, 9.0], "lowest", "title", ("x", "y", "score")))
     image = np.ma.filled(axes.images[0].get_array(), np.nan)
     np.testing.assert_array_equal(image, [[2.0, 7.0], [np.nan, 9.0]])
     assert [text.get_text() for text in axes.texts] == ["2", "7", "9"]
 
 
-def test_values_drawn_at_random_are_points():
+def test_random_values_are_drawn_as_points():
     lrs, momenta, scores = (RANDOM.uniform(0.1, 1, 40).tolist() for _ in range(3))
     axes = drawn(heat_map(lrs, momenta, scores, "lowest", "title", ("lr", "momentum", "loss")))
     np.testing.assert_allclose(axes.collections[0].get_offsets(), np.column_stack([lrs, momenta]))
     assert drawn(by_value(lrs, scores, "lowest", "title", "lr", "loss")).lines[:] == []
 
 
-def test_bands_lie_around_their_lines_and_one_point_is_seen():
+def test_bands_surround_their_lines_and_one_point_has_a_marker():
     steps = np.array([1.0, 2.0])
     curves = {"a": (steps, steps, steps - 1, steps + 1), "b": (steps[:1], steps[:1], steps[:1], steps[:1])}
     axes = drawn(bands(curves, "title", "step", "loss"))
@@ -79,7 +79,7 @@ def test_bands_lie_around_their_lines_and_one_point_is_seen():
     assert (area[:, 1].min(), area[:, 1].max()) == (0.0, 3.0)
 
 
-def test_the_most_important_is_on_top_and_the_seed_is_grey():
+def test_the_most_important_key_is_on_top_and_the_seed_is_gray():
     axes = drawn(importances(["lr", "seed"], [2.0, 0.1], [0.1, 0.05], "title"))
     assert axes.yaxis_inverted()
     assert [patch.get_width() for patch in axes.patches] == [2.0, 0.1]
