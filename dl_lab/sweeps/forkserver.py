@@ -1,4 +1,4 @@
-"""Processes as copies of one that has imported torch: more than a second and hundreds of megabytes, once for all."""
+"""Start processes as forks of one that has imported torch, which saves each a second and hundreds of megabytes."""
 
 import multiprocessing
 import os
@@ -12,26 +12,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
-ARE_THERE = sys.platform not in ("win32", "darwin")  # Windows has none, Apple's libraries do not survive being copied
+AVAILABLE = sys.platform not in ("win32", "darwin")  # Windows cannot fork, and Apple's libraries do not survive it
+PRELOADED = ["dl_lab.sweeps.worker", "dl_lab.sweeps.vectorized_launcher"]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def begin() -> bool:
-    """Start the process of which others will be copies, if it has not begun, and where there are copies."""
-    if ARE_THERE:
+def start() -> bool:
+    """Start the fork server, unless it runs. Returns whether there is one on this platform."""
+    if AVAILABLE:
         from multiprocessing import forkserver
 
-        multiprocessing.set_forkserver_preload(["dl_lab.sweeps.preload"])
-        with quiet():
+        multiprocessing.set_forkserver_preload(PRELOADED)
+        with child_settings():
             forkserver.ensure_running()
-    return ARE_THERE
+    return AVAILABLE
 
 
-def end() -> None:
-    """Let the process go that others were copies of, so that the system counts what they took as this one's. There is
-    no public way; it would take a second to clear away torch by itself, and has nothing to save.
+def stop() -> None:
+    """Kill the fork server, so that the system adds the time that its children took to this process. There is no public
+    function for it. It has nothing to save, and would take a second to unload torch.
     """
-    if not ARE_THERE:
+    if not AVAILABLE:
         return
     from multiprocessing import forkserver
 
@@ -42,20 +43,19 @@ def end() -> None:
 
 
 def context() -> "ForkServerContext | SpawnContext":
-    """What makes the processes."""
-    return multiprocessing.get_context("forkserver") if ARE_THERE else multiprocessing.get_context("spawn")
+    """Return the multiprocessing context that creates processes."""
+    return multiprocessing.get_context("forkserver") if AVAILABLE else multiprocessing.get_context("spawn")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Within, a process that starts never hears Ctrl-C, which a terminal sends to all: the process that started it asks
-    it to stop, by SIGTERM. And it has one thread for each of its numerical libraries, which ask when they are imported:
-    else it could not be copied safely.
+def child_settings() -> Iterator[None]:
+    """Start processes within this context. They never receive Ctrl-C, which a terminal sends to all processes: the main
+    process stops them with SIGTERM. Their numerical libraries start one thread each: with more, forking is not safe.
     """
     has_masks = hasattr(signal, "pthread_sigmask")  # not on Windows
     if has_masks:
-        resource_tracker.ensure_running()  # which lets Ctrl-C through again when it starts
-        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        resource_tracker.ensure_running()  # it unblocks Ctrl-C when it starts
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
@@ -67,4 +67,4 @@ def quiet() -> Iterator[None]:
             else:
                 os.environ[name] = value
         if has_masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,4 +1,4 @@
-"""sweep.json: what a sweep's jobs are, how each ended and where it lies. Written whole, a moment after it changes."""
+"""sweep.json, the manifest of a sweep: its jobs, how each one ended, and where its run folder is."""
 
 import json
 import threading
@@ -14,13 +14,14 @@ from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError
 
 NAME = "sweep.json"
-ENDED = ("completed", "diverged", "pruned")  # results, not to be had again; the rest is run, or gone on with
-BETWEEN_WRITES = 0.3  # seconds
+FINAL = ("completed", "diverged", "pruned")  # a job with one of these statuses does not run again
+FAILURES = ("failed", "diverged")
+WRITE_DELAY = 0.3  # seconds
 
 
 @dataclass(kw_only=True)
 class Entry:
-    """One job. `metrics` are the best validation's, with its step; `folder` lies below the sweep's."""
+    """One job. `metrics` holds the metrics and the step of the best validation; `folder` is relative to the sweep's."""
 
     number: int
     overrides: list[str]
@@ -32,14 +33,23 @@ class Entry:
     seconds: float | None = None
 
     @property
+    def is_final(self) -> bool:
+        """Whether the job has a result and does not run again."""
+        return self.status in FINAL
+
+    @property
+    def is_failure(self) -> bool:
+        return self.status in FAILURES
+
+    @property
     def why(self) -> str:
-        """Why a job failed, in one line."""
+        """The reason of a failure, in one line."""
         return self.reason or self.status if self.status == "failed" else f"{self.status}: {self.reason}"
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """A job's configuration as plain values, without Hydra's node; raises OmegaConf's errors for what cannot be looked
-    up.
+    """Return the configuration of a job as plain values, without Hydra's node. Raises OmegaConf's errors for an
+    interpolation that cannot be resolved.
     """
     own = {str(key): config[key] for key in config if key != "hydra"}
     return {
@@ -49,13 +59,13 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 class Manifest:
-    """The jobs of the sweep in `folder`, which it alone may write."""
+    """The jobs of the sweep in `folder`. The sweep holds a lock, so that no other process writes there."""
 
     def __init__(self, folder: Path, command: str):
-        """Open the manifest that is in `folder`, brought up to date with the run folders, or begin one.
+        """Read the manifest in `folder` and update it from the run folders, or start a new one.
 
         Raises:
-            ConfigError: if what is there cannot be read.
+            ConfigError: if the file cannot be read.
         """
         self.folder = folder
         self._path = folder / NAME
@@ -78,20 +88,20 @@ class Manifest:
             self.objective, self.search = saved["objective"], saved["search"]
         except (ValueError, KeyError, TypeError) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"{self._path} cannot be read ({reason}); allowed: a sweep.json of ours") from error
+            raise ConfigError(f"{self._path} cannot be read ({reason}); hint: start a new sweep") from error
         for entry in self.jobs:
             self.look_up(entry)
 
     def look_up(self, entry: Entry) -> None:
-        """Take how a job ended, and its metrics, from its run folder, which is right where the two differ."""
+        """Update a job from its run folder, which is right where the two differ."""
         path = self.folder / entry.folder / "summary.json"
-        if not path.exists():  # it has not ended, or its folder is gone
-            entry.status = "pending" if entry.status in ENDED else entry.status
+        if not path.exists():  # the job has not ended, or its folder was deleted
+            entry.status = "pending" if entry.is_final else entry.status
             return
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
             entry.status, entry.reason = summary["status"], summary.get("reason")
-        except (ValueError, KeyError, TypeError):  # damaged: as if it had none, so that the job goes on
+        except (ValueError, KeyError, TypeError):  # damaged: treat it as missing, so that the job continues
             return
         entry.seconds = summary.get("seconds")
         entry.metrics = {key: value for key, value in (summary.get("best") or {}).items() if key != "epoch"}
@@ -100,12 +110,12 @@ class Manifest:
         return self._by_number[number]
 
     def find(self, signature: str, overrides: Sequence[str], taken: Container[int]) -> Entry | None:
-        """The job with this signature that is not `taken`, by preference one that was asked for by these overrides."""
+        """Return a job with this signature whose number is not in `taken`, preferably one with the same overrides."""
         same = [entry for entry in self.jobs if entry.signature == signature and entry.number not in taken]
         return min(same, key=lambda entry: entry.overrides != list(overrides), default=None)
 
     def add(self, entry: Entry) -> Entry:
-        """A new job."""
+        """Add a new job."""
         self.jobs.append(entry)
         self._by_number[entry.number] = entry
         return entry
@@ -113,16 +123,30 @@ class Manifest:
     def next_number(self) -> int:
         return max(self._by_number, default=-1) + 1
 
-    def changed(self) -> None:
-        """Have it written soon: hundreds of short jobs share a write."""
+    def start(self, number: int) -> None:
+        """Record that a job runs."""
+        self[number].status = "running"
+        self.write_soon()
+
+    def end(self, number: int, status: str, reason: str | None) -> Entry:
+        """Record how a job ended, with the metrics that its run folder has."""
+        entry = self[number]
+        self.look_up(entry)
+        entry.reason = entry.reason if status == entry.status == "diverged" else reason
+        entry.status = status
+        self.write_soon()
+        return entry
+
+    def write_soon(self) -> None:
+        """Write the file after a short delay, so that hundreds of short jobs share one write."""
         with self._writing:
             if self._due is None:
-                self._due = threading.Timer(BETWEEN_WRITES, self.write)
+                self._due = threading.Timer(WRITE_DELAY, self.write)
                 self._due.daemon = True
                 self._due.start()
 
     def write(self) -> None:
-        """Write it now."""
+        """Write the whole file now."""
         with self._writing:
             if self._due is not None:
                 self._due.cancel()

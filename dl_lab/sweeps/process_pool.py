@@ -1,4 +1,4 @@
-"""The jobs of a sweep in several processes, each of which starts once and works share after share of them."""
+"""Run the jobs of a sweep in several processes. Each starts once and takes one share of the jobs after the other."""
 
 import os
 import shutil
@@ -6,214 +6,216 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
 from dl_lab.core.errors import ConfigError, JobsFailed, Stopped
 from dl_lab.core.signals import Signals
 from dl_lab.sweeps import forkserver
-from dl_lab.sweeps.job import Job, Report
-from dl_lab.sweeps.worker import Message, work
+from dl_lab.sweeps.job import Job
+from dl_lab.sweeps.report import Report
+from dl_lab.sweeps.worker import Message, Share, work
 
-PATIENCE = 60.0  # seconds that the processes have to save what they run, once they are asked to stop
-LISTENING = 0.5  # seconds between two looks for a signal
-
-Share = tuple[list[Job], int | None]  # jobs, and among how many to share the memory if they train as stacks
+STOP_TIMEOUT = 60.0  # seconds in which processes save their runs after they were asked to stop
+SIGNAL_INTERVAL = 0.5  # seconds between two checks for a signal
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_gpu() -> bool:
-    """Whether a GPU is likely here, without the second that importing torch takes to be sure: a driver of NVIDIA's or
-    AMD's, or a Mac.
+    """Return whether this machine probably has a GPU: a driver of NVIDIA or AMD, or a Mac. Asking torch would take the
+    second that its import takes.
     """
     return sys.platform == "darwin" or Path("/dev/kfd").exists() or shutil.which("nvidia-smi") is not None
 
 
-class Workers:
-    """Processes that wait for jobs from when they are made to their `end`."""
+class ProcessPool:
+    """A number of processes that wait for jobs until `close`."""
 
     def __init__(self, count: int, threads: int):
-        """Whatever they import is imported while the caller goes on."""
+        """Start processes with `threads` threads each. They import torch while the caller continues."""
         self._count, self._threads = count, threads
         self._workers: list[Worker] = []
-        if not forkserver.begin():
+        if not forkserver.start():
             self._start()
 
     def _start(self) -> None:
         if not self._workers:
             self._workers = [Worker(self._threads) for _ in range(self._count)]
 
-    def run_each(self, jobs: list[Job], report: Report) -> None:
-        """Run the jobs by themselves, as many at a time as there are processes; one that dies is one failed job.
+    def run_separately(self, jobs: list[Job], report: Report) -> None:
+        """Run one job per process at a time. If a process dies, its job fails.
 
         Raises:
-            Stopped: after Ctrl-C or SIGTERM, when all have saved what they were at.
-            JobsFailed: if one failed and the sweep was asked to fail fast.
+            Stopped: after Ctrl-C or SIGTERM, when every process has saved its run.
+            JobsFailed: if a job failed and sweep.fail_fast=true.
         """
-        self._run(deque(([job], None) for job in jobs), report)
+        self._run(deque(Share([job]) for job in jobs), report)
 
-    def run_together(self, jobs: list[Job], report: Report) -> None:
-        """Give each process an equal share of the jobs, which it trains as stacks; what does not stack, and what a
-        process died of, then runs by itself. Raises as `run_each`.
+    def run_stacked(self, jobs: list[Job], report: Report) -> None:
+        """Divide the jobs equally among the processes, which train them as stacks. Then jobs that do not stack, and
+        those of a process that died, run separately. Raises as `run_separately` does.
         """
         count = min(self._count, len(jobs))
-        self._run(deque((jobs[start::count], count) for start in range(count)), report)
+        self._run(deque(Share(jobs[start::count], True, count) for start in range(count)), report)
 
     def _run(self, waiting: deque[Share], report: Report) -> None:
         self._start()
         try:
             with Signals() as signals:
-                while waiting or any(worker.busy for worker in self._workers):
+                while waiting or self._busy():
                     if signals.received():
                         raise Stopped("stopped", signals.status)
                     for worker in self._workers:
                         if waiting and not worker.busy:
-                            worker.start(*waiting.popleft())
-                    first = next(worker for worker in self._workers if worker.busy)
-                    for worker in heard(self._workers):
-                        waiting.extend(([job], None) for job in worker.listen(report, worker is first))
-                if signals.received():  # all was told of before it was seen
+                            worker.assign(waiting.popleft())
+                    first = self._busy()[0]  # its steps are shown for all
+                    for worker in readable(self._busy()):
+                        waiting.extend(Share([job]) for job in worker.receive(report, shows_steps=worker is first))
+                if signals.received():  # after the last message
                     raise Stopped("stopped", signals.status)
         except BaseException:
             self._stop(report)
             raise
 
+    def _busy(self) -> "list[Worker]":
+        return [worker for worker in self._workers if worker.busy]
+
     def _stop(self, report: Report) -> None:
-        """Have every process save what it runs, and record that."""
-        busy = [worker for worker in self._workers if worker.busy]
+        """Ask every process to save its runs, and report them as stopped."""
+        busy = self._busy()
         for worker in busy:
             worker.process.terminate()
         for worker in busy:
-            worker.finish(report)
+            worker.drain(report)
 
-    def end(self) -> None:
-        """Let the processes end."""
+    def close(self) -> None:
+        """End the processes."""
         for worker in self._workers:
-            worker.answers.close()
-            worker.process.kill()  # it is idle, or was heard out
+            worker.connection.close()
+            worker.process.kill()  # it is idle, or its last messages have been read
             worker.process.join()
-        forkserver.end()
+        forkserver.stop()
 
 
-def heard(workers: "Iterable[Worker]") -> "list[Worker]":
-    """The busy workers that have something to tell or have died; none after a while, so that signals are heard."""
-    busy = [worker for worker in workers if worker.busy]
-    telling = wait([worker.answers for worker in busy], LISTENING)
-    return [worker for worker in busy if worker.answers in telling]
+def readable(workers: "list[Worker]") -> "list[Worker]":
+    """Wait for workers that have sent a message or have died. Returns none after `SIGNAL_INTERVAL`."""
+    ready = wait([worker.connection for worker in workers], SIGNAL_INTERVAL)
+    return [worker for worker in workers if worker.connection in ready]
 
 
 class Worker:
-    """A process, and by their numbers the jobs of its share that have not ended."""
+    """A process as the main process sees it, and the jobs of its share that have not ended, by their numbers."""
 
     def __init__(self, threads: int) -> None:
         self.busy = False
         self.jobs: dict[int, Job] = {}
-        self._begun: set[int] = set()  # of their numbers
+        self._started: set[int] = set()  # numbers of jobs
         self._threads = threads
-        self._begin()
+        self._start_process()
 
-    def _begin(self) -> None:
+    def _start_process(self) -> None:
         context = forkserver.context()
-        self.answers, theirs = context.Pipe()
+        self.connection, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, self._threads))
         try:
-            with forkserver.quiet():
+            with forkserver.child_settings():
                 self.process.start()
-        except (EOFError, OSError) as error:  # the one to be copied has died of its imports, and said so
+        except (EOFError, OSError) as error:  # the fork server died of its imports and has shown why
             reason = f"processes cannot start here ({type(error).__name__}: {error})"
-            raise ConfigError(f"{reason}; allowed: hydra/launcher=in_turn") from error
-        theirs.close()  # so that its death is heard at our end
+            raise ConfigError(f"{reason}; hint: hydra/launcher=in_turn") from error
+        theirs.close()  # otherwise this process does not notice when the other one dies
 
-    def start(self, jobs: list[Job], sharing: int | None) -> None:
-        """Give it its share."""
-        self.busy, self.jobs = True, {job.number: job for job in jobs}
-        with suppress(OSError):  # it has died, which is heard next
-            needed = jobs if sharing is None else [replace(job, config=None) for job in jobs]  # which is slow to send
-            self.answers.send((needed, sharing))
+    def assign(self, share: Share) -> None:
+        """Send the process its next share."""
+        self.busy, self.jobs = True, {job.number: job for job in share.jobs}
+        if share.stacked:  # which needs only the plain values; a DictConfig is slow to send
+            share = replace(share, jobs=[replace(job, config=None) for job in share.jobs])
+        with suppress(OSError):  # the process has died, which `receive` notices
+            self.connection.send(share)
 
-    def listen(self, report: Report, is_first: bool) -> list[Job]:
-        """Take one thing that it tells; of several stacks, the steps of the first stand for all. Returns the jobs that
-        are to run by themselves now.
-        """
-        message = self._heard()
-        return self._died(report) if message is None else self._take(report, is_first, *message)
+    def receive(self, report: Report, shows_steps: bool) -> list[Job]:
+        """Receive one message and report it. Returns the jobs that have to run separately."""
+        message = self._next_message()
+        return self._replace(report) if message is None else self._handle(message, report, shows_steps)
 
-    def finish(self, report: Report) -> None:
-        """Hear it out after it was asked to stop."""
-        until = time.monotonic() + PATIENCE
-        while self.busy and self.answers.poll(max(0.0, until - time.monotonic())):
-            if (message := self._heard()) is None:
+    def drain(self, report: Report) -> None:
+        """Receive all messages of a process that was asked to stop, and report its unfinished jobs as stopped."""
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self.busy and self.connection.poll(max(0.0, deadline - time.monotonic())):
+            if (message := self._next_message()) is None:
                 break
-            with suppress(JobsFailed, BrokenPipeError):  # of which the first is on its way
-                self._take(report, False, *message)
-        self._interrupted(report)
+            with suppress(JobsFailed, BrokenPipeError):  # the first one is being raised already
+                self._handle(message, report, shows_steps=False)
+        self._report_stopped(report)
 
-    def _heard(self) -> Message | None:
-        """What it tells next; None if it has died."""
+    def _next_message(self) -> Message | None:
+        """Return the next message; None if the process has died."""
         try:
-            message: Message = self.answers.recv()
+            message: Message = self.connection.recv()
         except (EOFError, OSError):
             return None
         return message
 
-    def _take(self, report: Report, is_first: bool, name: str, *values: Any) -> list[Job]:
-        if name == "alone":
-            return [self.jobs.pop(number) for number in values[0]]
-        if name == "started":
-            self._begun.add(values[0])
-            report.started(self.jobs[values[0]])
-        elif name == "ended":
-            report.ended(self.jobs.pop(values[0]), *values[1:])
-        elif name == "stepped":
-            if is_first:
-                report.stepped(*values)
-        elif name == "done":
-            self.busy = False
-            self._interrupted(report)
-        else:
-            assert name in ("note", "trace"), name
-            getattr(report, name)(*values)
+    def _handle(self, message: Message, report: Report, shows_steps: bool) -> list[Job]:
+        match message:
+            case "separately", numbers:
+                return [self.jobs.pop(number) for number in numbers]
+            case "started", number:
+                self._started.add(number)
+                report.started(self.jobs[number])
+            case "ended", number, *how:
+                report.ended(self.jobs.pop(number), *how)
+            case "stepped", step, total:
+                if shows_steps:
+                    report.stepped(step, total)
+            case "note", line:
+                report.note(line)
+            case "trace", text:
+                report.trace(text)
+            case ("done",):
+                self.busy = False
+                self._report_stopped(report)
         return []
 
-    def _interrupted(self, report: Report) -> None:
-        """What has begun and not ended by now was interrupted; the rest is as it was."""
+    def _report_stopped(self, report: Report) -> None:
+        """Report the jobs that have started and not ended as stopped; the others are still pending."""
         left, self.jobs = self.jobs, {}
-        for job in (job for number, job in left.items() if number in self._begun):
-            with suppress(BrokenPipeError):  # nobody reads what is shown; the manifest has it
+        for job in (job for number, job in left.items() if number in self._started):
+            with suppress(BrokenPipeError):  # the output is closed; the manifest has the job all the same
                 report.ended(job, "stopped", None, "interrupted")
 
-    def _died(self, report: Report) -> list[Job]:
-        """Begin another process in place of one that died. One job is what it died of; of several, it is not known."""
+    def _replace(self, report: Report) -> list[Job]:
+        """Start another process for one that died. A single job fails with it; of several, each runs separately,
+        because any of them can be the cause.
+        """
         left, self.jobs, self.busy = list(self.jobs.values()), {}, False
         self.process.join()
-        reason = death(self.process.exitcode)
-        self._begin()
+        reason = cause_of_death(self.process.exitcode)
+        self._start_process()
         if len(left) > 1:
-            report.note(f"a process that had {len(left)} runs is gone: {reason}; each of them goes on by itself")
-            return [gone_on_with(job) for job in left]
+            report.note(f"a process with {len(left)} runs has died: {reason}; each of them continues separately")
+            return [resumed(job) for job in left]
         for job in left:
             report.started(job)
             report.ended(job, "failed", None, reason)
         return []
 
 
-def gone_on_with(job: Job) -> Job:
-    """The job, to go on from what there is in its folder."""
+def resumed(job: Job) -> Job:
+    """Return the job so that it continues from what is in its folder."""
     assert job.config is not None
     job.config.sweep.resume = str(job.folder.parent)
     return replace(job, resumes=True)
 
 
-def death(code: int | None) -> str:
-    """Why a process died, in one line."""
+def cause_of_death(code: int | None) -> str:
+    """Return in one line why a process died."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         often = " (often because memory ran out)" if name == "SIGKILL" else ""

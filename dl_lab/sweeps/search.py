@@ -1,4 +1,4 @@
-"""Searches: spaces in Hydra's grammar, values drawn at random or proposed by Optuna, the study in the manifest."""
+"""Searches: a search space in Hydra's grammar, trials drawn at random or proposed by Optuna, kept in the manifest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.sweeps.config import SearchConfig, values_of
-from dl_lab.sweeps.job import Runner
 from dl_lab.sweeps.manifest import Entry
+from dl_lab.sweeps.report import Runner
 from dl_lab.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 Parameters = dict[str, Any]
-Trial = dict[str, Any]  # number, job, parameters, value, status: as sweep.json has it
+Trial = dict[str, Any]  # number, job, parameters, value and status, as in sweep.json
 EXAMPLE = "optimizer.lr=tag(log,interval(1e-4,1e-1)), 'train.batch_size=16,32', 'model.depth=range(1,9)'"
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What one key is searched over: values, as one would type them, or the numbers from `low` to `high`."""
+    """The values of one key: a list, as written on the command line, or the numbers from `low` to `high`."""
 
     key: str
     values: tuple[str, ...] = ()
-    ordered: bool = False  # values that are numbers, from small to large
+    ordered: bool = False  # the values are numbers in ascending order
     low: float = 0.0
     high: float = 0.0
     log: bool = False
@@ -41,10 +41,10 @@ class Axis:
 
 
 def axis_of(override: Override) -> Axis:
-    """The axis that an override like key=interval(0,1), range(1,9) or a,b,c spans.
+    """Return the axis of an override like key=interval(0,1), key=range(1,9) or key=a,b,c.
 
     Raises:
-        ConfigError: for an interval that is empty, infinite, or not above 0 where it is logarithmic; for no values.
+        ConfigError: for an empty or infinite interval, a logarithmic one that is not above 0, or no values.
     """
     key, space = override.get_key_element(), override.value()
     logarithmic = "log" in getattr(space, "tags", ())
@@ -56,28 +56,28 @@ def axis_of(override: Override) -> Axis:
     assert low is not None
     assert high is not None
     require(0 < high - low < inf, key, override.get_value_string(), "interval(LOW,HIGH) with LOW below HIGH, finite")
-    require(low > 0 or not logarithmic, key, override.get_value_string(), "an interval above 0, where it is log")
+    require(low > 0 or not logarithmic, key, override.get_value_string(), "a logarithmic interval above 0")
     return Axis(key, low=low, high=high, log=logarithmic)
 
 
 def drawn(axis: Axis, generator: np.random.Generator) -> Any:
-    """One value, uniform, or uniform in the logarithm; whole numbers from both ends."""
+    """Draw one value, uniformly or log-uniformly; whole numbers include both ends."""
     if axis.values:
         return axis.values[generator.integers(len(axis.values))]
-    reach = 0.5 if axis.whole else 0.0  # so that whole numbers at the ends are as likely as the others
-    low, high = axis.low - reach, axis.high + reach
+    margin = 0.5 if axis.whole else 0.0  # so that whole numbers at the ends are as likely as the others
+    low, high = axis.low - margin, axis.high + margin
     value = exp(generator.uniform(log(low), log(high))) if axis.log else generator.uniform(low, high)
     return min(max(round(value) if axis.whole else float(value), axis.low), axis.high)
 
 
 def at_random(axes: Sequence[Axis], seed: int, number: int) -> Parameters:
-    """The parameters of trial `number`, the same whatever trials went before."""
+    """Draw the parameters of trial `number`, which do not depend on earlier trials."""
     generator = np.random.default_rng([seed, number])
     return {axis.key: drawn(axis, generator) for axis in axes}
 
 
 def proposed(axes: Sequence[Axis], trials: Sequence[Trial], count: int, seed: int, maximize: bool) -> list[Parameters]:
-    """The parameters of the next `count` trials by TPE (Bergstra et al. 2011), a function of the trials so far."""
+    """Propose the next `count` trials by TPE (Bergstra et al. 2011), as a function of the trials so far."""
     import warnings
 
     import optuna
@@ -85,17 +85,17 @@ def proposed(axes: Sequence[Axis], trials: Sequence[Trial], count: int, seed: in
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # constant_liar: those of a batch keep their distance from each other
+        # constant_liar keeps the trials of a batch apart from each other
         sampler = optuna.samplers.TPESampler(seed=(seed + len(trials)) % 2**32, constant_liar=True)
         study = optuna.create_study(sampler=sampler, direction="maximize" if maximize else "minimize")
     spaces = {axis.key: distribution(axis) for axis in axes}
-    study.add_trials([told(axes, spaces, trial) for trial in trials])
+    study.add_trials([frozen(axes, spaces, trial) for trial in trials])
     asked = [study.ask(spaces).params for _ in range(count)]
-    return [{axis.key: typed_out(axis, parameters[axis.key]) for axis in axes} for parameters in asked]
+    return [{axis.key: value_at(axis, parameters[axis.key]) for axis in axes} for parameters in asked]
 
 
 def distribution(axis: Axis) -> "BaseDistribution":
-    """Optuna's for an axis; of ordered values it is told the places."""
+    """Return Optuna's distribution for an axis; ordered values are represented by their positions."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if axis.values:
@@ -105,12 +105,13 @@ def distribution(axis: Axis) -> "BaseDistribution":
     return FloatDistribution(axis.low, axis.high, log=axis.log)
 
 
-def typed_out(axis: Axis, value: Any) -> Any:
+def value_at(axis: Axis, value: Any) -> Any:
+    """Convert Optuna's value of a parameter to ours."""
     return axis.values[value] if axis.ordered else value
 
 
-def told(axes: Sequence[Axis], spaces: "dict[str, BaseDistribution]", trial: Trial) -> "FrozenTrial":
-    """A trial as Optuna knows it; one that diverged or was pruned counts as worse than all that completed."""
+def frozen(axes: Sequence[Axis], spaces: "dict[str, BaseDistribution]", trial: Trial) -> "FrozenTrial":
+    """Convert a trial to Optuna's. A diverged or pruned trial counts as worse than every completed one."""
     from optuna.trial import TrialState, create_trial
 
     known = {axis.key: trial["parameters"][axis.key] for axis in axes}
@@ -123,7 +124,7 @@ def told(axes: Sequence[Axis], spaces: "dict[str, BaseDistribution]", trial: Tri
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched over, the overrides that all trials share, and the axes as they were given."""
+    """A search space: its axes, the overrides that all trials share, and the axes as the user wrote them."""
 
     axes: list[Axis]
     fixed: list[str]
@@ -131,48 +132,48 @@ class Space:
 
 
 def space_of(overrides: Sequence[Override], settings: SearchConfig) -> Space:
-    """The space that the overrides span.
+    """Return the search space of the overrides.
 
     Raises:
-        ConfigError: if there is nothing to search over, or Optuna is asked for and not there.
+        ConfigError: if there is nothing to search over, or Optuna is needed and not installed.
     """
     if settings.name == "optuna" and find_spec("optuna") is None:
-        raise ConfigError("sweep=optuna is not installed; allowed: after pip install 'dl_lab[search]', or sweep=random")
-    latest = {override.get_key_element(): override for override in overrides}  # the last of a key holds
+        raise ConfigError("sweep=optuna is not installed; hint: pip install 'dl_lab[search]', or sweep=random")
+    latest = {override.get_key_element(): override for override in overrides}  # the last override of a key counts
     swept = {key: override for key, override in latest.items() if override.is_sweep_override()}
     if not swept:
-        raise ConfigError(f"sweep={settings.name} has nothing to search over; allowed: as {EXAMPLE}")
+        raise ConfigError(f"sweep={settings.name} has nothing to search over; hint: for example {EXAMPLE}")
     fixed = [f"{key}={override.get_value_element_as_str()}" for key, override in latest.items() if key not in swept]
     given = {key: override.get_value_string() for key, override in swept.items()}
     return Space([axis_of(override) for override in swept.values()], fixed, given)
 
 
 class Study:
-    """The trials of a search, in the manifest of its sweep."""
+    """The trials of a search, which the manifest of its sweep keeps."""
 
     def __init__(self, sweep: Sweep, settings: SearchConfig, space: Space):
-        """Begin it, or go on with the one that the manifest holds.
+        """Start the search, or continue the one in the manifest.
 
         Raises:
-            ConfigError: if that one searched something else.
+            ConfigError: if that one has another space, method or seed.
         """
         self._sweep = sweep
         self._settings = settings
         self._axes, self._fixed, given = space.axes, space.fixed, space.given
-        begun = sweep.manifest.search or {"name": settings.name, "seed": settings.seed, "space": given, "trials": []}
+        search = sweep.manifest.search or {"name": settings.name, "seed": settings.seed, "space": given, "trials": []}
         for key, value in (("name", settings.name), ("seed", settings.seed), ("space", given)):
-            if begun[key] != value:
-                raise ConfigError(f"sweep.resume={settings.resume} searched with {key} {begun[key]}; allowed: the same")
-        self._trials: list[Trial] = begun["trials"]
-        self._search = sweep.manifest.search = begun
+            if search[key] != value:
+                raise ConfigError(f"sweep.resume={settings.resume} searched with {key} {search[key]}; allowed: this")
+        self._trials: list[Trial] = search["trials"]
+        self._search = sweep.manifest.search = search
 
     def run(self, runner: Runner) -> list[Entry]:
-        """Ask for trials and run them, a batch at a time; what is in the manifest is not asked for again."""
+        """Propose trials and run them, a batch at a time. Trials in the manifest are not proposed again."""
         entries: list[Entry] = []
         size = self._settings.batch or self._settings.trials
         for first in range(0, self._settings.trials, size):
             last = min(first + size, self._settings.trials)
-            self._ask(last - len(self._trials))
+            self._propose(last - len(self._trials))
             batch = self._trials[first:last]
             ended = self._sweep.launch([self._overrides(trial) for trial in batch], runner)
             for trial, entry in zip(batch, ended, strict=True):
@@ -181,16 +182,16 @@ class Study:
             self._find_best()
         return entries
 
-    def _ask(self, count: int) -> None:
-        """Put so many more trials into the manifest."""
-        begun, axes, seed = len(self._trials), self._axes, self._settings.seed
+    def _propose(self, count: int) -> None:
+        """Add `count` trials to the manifest."""
+        first, axes, seed = len(self._trials), self._axes, self._settings.seed
         if self._settings.name == "random":
-            more = [at_random(axes, seed, number) for number in range(begun, begun + count)]
+            more = [at_random(axes, seed, number) for number in range(first, first + count)]
         elif count > 0:
             more = proposed(axes, self._trials, count, seed, self._sweep.higher_is_better())
         else:
             more = []
-        for number, parameters in enumerate(more, begun):
+        for number, parameters in enumerate(more, first):
             trial = {"number": number, "job": None, "parameters": parameters, "value": None, "status": "pending"}
             self._trials.append(trial)
 
@@ -198,17 +199,17 @@ class Study:
         return [*self._fixed, *(f"{key}={value}" for key, value in trial["parameters"].items())]
 
     def _find_best(self) -> None:
-        """Name the best trial that completed, with its folder and checkpoint."""
+        """Store the best completed trial in the manifest, with its folder and checkpoint."""
         completed = [trial for trial in self._trials if trial["status"] == "completed"]
         if completed:
             sign = -1 if self._sweep.higher_is_better() else 1
             best = min(completed, key=lambda trial: sign * trial["value"])
             folder = self._sweep.manifest[best["job"]].folder
-            kept = {key: best[key] for key in ("number", "job", "value", "parameters")}
-            self._search["best"] = {**kept, "folder": folder, "checkpoint": f"{folder}/checkpoints/best.pt"}
+            copied = {key: best[key] for key in ("number", "job", "value", "parameters")}
+            self._search["best"] = {**copied, "folder": folder, "checkpoint": f"{folder}/checkpoints/best.pt"}
 
-    def told(self) -> list[str]:
-        """The best trial, for the end of the sweep."""
+    def summary(self) -> list[str]:
+        """Return the lines that show the best trial."""
         best = self._search.get("best")
         if best is None:
             return ["best   none: no trial completed"]

@@ -1,4 +1,4 @@
-"""A sweep from its folder to its last line: which jobs there are, which are left, what came out. No torch."""
+"""A sweep: its folder, its jobs, which of them still have to run, and its summary. Imports no torch."""
 
 import shlex
 import sys
@@ -17,8 +17,9 @@ from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.identity import digest, signature
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.config import GridConfig
-from dl_lab.sweeps.job import FAILED, Job, Report, Runner, named
-from dl_lab.sweeps.manifest import ENDED, NAME, Entry, Manifest, resolved
+from dl_lab.sweeps.job import Job
+from dl_lab.sweeps.manifest import NAME, Entry, Manifest, resolved
+from dl_lab.sweeps.report import Display, Runner, SweepReport, failure_lines
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -26,73 +27,76 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """The sweep in one folder, which no other process writes while the context is open."""
+    """A sweep and its folder, which is locked while the context is open."""
 
     def __init__(self, config: DictConfig, settings: GridConfig, loader: "ConfigLoader", total: int):
-        """Begin the sweep that `config` describes, of `total` jobs, or go on with the one in `settings.resume`.
+        """Start the sweep of `total` jobs that `config` describes, or continue the one in `settings.resume`.
 
         Raises:
-            ConfigError: if the folder has a sweep already, has none to go on with, or another process writes it.
+            ConfigError: if a new folder holds a sweep already, one to continue holds none, or another sweep locks it.
         """
         self.folder = folder_of(config, settings)
         self._lock = FileLock(self.folder / ".lock")
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
-            raise ConfigError(f"{self.folder} is being written by another sweep; allowed: another folder") from None
+            raise ConfigError(f"{self.folder} is being written by another sweep; hint: choose another folder") from None
         self.manifest = Manifest(self.folder, shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]]))
-        if not (own := self.folder / "multirun.yaml").exists():
-            OmegaConf.save(config, own)  # as Hydra's own sweeper does
+        if not (path := self.folder / "multirun.yaml").exists():
+            OmegaConf.save(config, path)  # as Hydra's basic sweeper does
         self.settings = settings
         self._composer = Composer(loader, config)
-        self._wanted: dict[int, Entry] = {}  # the jobs of this command
-        self._report = Report(self.manifest, settings, total)
+        self._jobs: dict[int, Entry] = {}  # of this command
+        self._display = Display(total)
+        self._report = SweepReport(self.manifest, self._display, settings)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.manifest.write()
-        self._report.close()
+        self._display.close()
         self._lock.release()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], run: Runner) -> list[Entry]:
-        """Run the jobs with these overrides, but for those that have ended before. Returns what became of each.
+        """Run the jobs with these overrides that have no final result yet. Returns the manifest's entry of each job.
 
         Raises:
-            Stopped: if a signal stopped it, after all is recorded.
+            Stopped: after a signal, when everything is recorded.
         """
         try:
             planned = self._plan(job_overrides)
             entries = [self.manifest[job.number] for job, _ in planned]
-            self._wanted |= {entry.number: entry for entry in entries}
-            self.manifest.write()  # before any runs, so that no run folder is without its entry
+            self._jobs |= {entry.number: entry for entry in entries}
+            self.manifest.write()  # before the first job, so that every run folder has an entry
             with sigterm_raises():
-                if jobs := self._left(planned):
+                if jobs := self._unfinished(planned):
                     run(jobs, self._report)
         except (KeyboardInterrupt, Stopped) as stopped:
             status = stopped.status if isinstance(stopped, Stopped) else INTERRUPTED
-            again = f"go on with the same command and sweep.resume={shlex.quote(str(self.folder))}"
-            raise Stopped(f"stopped; {again}", status) from None
+            raise Stopped(f"stopped; hint: {self._resuming()}", status) from None
         finally:
             self.manifest.write()
         return entries
 
-    def _left(self, planned: list[tuple[Job, str | None]]) -> list[Job]:
-        """The jobs that are to be run: they have not ended before and were not refused."""
-        left = []
+    def _resuming(self) -> str:
+        return f"continue with the same command and sweep.resume={shlex.quote(str(self.folder))}"
+
+    def _unfinished(self, planned: list[tuple[Job, str | None]]) -> list[Job]:
+        """Return the jobs without a final result. Report those that were refused as failed."""
+        unfinished = []
         for job, refused in planned:
-            if self.manifest[job.number].status in ENDED:
-                self._report.passed(self.manifest[job.number])
+            if self.manifest[job.number].is_final:
+                self._display.count(self.manifest[job.number])
             elif refused is not None:
                 self._report.started(job)
                 self._report.ended(job, "failed", None, refused)
             else:
-                left.append(job)
-        return left
+                unfinished.append(job)
+        return unfinished
 
     def _plan(self, job_overrides: Sequence[Sequence[str]]) -> list[tuple[Job, str | None]]:
-        """Each job, and why it was refused, if it was. One that the manifest has keeps its number and folder."""
+        """Return each job, and why it was refused, if it was. A job in the manifest keeps its number and folder."""
         planned, taken = [], set[int]()
         for overrides in map(list, job_overrides):
             config, values, refused = self._compose(overrides)
@@ -107,7 +111,7 @@ class Sweep:
         return planned
 
     def _compose(self, overrides: list[str]) -> tuple[DictConfig | None, dict[str, Any] | None, str | None]:
-        """A job's configuration, its values, and why it was refused, if it was."""
+        """Return the configuration of a job and its plain values, or why it was refused."""
         try:
             config = self._composer.compose(overrides)
             refuse_added_keys(config, overrides)
@@ -129,58 +133,57 @@ class Sweep:
         return self.manifest.add(Entry(number=number, overrides=overrides, signature=computed, folder=folder))
 
     def _place(self, config: DictConfig, entry: Entry, resumes: bool) -> None:
-        """Tell a job's configuration its number and folder, and whether it goes on with what is there."""
+        """Set the number and folder of a job in its configuration, and whether it continues what is there."""
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = entry.number
             config.hydra.sweep.dir, config.hydra.sweep.subdir = str(self.folder), entry.folder
             config.sweep.resume = str(self.folder) if resumes else None
 
     def returned(self, entry: Entry) -> "JobReturn":
-        """What Hydra's launchers return of a job."""
+        """Return what a launcher of Hydra returns for a job."""
         from hydra.core.utils import JobReturn, JobStatus
 
-        if entry.status in FAILED:
-            return JobReturn(entry.overrides, status=JobStatus.FAILED, _return_value=JobsFailed(*named([entry])))
-        return JobReturn(entry.overrides, status=JobStatus.COMPLETED, _return_value=self.value(entry))
+        job = JobReturn(entry.overrides, status=JobStatus.FAILED if entry.is_failure else JobStatus.COMPLETED)
+        job.return_value = JobsFailed(*failure_lines([entry])) if entry.is_failure else self.value(entry)
+        return job
 
     def value(self, entry: Entry) -> float | None:
-        """The best validation of the metric that chooses checkpoints."""
+        """Return the best value of the objective, train.best."""
         return entry.metrics.get(str(self.manifest.objective).removeprefix("val/"))
 
     def higher_is_better(self) -> bool:
-        """Whether more of the objective is better."""
         return higher_is_better(str(self.manifest.objective))
 
-    def finish(self, told: Sequence[str] = ()) -> None:
-        """Say what came out and where it lies.
+    def finish(self, result: Sequence[str] = ()) -> None:
+        """Print the result of a search, the folder of the sweep, and the commands that show it.
 
         Raises:
             JobsFailed: if jobs failed, with a line for each.
         """
         where = shlex.quote(str(self.folder))
-        self._report.close()
-        doors = [f"look     tensorboard --logdir {where}", f"compare  python -m dl_lab.compare {where}"]
-        print("\n".join([*told, f"sweep    {self.folder}", *doors]), flush=True)
-        failed = [self._wanted[number] for number in sorted(self._wanted) if self._wanted[number].status in FAILED]
-        open_ones = [entry for entry in self._wanted.values() if entry.status not in (*ENDED, *FAILED)]
-        lines = [f"{len(failed)} of {len(self._wanted)} jobs failed:", *named(failed)] if failed else []
-        if open_ones:  # their process was stopped, and not by us
-            again = f"go on with the same command and sweep.resume={where}"
-            lines.append(f"{len(open_ones)} of {len(self._wanted)} jobs have not ended; {again}")
+        self._display.close()
+        commands = [f"look     tensorboard --logdir {where}", f"compare  python -m dl_lab.compare {where}"]
+        print("\n".join([*result, f"sweep    {self.folder}", *commands]), flush=True)
+        entries = [self._jobs[number] for number in sorted(self._jobs)]
+        failed = [entry for entry in entries if entry.is_failure]
+        unfinished = [entry for entry in entries if not entry.is_final and not entry.is_failure]
+        lines = [f"{len(failed)} of {len(entries)} jobs failed:", *failure_lines(failed)] if failed else []
+        if unfinished:  # someone else stopped their process
+            lines.append(f"{len(unfinished)} of {len(entries)} jobs have not ended; hint: {self._resuming()}")
         if lines:
             raise JobsFailed("\n".join(lines))
 
 
 def folder_of(config: DictConfig, settings: GridConfig) -> Path:
-    """The folder of the sweep, which is there; that of `settings.resume` becomes the one of `config`.
+    """Return the folder of the sweep, which exists then, and write it into `config`.
 
     Raises:
-        ConfigError: if a new sweep has one in it already, or one to go on with has none.
+        ConfigError: if the folder of a new sweep holds one already, or `settings.resume` holds none.
     """
     if settings.resume is None:
         folder = Path(str(config.hydra.sweep.dir)).absolute()
         if (folder / NAME).exists():
-            raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; allowed: sweep.resume={folder}")
+            raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; hint: sweep.resume={folder}")
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = Path(settings.resume).expanduser().absolute()
@@ -188,5 +191,5 @@ def folder_of(config: DictConfig, settings: GridConfig) -> Path:
             raise ConfigError(f"sweep.resume={settings.resume} holds no {NAME}; allowed: the folder of a sweep")
     with open_dict(config):
         config.hydra.sweep.dir = str(folder)
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")  # for launchers that compose by themselves
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")  # third-party launchers compose it
     return folder

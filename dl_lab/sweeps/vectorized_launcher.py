@@ -13,7 +13,8 @@ from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError, JobsFailed, Stopped, is_out_of_memory
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
-from dl_lab.sweeps.job import Job, Report, Runner, ended_by
+from dl_lab.sweeps.job import Job, ended_by
+from dl_lab.sweeps.report import Report, Runner
 from dl_lab.training import setup
 from dl_lab.training.bookkeeping import Outcome
 from dl_lab.training.run import NEW, Start, build_from, finish, recorded, start_in

@@ -1,5 +1,6 @@
-"""What a process does that runs jobs for a sweep: it trains what comes, and tells the process that started it."""
+"""A process that runs jobs of a sweep: it trains what the main process sends and reports back to it."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -8,6 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -16,76 +18,93 @@ from tqdm import tqdm
 
 from dl_lab.core.errors import Stopped
 from dl_lab.core.signals import sigterm_raises
-from dl_lab.sweeps.job import Job, Report, run_in_turn
+from dl_lab.sweeps.job import Job, run_in_turn
+from dl_lab.sweeps.report import Report
 
-SHOWN = 0.5  # seconds between two steps of a stack that are told of
+STEP_INTERVAL = 0.5  # seconds between two reports of a stack's step
 
-Message = tuple[Any, ...]  # the name of what is told of, then its arguments; jobs by their numbers
+
+@dataclass(frozen=True)
+class Share:
+    """The jobs that a process runs next, as stacks or one after the other; `processes` share the memory."""
+
+    jobs: list[Job]
+    stacked: bool = False
+    processes: int = 1
+
+
+# A worker sends ("started", number), ("ended", number, status, value, reason), ("note", line), ("trace", text) and
+# ("stepped", step, total), as the methods of Report; ("separately", numbers), jobs that it gives back because they do
+# not stack; and ("done",) after a share.
+Message = tuple[Any, ...]
 
 
 class Relay(Report):
-    """A report that is kept in the process that started this one; of the methods, those that runners call."""
+    """Send every report to the main process. Runs in several processes are not compared, so none is pruned."""
 
-    def __init__(self, answers: Connection):
-        self._answers = answers
-        self._shown_at = 0.0
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._last_step = 0.0
 
-    def _tell(self, message: Message) -> None:
-        with suppress(ConnectionError):  # that process is gone: this one saves what it runs, and follows it
-            self._answers.send(message)
+    def _send(self, *message: Any) -> None:
+        with suppress(ConnectionError):  # the main process has died: this one saves its runs and ends too
+            self._connection.send(message)
 
     def started(self, job: Job) -> None:
-        self._tell(("started", job.number))
+        self._send("started", job.number)
 
     def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
-        self._tell(("ended", job.number, status, value, reason))
+        self._send("ended", job.number, status, value, reason)
 
-    def alone(self, jobs: list[Job], report: Report) -> None:
-        """Give back jobs that are to run by themselves, in whatever process is free."""
-        self._tell(("alone", [job.number for job in jobs]))
+    def separately(self, jobs: list[Job], report: Report) -> None:
+        """Give back jobs that do not stack, for any process that is free."""
+        self._send("separately", [job.number for job in jobs])
 
     def note(self, line: str) -> None:
-        self._tell(("note", line))
+        self._send("note", line)
 
     def trace(self, text: str | None) -> None:
         if text is not None:
-            self._tell(("trace", text))
+            self._send("trace", text)
 
     def stepped(self, step: int, total: int) -> None:
-        if time.monotonic() - self._shown_at > SHOWN:
-            self._tell(("stepped", step, total))
-            self._shown_at = time.monotonic()
+        if time.monotonic() - self._last_step > STEP_INTERVAL:
+            self._send("stepped", step, total)
+            self._last_step = time.monotonic()
 
     def validated(self, job: Job, step: int, metrics: Mapping[str, float]) -> None:
-        """Nothing: runs in several processes are not compared while they train."""
+        pass
 
     def hopeless(self, job: Job, step: int) -> bool:
         return False
 
 
-def work(answers: Connection, threads: int) -> None:
-    """Run the shares that come, until none do, or until the process that started this one is gone."""
-    threading.Thread(target=follow, daemon=True).start()
-    tqdm.set_lock(threading.RLock())  # its own has a semaphore, which would outlive a process that is killed
-    relay = Relay(answers)
+def work(connection: Connection, threads: int) -> None:
+    """Run one share after the other until the connection closes or the main process dies."""
+    gc.set_threshold(50_000)  # as in the main process
+    threading.Thread(target=stop_with_parent, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # the default has a semaphore, which would outlive a killed process
+    relay = Relay(connection)
     ends = suppress(EOFError, ConnectionError, Stopped)
-    with traced(relay), ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-        from dl_lab.sweeps.preload import devices, vectorized_launcher  # takes seconds, while the jobs are composed
+    # progress bars and warnings of several runs at once would mix
+    with exit_on_error(relay), ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+        from dl_lab.core import devices  # imports torch, which takes seconds, while the main process composes jobs
+        from dl_lab.sweeps import vectorized_launcher
 
         devices.limit_threads(threads)
-        while True:  # bars and warnings of several runs at once are no help
-            jobs, sharing = answers.recv()
+        while True:
+            share = connection.recv()
             with suppress(Stopped):
-                if sharing is None:
-                    alone_here(jobs, relay)
+                if share.stacked:
+                    vectorized_launcher.run(share.jobs, relay, relay.separately, share.processes)
                 else:
-                    vectorized_launcher.run(jobs, relay, relay.alone, sharing)
-            answers.send(("done",))
+                    run_alone(share.jobs, relay)
+            connection.send(("done",))
 
 
 @contextmanager
-def traced(report: Report) -> Iterator[None]:
-    """Tell of what this process dies of, once."""
+def exit_on_error(report: Report) -> Iterator[None]:
+    """Report an unexpected error of this process and exit."""
     try:
         yield
     except Exception:
@@ -93,8 +112,8 @@ def traced(report: Report) -> Iterator[None]:
         os._exit(1)
 
 
-def alone_here(jobs: list[Job], report: Report) -> None:
-    """Run jobs one after the other in this process, which Hydra did not start."""
+def run_alone(jobs: list[Job], report: Report) -> None:
+    """Run jobs one after the other in this process, in which Hydra is not set up yet."""
     from hydra import version
     from hydra._internal.callbacks import Callbacks
     from hydra.core.utils import setup_globals
@@ -102,15 +121,15 @@ def alone_here(jobs: list[Job], report: Report) -> None:
 
     from dl_lab.training.run import train_job
 
-    version.setbase("1.3")  # or Hydra works in the run's folder
+    version.setbase("1.3")  # without it Hydra changes the working directory to the run folder
     setup_globals()
     assert jobs[0].config is not None
     context = HydraContext(config_loader=None, callbacks=Callbacks(jobs[0].config))  # type: ignore[arg-type]
     run_in_turn(jobs, report, lambda config: train_job(config).value, context)
 
 
-def follow() -> None:
-    """Ask for a stop, as SIGTERM does, when the process that started this one ends."""
+def stop_with_parent() -> None:
+    """Send SIGTERM to this process when the main process ends."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -59,9 +59,9 @@ def assert_same_runs(one: Path, other: Path) -> None:
         }
 
 
-@pytest.mark.parametrize("copied", sorted({forkserver.ARE_THERE, False}))
+@pytest.mark.parametrize("copied", sorted({forkserver.AVAILABLE, False}))
 def test_jobs_in_processes_are_what_they_are_in_turn_but_for_those_whose_process_dies(tmp_path, copied, monkeypatch):
-    monkeypatch.setattr(forkserver, "ARE_THERE", copied)
+    monkeypatch.setattr(forkserver, "AVAILABLE", copied)
     add_model(tmp_path, "doomed", DOOMED, "width: 1")
     own = ("-m", "--config-dir", "own", "imports=[doomed]", "model=doomed", *TINY)
     train(tmp_path, *own, "hydra.sweep.dir=there", "model.width=1,4")
@@ -100,7 +100,9 @@ def test_of_a_share_that_its_process_dies_of_the_others_go_on_by_themselves(tmp_
     ended = train(tmp_path, *own, "model.width=1,2", "seed=1,2,3", "hydra.sweep.dir=here")
     assert ended.status == 1
     assert [job["status"] for job in table(tmp_path / "here")] == ["completed"] * 3 + ["failed"] * 3
-    assert "is gone: its process was ended by SIGKILL (often because memory ran out); each of them goes on" in ended.out
+    assert (
+        "has died: its process was ended by SIGKILL (often because memory ran out); each of them continues" in ended.out
+    )
     assert ended.err.count("its process was ended by SIGKILL (often because memory ran out)") == 2 * 3
 
 
@@ -120,12 +122,12 @@ def test_with_fail_fast_the_processes_save_what_they_run(tmp_path):
 def test_what_a_process_tells_to_one_that_is_gone_is_lost_and_not_an_error():
     ours, theirs = Pipe()
     relay = Relay(ours)
-    relay.note("is anybody there?")
-    assert theirs.recv() == ("note", "is anybody there?")
+    relay.note("a line")
+    assert theirs.recv() == ("note", "a line")
     theirs.close()
     with pytest.raises(ConnectionError):
         ours.send("a pipe whose other end is closed")
-    relay.note("is anybody there?")
+    relay.note("a line")
 
 
 def test_a_process_that_is_stopped_by_somebody_else_leaves_jobs_that_are_told_of(tmp_path):
@@ -138,7 +140,7 @@ def test_a_process_that_is_stopped_by_somebody_else_leaves_jobs_that_are_told_of
         os.kill(int(next(tmp_path.glob("*.lives")).stem), signal.SIGTERM)
         _, told = sweep.communicate(timeout=200)
     assert sweep.returncode == 1
-    assert "jobs have not ended; go on with the same command and sweep.resume=" in told
+    assert "jobs have not ended; hint: continue with the same command and sweep.resume=" in told
     assert {job["status"] for job in table(tmp_path / "here")} <= {"completed", "stopped", "pending"}
 
 
@@ -187,7 +189,7 @@ def test_the_processes_save_what_they_run_when_the_sweep_is_stopped_and_when_it_
         _, told = sweep.communicate(timeout=100)
     if how == "Ctrl-C":
         assert sweep.returncode == 130
-        assert told == f"\nstopped; go on with the same command and sweep.resume={tmp_path}/here\n"
+        assert told == f"\nstopped; hint: continue with the same command and sweep.resume={tmp_path}/here\n"
         statuses = {str(job["folder"]): job["status"] for job in table(tmp_path / "here")}
         assert {statuses[name] for name in running} == {"stopped"}
         assert set(statuses.values()) <= {"stopped", "pending"}
@@ -208,14 +210,14 @@ def test_ctrl_c_while_the_processes_begin_is_answered_in_one_line(tmp_path):
         _, told = sweep.communicate(timeout=100)
     assert (sweep.returncode, told.strip()) == (
         130,
-        f"stopped; go on with the same command and sweep.resume={tmp_path}/here",
+        f"stopped; hint: continue with the same command and sweep.resume={tmp_path}/here",
     )
     assert {job["status"] for job in table(tmp_path / "here")} <= {"pending", "stopped"}
 
 
 def test_why_a_process_died_is_told_in_one_line():
-    assert process_pool.death(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
-    assert process_pool.death(3) == "its process ended with status 3"
+    assert process_pool.cause_of_death(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
+    assert process_pool.cause_of_death(3) == "its process ended with status 3"
 
 
 @pytest.mark.skipif(find_spec("submitit") is None, reason="the extra slurm is not installed")

@@ -124,7 +124,7 @@ def test_failed_trials_are_forgotten_and_diverged_ones_avoided():
     more = proposed(axes, good + bad, 10, 0, False)
     assert sum(given["x"] > 0.5 for given in more) >= 9
     states = [
-        search.told(axes, {"x": distribution(axes[0])}, trial).state.name for trial in (good[0], bad[0], failed[0])
+        search.frozen(axes, {"x": distribution(axes[0])}, trial).state.name for trial in (good[0], bad[0], failed[0])
     ]
     assert states == ["COMPLETE", "PRUNED", "FAIL"]
 
@@ -186,6 +186,4 @@ def test_optuna_that_is_not_installed_names_its_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(search, "find_spec", lambda name: None)
     ended = train(tmp_path, "-m", *OPTUNA)
     assert ended.status == 2
-    assert ended.err == (
-        "error: sweep=optuna is not installed; allowed: after pip install 'dl_lab[search]', or sweep=random\n"
-    )
+    assert ended.err == ("error: sweep=optuna is not installed; hint: pip install 'dl_lab[search]', or sweep=random\n")

@@ -132,7 +132,7 @@ def test_a_folder_that_holds_a_sweep_is_not_used_for_another(tmp_path):
     again = train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=2", *TINY)
     assert (once.status, again.status) == (0, 2)
     assert again.err == f"error: hydra.sweep.dir={tmp_path}/here already holds a sweep; " + (
-        f"allowed: sweep.resume={tmp_path}/here\n"
+        f"hint: sweep.resume={tmp_path}/here\n"
     )
 
 
@@ -141,7 +141,7 @@ def test_a_sweep_that_another_process_writes_is_refused(tmp_path):
     with FileLock(tmp_path / "here" / ".lock"):
         ended = train(tmp_path, "-m", "sweep.resume=here", "seed=2", *TINY)
     assert ended.status == 2
-    assert ended.err == f"error: {tmp_path}/here is being written by another sweep; allowed: another folder\n"
+    assert ended.err == f"error: {tmp_path}/here is being written by another sweep; hint: choose another folder\n"
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_a_sweep_that_another_process_writes_is_refused(tmp_path):
         (("sweep.resume=nowhere",), "sweep.resume=nowhere holds no sweep.json; allowed: the folder of a sweep"),
         (("sweep.fail_fast=perhaps",), "sweep.fail_fast=perhaps has the wrong type; allowed: true or false"),
         (("sweep.prune=hope",), "sweep.prune=hope is not allowed; allowed: none, median, asha"),
-        (("sweep.prune=median",), "sweep.prune=median needs runs that train side by side; allowed: hydra/launcher="),
+        (("sweep.prune=median",), "sweep.prune=median compares runs while they train; hint: hydra/launcher="),
         (("sweep=randon",), "sweep=randon is not known (nearest: random)"),
         (("optimizer.lr=interval(0,1)",), "optimizer.lr=interval(0,1) is no list of values; allowed: sweep=random or"),
-        (("sweep=random",), "sweep=random has nothing to search over; allowed: as"),
+        (("sweep=random",), "sweep=random has nothing to search over; hint: for example"),
         (("seed=range(5,1)",), "seed=range(5,1) is not allowed; allowed: 1 to 100000 values"),
         (("seed=range(0,1e12)",), "seed=range(0,1e12) is not allowed; allowed: 1 to 100000 values"),
         (("seed=range(0,nan)",), "seed=range(0,nan) is not allowed; allowed: 1 to 100000 values"),
@@ -194,7 +194,7 @@ def test_many_changes_are_one_write(tmp_path, monkeypatch):
     kept = Manifest(tmp_path, "command")
     for number in range(500):
         kept.add(Entry(number=number, overrides=[], signature="", folder=str(number)))
-        kept.changed()
+        kept.write_soon()
     kept.write()
     assert len(json.loads((tmp_path / "sweep.json").read_text())["jobs"]) == 500
     assert len(writes) < 10

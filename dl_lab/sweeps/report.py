@@ -1,0 +1,173 @@
+"""What a launcher reports about running jobs, and what happens with it. Imports no torch."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Never, Protocol
+
+from tqdm import tqdm
+
+from dl_lab.core.errors import JobsFailed
+from dl_lab.core.progress import format_metrics
+from dl_lab.sweeps.config import GridConfig
+from dl_lab.sweeps.job import Job
+from dl_lab.sweeps.manifest import Entry, Manifest
+from dl_lab.sweeps.pruners import PruningHistory
+
+
+class Report(Protocol):
+    """What a launcher calls while jobs run: `started` and `ended` for every job, the rest if it applies."""
+
+    def started(self, job: Job) -> None:
+        """A job starts, possibly a second time after its stack ran out of memory."""
+
+    def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
+        """A job ended with this status and best validation metric.
+
+        Raises:
+            JobsFailed: if it failed and sweep.fail_fast=true.
+        """
+
+    def note(self, line: str) -> None:
+        """Show a line."""
+
+    def trace(self, text: str | None) -> None:
+        """Show a traceback, once for all jobs that end with the same one."""
+
+    def stepped(self, step: int, total: int) -> None:
+        """A stack has finished this step of `total` steps."""
+
+    def validated(self, job: Job, step: int, metrics: Mapping[str, float]) -> None:
+        """A job was validated. Report every member of a stack before `hopeless`, so that their order has no effect."""
+
+    def hopeless(self, job: Job, step: int) -> bool:
+        """Return whether to prune a job after its validation at this step."""
+
+
+Runner = Callable[[list[Job], Report], None]
+
+
+class SweepReport(Report):
+    """Record jobs in the manifest, show them on a display, and prune by the history of all validations."""
+
+    def __init__(self, manifest: Manifest, display: "Display", settings: GridConfig):
+        self._manifest = manifest
+        self._display = display
+        self._fail_fast = settings.fail_fast
+        self._history = PruningHistory(settings, manifest)
+
+    def started(self, job: Job) -> None:
+        self._manifest.start(job.number)
+        self._display.job_started(job)
+
+    def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
+        entry = self._manifest.end(job.number, status, reason)
+        if status == "failed":
+            write_failure(job.folder, str(reason))
+        self._display.job_ended(entry)
+        if self._fail_fast and entry.is_failure:
+            raise JobsFailed("\n".join(["a job failed, and sweep.fail_fast=true:", *failure_lines([entry])]))
+
+    def validated(self, job: Job, step: int, metrics: Mapping[str, float]) -> None:
+        self._history.add(job.number, step, metrics)
+
+    def hopeless(self, job: Job, step: int) -> bool:
+        return self._history.is_hopeless(job.number, step)
+
+    def note(self, line: str) -> None:
+        self._display.note(line)
+
+    def trace(self, text: str | None) -> None:
+        self._display.trace(text)
+
+    def stepped(self, step: int, total: int) -> None:
+        self._display.stepped(step, total)
+
+
+class Display:
+    """On a terminal a bar for the jobs and one for the steps of a stack, elsewhere a line when a job starts or ends."""
+
+    def __init__(self, total: int):
+        """Show a sweep of `total` jobs."""
+        self._running: set[int] = set()
+        self._failed: set[int] = set()
+        self._tracebacks: set[str] = set()
+        self._bar = tqdm(total=total, unit="job", dynamic_ncols=True, disable=not sys.stderr.isatty())
+        self._steps: tqdm[Never] | None = None
+
+    def job_started(self, job: Job) -> None:
+        """Show that a job runs. A job that restarts in half of its stack is printed once."""
+        if self._bar.disable and job.number not in self._running:
+            self.note(f"#{job.number}  {' '.join(job.overrides)}")
+        self._running.add(job.number)
+        self._refresh()
+
+    def job_ended(self, entry: Entry) -> None:
+        """Show how a job ended, and count it."""
+        self._running.discard(entry.number)
+        if not self._running:
+            self._close_steps()
+        self.count(entry)
+        if entry.is_failure:
+            self._error(f"error: #{entry.number}  {entry.why}")
+        elif self._bar.disable:
+            self.note(f"  #{entry.number}  {entry.status}  {format_metrics(entry.metrics)}")
+
+    def count(self, entry: Entry) -> None:
+        """Count a job that has ended, now or in an earlier command."""
+        if entry.is_failure:
+            self._failed.add(entry.number)
+        self._bar.update()
+        self._refresh()
+
+    def stepped(self, step: int, total: int) -> None:
+        """On a terminal, move the bar of a stack to this step."""
+        if self._bar.disable:
+            return
+        if self._steps is None or self._steps.total != total:
+            self._close_steps()
+            self._steps = tqdm(total=total, unit="step", dynamic_ncols=True, leave=False)
+        self._steps.update(step - self._steps.n)
+
+    def note(self, line: str) -> None:
+        """Print a line without breaking the bar."""
+        if self._bar.disable:
+            print(line, flush=True)
+        else:
+            tqdm.write(line, file=sys.stdout)
+
+    def trace(self, text: str | None) -> None:
+        """Print a traceback to stderr, each one once."""
+        if text is not None and text not in self._tracebacks:
+            self._tracebacks.add(text)
+            self._error(text.rstrip())
+
+    def close(self) -> None:
+        self._close_steps()
+        self._bar.close()
+
+    def _close_steps(self) -> None:
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
+
+    def _error(self, line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
+
+    def _refresh(self) -> None:
+        self._bar.set_postfix_str(f"{len(self._running)} running, {len(self._failed)} failed")
+
+
+def failure_lines(entries: Iterable[Entry]) -> list[str]:
+    """Return one line per failed job."""
+    return [f"  #{entry.number}  {' '.join(entry.overrides)}: {entry.why}" for entry in entries]
+
+
+def write_failure(folder: Path, reason: str) -> None:
+    """Write a summary.json with the reason, unless the run has recorded its own end."""
+    if not (folder / "metrics.jsonl").exists() or not (folder / "summary.json").exists():
+        from dl_lab.runs.logger import write_summary
+
+        folder.mkdir(parents=True, exist_ok=True)
+        write_summary(folder, {"status": "failed", "reason": reason})
