@@ -1,6 +1,7 @@
-"""python -m dl_lab.evaluate run=FOLDER [split=test] [checkpoint=best] [device=auto]: a trained run, once more."""
+"""python -m dl_lab.evaluate run=FOLDER [split=test] [checkpoint=best] [device=auto]: evaluate a trained run."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,17 @@ from dl_lab.core.errors import ConfigError, check, one_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dl_lab.config.schema import RunConfig
+    from dl_lab.data.splits import Split
     from dl_lab.training.state import Plan
 
 HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key=value ...]
 
-  run=FOLDER        the run, as outputs/2026-11-22/10-00-00
+  run=FOLDER        a run folder, such as outputs/2026-11-22/10-00-00
   split=test        train, validation or test
   checkpoint=best   best or last
   device=auto       auto, cpu, cuda, cuda:1 or mps
-  imports=[]        modules of yours that the run needs
+  imports=[]        your modules, if the run was trained with imports
 """
 
 
@@ -36,7 +39,7 @@ class EvaluateConfig:
 
 
 def main() -> None:
-    """Print the metrics of a checkpoint, and scikit-learn's report for classes."""
+    """Print the metrics of a checkpoint, and for a classifier the report of scikit-learn."""
     if arguments.help_asked(sys.argv[1:]):
         print(HELP)
         return
@@ -55,28 +58,19 @@ def evaluate(given: list[str]) -> dict[str, float]:
 
     import torch  # after the arguments are known to be readable
 
-    from dl_lab.config.parse import import_user_modules, parse, typed
+    from dl_lab.config.parse import typed
     from dl_lab.core.progress import format_metrics
     from dl_lab.runs import checkpoint
     from dl_lab.training import loop, setup
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
-    path = Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt"
-    saved = checkpoint.load(path, torch.device("cpu"))
-    import_user_modules(options.imports)
-    train = {**saved["config"].get("train", {}), "one_batch": False}
-    try:
-        run = parse({**saved["config"], "train": train, "device": options.device, "imports": [], "compile": False})
-    except ConfigError as error:
-        imported = saved["config"].get("imports")
-        if imported and not options.imports:
-            raise ConfigError(f"{error} (the run imported {imported}: give imports=[{','.join(imported)}])") from error
-        raise
+    saved = checkpoint.load(Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt", torch.device("cpu"))
+    run = configuration(saved["config"], options)
     plan, state = setup.build_run(run, setup.build_data(run))
     state.model.load_state_dict(saved["model"])
     split = getattr(plan.data, options.split)
     if split is None:
-        raise ConfigError(f"split={options.split} is not there: this dataset has none; allowed: train, validation")
+        raise ConfigError(f"split={options.split} does not exist in this dataset; allowed: train, validation")
     metrics = loop.evaluate(state.model, plan, split)
     print(f"{options.split}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {saved['step']})")
     if plan.data.spec.task == "classification":
@@ -84,8 +78,27 @@ def evaluate(given: list[str]) -> dict[str, float]:
     return metrics
 
 
-def class_report(plan: "Plan", model: Any, split: Any) -> str:
-    """Precision, recall and F1 of every class, by scikit-learn."""
+def configuration(saved: Mapping[str, Any], options: EvaluateConfig) -> "RunConfig":
+    """The configuration of a run, on the device and with the imports that `options` select.
+
+    Raises:
+        ConfigError: if it is not valid, for example because it needs imports.
+    """
+    from dl_lab.config.parse import import_user_modules, parse
+
+    import_user_modules(options.imports)
+    train = {**saved.get("train", {}), "one_batch": False}
+    try:
+        return parse({**saved, "train": train, "device": options.device, "imports": [], "compile": False})
+    except ConfigError as error:
+        imported = saved.get("imports")
+        if imported and not options.imports:
+            raise ConfigError(f"{error}; hint: the run was trained with imports=[{','.join(imported)}]") from error
+        raise
+
+
+def class_report(plan: "Plan", model: Any, split: "Split") -> str:
+    """The report of scikit-learn on a split: precision, recall and F1 score of each class."""
     import torch
     from sklearn.metrics import classification_report
 
