@@ -143,7 +143,7 @@ def main() -> None:
     everything = jobs(options.launcher)
     known = {job.concept for job in everything}
     if unknown := sorted(set(options.names) - known):
-        parser.error(f"NAME={','.join(unknown)} is not known; allowed: {', '.join(sorted(known))}")
+        parser.error(f"NAME={unknown[0]} is not known; allowed: {', '.join(sorted(known))}")
     at_most = QUICK if options.quick else inf if options.long or options.names else NORMAL
     failed = 0
     for job in everything:

@@ -8,17 +8,13 @@ experiments/RESULTS.md and a bar chart to TensorBoard under outputs/experiments/
 under $DL_LAB_DATA, PyTorch Lightning, or a checkout of nanoGPT with prepared data; their rows say so.
 """
 
-import argparse
-import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from itertools import pairwise
@@ -30,14 +26,12 @@ from dl_lab.config.compose import compose
 from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
 from dl_lab.data.splits import Streamed
-from dl_lab.plotting.figures import ratio_bars
 from dl_lab.runs.logger import Logbook
-from dl_lab.runs.tensorboard import EventWriter
 from dl_lab.training import loop
 from dl_lab.training.setup import build_data, build_run
 from dl_lab.training.state import ActiveRun
 from experiments.benchmarks import baselines
-from experiments.support.results_table import write_section
+from experiments.benchmarks.harness import BaselineMissing, Row, command, lightning, parse_arguments, show_table
 
 MLP = ("dataset=fashion_mnist", "model.hidden_sizes=[256,128]", "train.batch_size=64", "dataset.validation=100")
 TINY = ("model.hidden_sizes=[32]",)
@@ -45,21 +39,6 @@ CNN = ("dataset=fashion_mnist", "model=cnn", "train.batch_size=64", "dataset.val
 NANOGPT = ("model=transformer", "dataset=tiny_shakespeare", "train.batch_size=12", "model.bias=false")
 NANOGPT += ("optimizer=adamw", "optimizer.betas=[0.9,0.99]", "optimizer.weight_decay=0.1", "train.max_grad_norm=1")
 NANOGPT += ("dataset.validation=100",)
-LIGHTNING = Path(__file__).with_name("lightning_baseline.py")
-
-
-class BaselineMissing(Exception):
-    """The baseline of a row cannot run on this machine."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is measured, its bound and aim as ratios, and a function that measures one pair (dl_lab, baseline)."""
-
-    what: str
-    bound: float
-    aim: float
-    pair: Callable[[], tuple[float, float]]
 
 
 class Stopwatch(Progress):
@@ -103,33 +82,13 @@ def against_loop(name: str, batch_size: int, steps: int, *overrides: str) -> tup
     return ours, baselines.train(name, folder, batch_size, steps)
 
 
-def command(*arguments: str) -> tuple[float, float]:
-    """Seconds and peak megabytes of a Python process that runs in an empty folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
-        _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0  # set here, because os.wait4 has already waited for the process
-        return time.perf_counter() - start, usage.ru_maxrss / 1024
-
-
 def against_import_torch(*arguments: str) -> tuple[float, float]:
     return command("-m", "dl_lab.train", *arguments)[0], command("-c", "import torch")[0]
 
 
 def against_lightning() -> tuple[float, float]:
-    folder = fashion_mnist()
-    if subprocess.run([sys.executable, "-c", "import lightning"], capture_output=True, check=False).returncode:
-        raise BaselineMissing("PyTorch Lightning is not installed")
-    ours, _ = command("-m", "dl_lab.train", *MLP[:3], "train.epochs=1")
-    return ours, command(str(LIGHTNING), str(folder))[0]
+    theirs = lightning(str(fashion_mnist()))
+    return command("-m", "dl_lab.train", *MLP[:3], "train.epochs=1")[0], theirs
 
 
 def memory() -> tuple[float, float]:
@@ -229,44 +188,8 @@ def rows(nanogpt: Path | None) -> dict[str, Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="; ".join(rows(None)))
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--nanogpt", type=Path)
-    options = parser.parse_args()
-    known = rows(options.nanogpt)
-    if unknown := set(options.rows) - set(known):
-        parser.error(f"ROW={','.join(unknown)} is not known; allowed: {', '.join(known)}")
-    show_table("Speed", "python -m experiments.speed", known, options.rows, options.pairs)
-
-
-def show_table(section: str, command: str, known: dict[str, Row], chosen: list[str], number: int) -> None:
-    """Print the ratios of the chosen rows, or of all rows and write them to RESULTS.md and TensorBoard."""
-    rows = {name: known[name] for name in chosen or known}
-    lines = ["| what | bound | aim | median | least to most | verdict |", "|---|---|---|---|---|---|"]
-    measured: dict[str, list[float]] = {}
-    for name, row in rows.items():
-        try:
-            pairs = [row.pair() for _ in range(number)]
-        except BaselineMissing as reason:
-            lines.append(f"| {row.what} | {row.bound:.3g} | {row.aim:.3g} | | | {reason} |")
-        else:
-            ratios = [ours / theirs for ours, theirs in pairs]
-            median = statistics.median(ratios)
-            verdict = "aim" if median <= row.aim else "holds" if median <= row.bound else "does not hold"
-            spread = f"{min(ratios):.3g} to {max(ratios):.3g}"
-            lines.append(f"| {row.what} | {row.bound:.3g} | {row.aim:.3g} | {median:.3g} | {spread} | {verdict} |")
-            measured[name] = ratios
-        print(lines[-1], flush=True)
-    if chosen:
-        return
-    head = f"Ratios of dl_lab to the baseline, {number} pairs, {os.cpu_count()} cores, torch {torch.__version__}."
-    write_section(section, "\n".join([f"{head} `{command}`", "", *lines]))
-    if measured:
-        events = EventWriter(Path(f"outputs/experiments/{section.lower()}"))
-        names, bounds = [rows[name].what for name in measured], [rows[name].bound for name in measured]
-        events.figure("speed", ratio_bars(names, list(measured.values()), bounds), 0)
-        events.close()
+    options = parse_arguments(__doc__, rows(None), 5, "nanogpt")
+    show_table("Speed", "python -m experiments.speed", rows(options.nanogpt), options.rows, options.pairs)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,7 @@ Whole commands are timed alternately, as in experiments.speed: 64 runs (8 learni
 digits, 20 epochs each, with every run folder. For Lightning one command is timed and multiplied by 64.
 """
 
-import argparse
-import subprocess
-import sys
-
-from experiments.benchmarks.speed import LIGHTNING, BaselineMissing, Row, command, show_table
+from experiments.benchmarks.harness import Row, command, lightning, parse_arguments, show_table
 
 RUN = ("-m", "dl_lab.train", "-m", "model.hidden_sizes=[32]", "train.epochs=20")
 RATES = "optimizer.lr=0.0005,0.001,0.002,0.003,0.005,0.01,0.02,0.05"
@@ -30,9 +26,7 @@ def against_in_turn() -> tuple[float, float]:
 
 
 def against_lightning() -> tuple[float, float]:
-    if subprocess.run([sys.executable, "-c", "import lightning"], capture_output=True, check=False).returncode:
-        raise BaselineMissing("PyTorch Lightning is not installed")
-    return sweep("vectorized"), 64 * command(str(LIGHTNING), "digits")[0]
+    return sweep("vectorized"), 64 * lightning("digits")
 
 
 def four_times_as_many() -> tuple[float, float]:
@@ -56,12 +50,7 @@ ROWS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="; ".join(ROWS))
-    parser.add_argument("--pairs", type=int, default=3)
-    options = parser.parse_args()
-    if unknown := set(options.rows) - set(ROWS):
-        parser.error(f"ROW={','.join(unknown)} is not known; allowed: {', '.join(ROWS)}")
+    options = parse_arguments(__doc__, ROWS, 3)
     show_table("Sweeps", "python -m experiments.speed_sweeps", ROWS, options.rows, options.pairs)
 
 
