@@ -280,3 +280,22 @@ def test_a_division_without_training_or_validation_is_rejected(validation: float
 def test_a_part_must_be_finite_and_not_negative(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"dataset.{name}={value} "):
         SplitConfig(**{"validation": 0.1, "test": 0.1, name: value})
+
+
+@pytest.mark.parametrize(
+    ("tasks", "sizes", "task", "outputs", "columns"),
+    [
+        (["regression"], [3], "regression", 3, [3]),
+        (["classification"], [4], "classification", 4, [1]),
+        (["language_modelling"], [7], "language_modelling", 7, [1]),
+        (["regression", "classification"], [2, 4], "multi_output", 6, [2, 1]),
+        (["classification", "classification"], [4, 4], "multi_output", 8, [1, 1]),
+    ],
+)
+def test_a_spec_counts_outputs_and_target_columns(
+    tasks: list[str], sizes: list[int], task: str, outputs: int, columns: list[int]
+) -> None:
+    heads = [Head(name="", task=each, labels=("",) * size) for each, size in zip(tasks, sizes, strict=True)]
+    spec = replace(SPEC, heads=tuple(heads))
+    assert (spec.task, spec.num_outputs) == (task, outputs)
+    assert [head.columns for head in spec.heads] == columns

@@ -1,4 +1,4 @@
-"""DataSpec counts the outputs of a model; totals add up exactly; metrics agree with scikit-learn and torch."""
+"""Totals add up exactly, and metrics agree with scikit-learn and torch."""
 
 import math
 from typing import Any
@@ -222,25 +222,6 @@ def test_heads_take_outputs_and_target_columns_in_order() -> None:
         expected["loss"] += of_head["loss"]
         expected |= {f"{name}/{metric}": value for metric, value in of_head.items()}
     assert metrics == pytest.approx(expected, **CLOSE)
-
-
-@pytest.mark.parametrize(
-    ("heads", "task", "outputs", "columns"),
-    [
-        ((regression(),), "regression", 1, [1]),
-        ((regression(3),), "regression", 3, [3]),
-        ((CLASSES,), "classification", 4, [1]),
-        ((TOKENS,), "language_modelling", 7, [1]),
-        ((regression(2), CLASSES), "multi_output", 6, [2, 1]),
-        ((CLASSES, CLASSES), "multi_output", 8, [1, 1]),
-    ],
-)
-def test_a_spec_counts_outputs_and_target_columns(
-    heads: tuple[Head, ...], task: str, outputs: int, columns: list[int]
-) -> None:
-    assert spec(*heads).task == task
-    assert spec(*heads).num_outputs == outputs
-    assert [head.columns for head in heads] == columns
 
 
 def test_higher_is_better_only_for_accuracy_and_r2() -> None:
