@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from support.commands import TINY, train
+from support.commands import TINY, Ended, train
 from support.configs import choices
 from support.interrupted import RUN, assert_equal, interrupted
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -33,16 +33,23 @@ def test_every_choice_resumes_to_the_last_bit(tmp_path, choice):
     assert_equal(resumed, whole)
 
 
-@pytest.mark.parametrize("step", [1, 5, 6, 7, 8, 12, 13, 18, 19])
-@pytest.mark.parametrize("by", [None, signal.SIGTERM, signal.SIGINT])
-def test_it_does_not_matter_where_nor_how(tmp_path, step, by):
+ACCUMULATED = (*RUN, "train.accumulate=4", "train.max_grad_norm=1", "dropout=dropout", "dropout.p=0.2")
+STEPS = {None: [1, 5, 6, 7, 8, 12, 13, 18, 19], signal.SIGTERM: [1, 6, 8], signal.SIGINT: [5, 12, 19]}
+
+
+@pytest.fixture(scope="module")
+def accumulated(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A run that was never interrupted."""
+    return train(tmp_path_factory.mktemp("whole"), *ACCUMULATED)
+
+
+@pytest.mark.parametrize(("by", "step"), [(by, step) for by, steps in STEPS.items() for step in steps])
+def test_a_run_interrupted_at_any_step_resumes_to_the_last_bit(accumulated, tmp_path, step, by):
     """In the middle of an accumulation too, and before the first checkpoint."""
-    overrides = (*RUN, "train.accumulate=4", "train.max_grad_norm=1", "dropout=dropout", "dropout.p=0.2")
-    whole = train(tmp_path / "whole", *overrides)
-    interrupted(tmp_path / "broken", step, *overrides, by=by)
-    resumed = train(tmp_path / "broken", "resume=run")
+    interrupted(tmp_path, step, *ACCUMULATED, by=by)
+    resumed = train(tmp_path, "resume=run")
     assert resumed.status == 0, resumed.err
-    assert_equal(resumed, whole)
+    assert_equal(resumed, accumulated)
 
 
 def test_a_run_interrupted_again_and_again_is_the_same(tmp_path):

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from multiprocessing import Pipe
 from pathlib import Path
@@ -19,6 +19,16 @@ from support.sweeps import add_model, assert_close, by_number, metrics, table
 from dl_lab.config.messages import explain
 from dl_lab.sweeps import forkserver, process_pool
 from dl_lab.sweeps.worker import Relay
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_forkserver() -> Iterator[None]:
+    """Keep the process that has imported torch for the sweeps of all tests that run in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forkserver, "end", lambda: None)
+        yield
+    forkserver.end()
+
 
 DOOMED = """
 import os
@@ -170,8 +180,9 @@ def is_gone(group: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("launcher", ["processes", "vectorized"])
-@pytest.mark.parametrize("how", ["Ctrl-C", "kill -9"])
+@pytest.mark.parametrize(
+    ("how", "launcher"), [("Ctrl-C", "processes"), ("Ctrl-C", "vectorized"), ("kill -9", "processes")]
+)
 def test_the_processes_save_what_they_run_when_the_sweep_is_stopped_and_when_it_is_gone(tmp_path, how, launcher):
     steps = ("dataset=iris", "train.batch_size=10", "train.validate_every=10", "train.steps=1000000")
     command = ("-m", "seed=range(3)", *steps, "hydra.sweep.dir=here", f"hydra/launcher={launcher}")

@@ -148,7 +148,7 @@ def test_a_change_without_a_change_in_size_is_noticed(tmp_path, monkeypatch, rea
 
 def test_a_picture_that_would_be_too_large_unpacked_is_refused(tmp_path):
     """A bomb: 1 GB of pixels in a file of a hundred bytes."""
-    overrides = (*pictures(tmp_path), *SHORT)
+    overrides = (*pictures(tmp_path), *SHORT, "dataset.num_workers=0")
     path = tmp_path / "pictures" / "a" / "0.png"
     content = path.read_bytes()
     header = b"IHDR" + (20_000).to_bytes(4) * 2 + content[24:29]
