@@ -1,4 +1,4 @@
-"""python -m dl_lab.compare FOLDER ... [metric=val/loss] [out=FOLDER]: compare runs and sweeps by configuration."""
+"""python -m dl_lab.compare FOLDER ... [metric=best/loss] [out=FOLDER]: compare runs and sweeps by configuration."""
 
 import sys
 from pathlib import Path
@@ -10,8 +10,9 @@ HELP = """Compare runs by configuration, over seeds: python -m dl_lab.compare FO
 
   FOLDER ...        runs, sweeps, or folders that contain them, such as outputs/sweeps/2026-11-22/10-00-00, or a
                     pattern such as 'outputs/*/*'
-  metric=val/loss   val/NAME and test/NAME of the best checkpoint, last/NAME of the last validation, train/NAME of the
-                    last training point; seconds, steps, parameters. Default: the metric of train.best
+  metric=best/loss  best/NAME (or val/NAME) of the best validation, test/NAME of its checkpoint, last/NAME of the last
+                    validation, train/NAME of the last training point; seconds, steps, parameters. Default: the metric
+                    of train.best
   out=FOLDER        the folder for compare.md, compare.csv and compare/ (figures, TensorBoard events). Default:
                     the only FOLDER, if it is not a run; otherwise a new folder in outputs/comparisons
 

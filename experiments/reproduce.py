@@ -25,6 +25,7 @@ from pathlib import Path
 import experiments
 from dl_lab.config.compose import CONF
 from dl_lab.runs.folders import reserve_run_folder
+from dl_lab.runs.reader import read_strict
 from experiments import checks
 from experiments.support import claims
 from experiments.support.findings import Finding, Report
@@ -67,10 +68,8 @@ def run_trained(experiment: claims.Experiment, launcher: str = LAUNCHER) -> list
         line.append(f"seed=range({experiment.seeds})")
     with (folder / "log.txt").open("w") as log:
         status = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    runs = [
-        claims.Run(path.parent) for path in sorted(folder.glob("*/summary.json"), key=lambda at: int(at.parent.name))
-    ]
-    complete = [run for run in runs if (run.folder / ".hydra").is_dir()]
+    folders = sorted((path.parent for path in folder.glob("*/summary.json")), key=lambda path: int(path.name))
+    complete = [read_strict(path) for path in folders if (path / ".hydra").is_dir()]
     if not complete:
         reason = f"could not be run, exit status {status}: see {folder / 'log.txt'}"
         return [Finding("runs at all", experiment.name, "", reason, False)]

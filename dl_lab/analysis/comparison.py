@@ -1,5 +1,6 @@
 """Group runs by configuration, rank the configurations by a metric, and judge each against the leader."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from dl_lab.analysis.statistics import Verdict, student, verdicts
 from dl_lab.core.errors import ConfigError, unknown
 from dl_lab.data.spec import higher_is_better
-from dl_lab.runs.identity import configuration
-from dl_lab.runs.reader import NUMBERS, Run, Values
+from dl_lab.runs.identity import Scalars, configuration
+from dl_lab.runs.reader import NUMBERS, Run
 
 LEAST_RUNS = 12  # to fit a forest to
 CUT_SHORT = ("diverged", "pruned")  # because of their scores, so that the remaining seeds are the better ones
@@ -26,7 +27,7 @@ CUT_SHORT = ("diverged", "pruned")  # because of their scores, so that the remai
 class Configuration:
     """All runs of one configuration. `completed` and `scores` map the seeds that count to their run and its metric."""
 
-    values: Values
+    values: Scalars
     runs: Sequence[Run]
     completed: Mapping[int, Run]
     scores: Mapping[int, float]
@@ -115,19 +116,21 @@ def default_metric(runs: Sequence[Run]) -> str:
     Raises:
         ConfigError: if the runs differ in it.
     """
-    names = sorted({f"val/{run.values['train.best']}" for run in runs if "train.best" in run.values})
+    names = sorted({f"best/{run.values['train.best']}" for run in runs if "train.best" in run.values})
     if len(names) != 1:
-        choices = " or ".join(f"metric={name}" for name in names) or "metric=val/loss"
+        choices = " or ".join(f"metric={name}" for name in names) or "metric=best/loss"
         raise ConfigError(f"train.best differs between these runs; hint: choose one with {choices}")
     return names[0]
 
 
 def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, str]]:
-    """Compare runs. Returns the comparison, and the completed runs that do not count with the reasons.
+    """Compare runs by a metric (see Run.metric; val/NAME is another name of best/NAME). Returns the comparison, and the
+    completed runs that do not count with the reasons.
 
     Raises:
         ConfigError: if no completed run has the metric.
     """
+    metric = re.sub("^val/", "best/", metric)
     left_out: dict[Path, str] = {}
     grouped: dict[str, list[Run]] = {}
     for run in runs:
@@ -178,7 +181,7 @@ def _differences(leader: Configuration, other: Configuration) -> list[float]:
     return [sign * (leader.scores[seed] - other.scores[seed]) for seed in sorted(leader.scores.keys() & other.scores)]
 
 
-def differing(values: Sequence[Values]) -> list[str]:
+def differing(values: Sequence[Scalars]) -> list[str]:
     """The keys that distinguish configurations. Omits a key that the choice of its group determines, such as momentum
     if it comes with optimizer=sgd. Configurations of which only some keys are known differ in the known ones.
     """

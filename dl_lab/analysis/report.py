@@ -11,9 +11,10 @@ from pathlib import Path
 from dl_lab.analysis.comparison import Comparison, Configuration, compare, default_metric, format_value
 from dl_lab.analysis.statistics import MOST_SEEDS, Interval, Verdict
 from dl_lab.core.errors import ConfigError
+from dl_lab.runs.finder import SWEEP, find
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.logger import write_text
-from dl_lab.runs.reader import SWEEP, Run, find, read
+from dl_lab.runs.reader import Run, read_tolerant
 
 MOST_ROWS = 20  # of the table on the screen
 MOST_BETTER_MEANS = 3  # lines about configurations with a better mean than the leader
@@ -70,7 +71,7 @@ def write_files(comparison: Comparison, head: Sequence[str], rows: Sequence[str]
 
 def default_folder(folders: Sequence[Path]) -> Path:
     """The only folder given, if it is not a run; otherwise a new one."""
-    if len(folders) == 1 and ((folders[0] / SWEEP).exists() or isinstance(read(folders[0]), str)):
+    if len(folders) == 1 and ((folders[0] / SWEEP).exists() or isinstance(read_tolerant(folders[0]), str)):
         return folders[0]
     return Path(reserve_run_folder("outputs/comparisons"))
 

@@ -150,8 +150,8 @@ def run_with_plugin(jobs: "list[Job]", report: "Report", launcher: Launcher) -> 
 
 def final_status(folder: Path) -> str | None:
     """Return the status in a run folder; None unless it is final."""
-    from dl_lab.runs.reader import Run, read
+    from dl_lab.runs.reader import Run, read_tolerant
     from dl_lab.sweeps.manifest import FINAL
 
-    run = read(folder)
+    run = read_tolerant(folder)
     return run.status if isinstance(run, Run) and run.status in FINAL else None

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError
+from dl_lab.runs.reader import read_summary
 
 NAME = "sweep.json"
 FINAL = ("completed", "diverged", "pruned")  # a job with one of these statuses does not run again
@@ -94,15 +95,14 @@ class Manifest:
 
     def look_up(self, entry: Entry) -> None:
         """Update a job from its run folder, which is right where the two differ."""
-        path = self.folder / entry.folder / "summary.json"
-        if not path.exists():  # the job has not ended, or its folder was deleted
+        try:
+            summary = read_summary(self.folder / entry.folder)
+        except ConfigError:  # damaged: the job is not known to have ended otherwise
+            return
+        if not summary:  # it has not ended, or its folder was removed
             entry.status = "pending" if entry.is_final else entry.status
             return
-        try:
-            summary = json.loads(path.read_text(encoding="utf-8"))
-            entry.status, entry.reason = summary["status"], summary.get("reason")
-        except (ValueError, KeyError, TypeError):  # damaged: treat it as missing, so that the job continues
-            return
+        entry.status, entry.reason = summary["status"], summary.get("reason")
         entry.seconds = summary.get("seconds")
         entry.metrics = {key: value for key, value in (summary.get("best") or {}).items() if key != "epoch"}
 

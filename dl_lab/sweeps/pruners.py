@@ -18,10 +18,10 @@ class PruningHistory:
         self._manifest = manifest
         self._losses: dict[int, dict[int, float]] = {}
         if settings.prune != "none" and manifest.objective is not None:
-            from dl_lab.runs.reader import curve
+            from dl_lab.runs.reader import read_curve
 
             for entry in manifest.jobs:
-                if seen := curve(manifest.folder / entry.folder, manifest.objective):
+                if seen := read_curve(manifest.folder / entry.folder, manifest.objective):
                     self._losses[entry.number] = {step: self._loss(value) for step, value in seen.items()}
 
     def _loss(self, value: float) -> float:

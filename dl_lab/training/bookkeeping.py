@@ -81,7 +81,7 @@ def visualize_model(run: ActiveRun) -> None:
 
 def save_checkpoints(run: ActiveRun) -> None:
     """Save last.pt, and best.pt if the last validation is the best one. best.pt comes second: if the run is killed in
-    between, `resume.kept_best` writes it from last.pt.
+    between, `resume.restore_best` writes it from last.pt.
     """
     saved = save_last(run)
     if run.state.validations_since_best == 0:

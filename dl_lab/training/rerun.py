@@ -7,6 +7,7 @@ from dl_lab.core.errors import Diverged
 from dl_lab.runs import diff, resume
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.identity import RERUN_KEYS
+from dl_lab.runs.reader import read_strict
 from dl_lab.training.run import AGAIN, NEW, Result, Start, train
 
 
@@ -16,12 +17,12 @@ def continue_run(folder: Path, overrides: list[str]) -> Result:
     Raises:
         ConfigError: if there is no run, if it has ended, or if an override would change what it computes.
     """
+    run = read_strict(folder)
     saved = resume.last_checkpoint(folder)
-    config, given = resume.continued(folder, overrides, 0 if saved is None else int(saved["step"]))
-    earlier = resume.overrides_of(folder)
-    new = [override for override in given if override not in earlier]
+    config = resume.continued(run, overrides, 0 if saved is None else int(saved["step"]))
+    new = [override for override in overrides if override not in run.overrides]
     start = AGAIN if saved is None else Start(in_own_folder=True, checkpoint=saved)
-    return train(parse(config), folder, [*earlier, *new], start)
+    return train(parse(config), folder, [*run.overrides, *new], start)
 
 
 def rerun(folder: Path, overrides: list[str]) -> tuple[bool, str]:
@@ -33,17 +34,17 @@ def rerun(folder: Path, overrides: list[str]) -> tuple[bool, str]:
     """
     where = [override.partition("=")[2] for override in overrides if override.startswith("hydra.run.dir=")]
     given = [override for override in overrides if not override.startswith("hydra.run.dir=")]
-    first, status = diff.points(folder), resume.status_of(folder)
-    _, config = resume.own(folder, given, RERUN_KEYS)
-    run, both = parse(config), [*resume.overrides_of(folder), *given]
+    first = read_strict(folder)
+    points, config = first.points(), resume.with_overrides(first, given, RERUN_KEYS)
+    run, both = parse(config), [*first.overrides, *given]
     again = Path(where[-1]) if where else Path(reserve_run_folder("outputs"))
     try:
         print(train(run, again, both, NEW))
     except Diverged as diverged:  # the first run may have diverged as well
         print(diverged)
-    second = diff.points(again)
-    difference = diff.first_difference(first, second, ended=status in ("completed", "diverged"))
+    second = read_strict(again)
+    difference = diff.first_difference(points, second.points(), ended=first.status in ("completed", "diverged"))
     if difference is None:
-        return True, f"same  every metric at all {len(first)} points is that of {folder}, to the last bit"
-    apart = diff.largest_difference(first, second)
-    return False, "\n  ".join([f"differs  {difference}", apart, *diff.circumstances(folder, again)])
+        return True, f"same  every metric at all {len(points)} points is that of {folder}, to the last bit"
+    largest = diff.largest_difference(points, second.points())
+    return False, "\n  ".join([f"differs  {difference}", largest, *diff.explanations(first, second)])

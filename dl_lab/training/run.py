@@ -50,7 +50,7 @@ def start_in(folder: Path) -> Start:
     Raises:
         ConfigError: if all its checkpoints are damaged.
     """
-    saved = resume.left_off(folder)
+    saved = resume.last_checkpoint(folder)
     return AGAIN if saved is None else Start(in_own_folder=True, checkpoint=saved)
 
 
@@ -147,7 +147,7 @@ def recorded(
         closing(Progress(plan.total_steps, state.step, silent)) as progress,
     ):
         if start.checkpoint is not None:
-            state.best = resume.kept_best(logger.checkpoints, start.checkpoint)
+            state.best = resume.restore_best(logger.checkpoints, start.checkpoint)
         run = ActiveRun(plan, state, logger, progress)
         try:
             yield run

@@ -4,8 +4,8 @@ import torch
 from torch.nn import functional as F
 
 from dl_lab.plotting.figures import curves
+from dl_lab.runs.reader import Run
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 GLOROT = "https://proceedings.mlr.press/v9/glorot10a.html"
@@ -34,7 +34,7 @@ def check(runs: list[Run], report: Report) -> None:
         by_layer = torch.stack([gradients(run) for run in chosen])
         ratios[name] = (by_layer[:, 1] / by_layer[:, -1]).tolist()  # layers of equal width; the first has another input
         sizes[name] = (torch.arange(1, by_layer.shape[1] + 1), by_layer.mean(0))
-        points = [run.history("train") for run in chosen]
+        points = [run.points("train") for run in chosen]
         steps = [point["step"] for point in points[0]]
         losses[name] = (steps, torch.tensor([[point["loss"] for point in line] for line in points]).mean(0))
     title = "Gradient of each layer before training, mean of five seeds"

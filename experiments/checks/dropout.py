@@ -4,7 +4,7 @@ import numpy as np
 
 from dl_lab.analysis.statistics import student
 from dl_lab.plotting.figures import curves
-from experiments.support.claims import Run
+from dl_lab.runs.reader import Run
 from experiments.support.findings import Report
 
 SIZES = (100, 500, 5000)

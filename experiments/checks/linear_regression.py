@@ -6,8 +6,8 @@ from torch import Tensor
 
 from dl_lab.data.splits import InMemory, Split
 from dl_lab.plotting.figures import curves, surface_paths
+from dl_lab.runs.reader import Run
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 PUBLISHED = 938.23786125

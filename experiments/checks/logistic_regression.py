@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
 from dl_lab.plotting.figures import scatter
+from dl_lab.runs.reader import Run
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 SUM = 37.75895
@@ -15,8 +15,8 @@ SCIKIT_LEARN = "https://scikit-learn.org/stable/modules/linear_model.html#logist
 
 
 def check(runs: list[Run], report: Report) -> None:
-    for features in dict.fromkeys(str(run.config["dataset.features"]) for run in runs):
-        chosen = [run for run in runs if str(run.config["dataset.features"]) == features]
+    for features in dict.fromkeys(str(run.values["dataset.features"]) for run in runs):
+        chosen = [run for run in runs if str(run.values["dataset.features"]) == features]
         wide = features == "[]"
         compare(chosen, "30 features" if wide else "2 features", SUM if wide else None, report)
 

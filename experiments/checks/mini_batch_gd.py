@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from dl_lab.data.batching import training_batches
 from dl_lab.plotting.figures import curves
+from dl_lab.runs.reader import Run
 from dl_lab.training import loop
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 from experiments.support.per_example_gradients import of_batch, per_example
 
@@ -22,14 +22,14 @@ Curve = tuple[list[float], list[float], list[float]]
 
 
 def check(runs: list[Run], report: Report) -> None:
-    draw_noise([run for run in runs if run.config["train.batch_size"] == 32], report)
-    drawn = {run.config["train.batch_size"]: replayed(run) for run in runs if run.seed == runs[0].seed}
+    draw_noise([run for run in runs if run.values["train.batch_size"] == 32], report)
+    drawn = {run.values["train.batch_size"]: replayed(run) for run in runs if run.seed == runs[0].seed}
     for run in (run for run in runs if run.seed == runs[0].seed):
-        size = run.config["train.batch_size"]
+        size = run.values["train.batch_size"]
         ended = drawn[size][2][-1]
-        reached = run.metric("val/loss")  # to 1e-5, because a stack adds in another order
+        reached = run.metric("last/loss")  # to 1e-5, because a stack adds in another order
         report.equal(
-            f"batch size {size}: the replayed loss ends at the run's", ended, reached, 1e-5 * reached, "val/loss"
+            f"batch size {size}: the replayed loss ends at the run's", ended, reached, 1e-5 * reached, "last/loss"
         )
     per_pass = {size: seconds[-1] for size, (_, seconds, _) in drawn.items()}
     ratio = per_pass[1] / per_pass[32]

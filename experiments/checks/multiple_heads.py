@@ -6,8 +6,8 @@ from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from dl_lab.plotting.figures import scatter
+from dl_lab.runs.reader import Run
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 FLOWER = 1 / 45  # one flower of the test split: equally good models may differ by as much

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from dl_lab.plotting.figures import curves
+from dl_lab.runs.reader import Run
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 from experiments.support.least_squares import digits, exact
 

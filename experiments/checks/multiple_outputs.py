@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from dl_lab.plotting.figures import scatter
+from dl_lab.runs.reader import Run
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 NAMES = ("weight", "waist", "pulse")

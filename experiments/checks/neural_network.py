@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from dl_lab.runs.reader import Run
 from dl_lab.training import visualize
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from dl_lab.runs.reader import Run
 from experiments.checks.linear_regression import draw_paths
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 from experiments.support.least_squares import digits, exact
 

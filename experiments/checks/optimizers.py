@@ -6,8 +6,8 @@ from sklearn.neighbors import NearestCentroid
 
 from dl_lab.plotting.figures import curves
 from dl_lab.registry import OPTIMIZERS
+from dl_lab.runs.reader import Run
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 CROWDED = "https://arxiv.org/abs/2007.01547"
@@ -18,7 +18,7 @@ LEAST_DRAWN = 1e-6  # smaller losses are noise in float32
 def check(runs: list[Run], report: Report) -> None:
     by_name: dict[str, dict[int, Run]] = defaultdict(dict)
     for run in runs:
-        by_name[str(run.config["optimizer"])][run.seed] = run
+        by_name[str(run.values["optimizer"])][run.seed] = run
     report.covers("every registered optimizer is compared", OPTIMIZERS.names(), by_name)
     nearest = {seed: nearest_mean(run) for seed, run in by_name["adam"].items()}
     for name, of_seed in by_name.items():
@@ -44,7 +44,7 @@ def draw(by_name: dict[str, dict[int, Run]], report: Report) -> None:
     """Draw the first seed's training loss by step: seven optimizers per figure, and Adam in both."""
     lines = {}
     for name, of_seed in by_name.items():
-        history = of_seed[min(of_seed)].history("train")
+        history = of_seed[min(of_seed)].points("train")
         lines[name] = ([point["step"] for point in history], [max(point["loss"], LEAST_DRAWN) for point in history])
     others = sorted(set(lines) - {"adam"})
     for number, half in enumerate((others[:7], others[7:])):

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from dl_lab.plotting.figures import histograms, image_grid
+from dl_lab.runs.reader import Run
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 SHOWN = 16  # hidden units
@@ -31,7 +31,7 @@ def off_by(run: Run, which: str) -> float:
 
 def check(runs: list[Run], report: Report) -> None:
     for name in INITIALIZERS:
-        chosen = [(run, which) for run in runs for which in ("best", "last") if run.config["initializer"] == name]
+        chosen = [(run, which) for run in runs for which in ("best", "last") if run.values["initializer"] == name]
         spreads = [spread(replay.saved(*each)["model"]) for each in chosen]
         errors = [off_by(*each) for each in chosen]
         most, least, checkpoints = max(spreads), min(spreads), f"{len(chosen)} checkpoints, best and last"
@@ -50,7 +50,7 @@ def check(runs: list[Run], report: Report) -> None:
 
 def draw(runs: list[Run], report: Report) -> None:
     """Draw the last weights of the hidden units, as images and as a histogram for one pixel."""
-    last = {run.config["initializer"]: replay.saved(run)["model"] for run in runs}
+    last = {run.values["initializer"]: replay.saved(run)["model"] for run in runs}
     for initializer, weights in last.items():
         units = weights["layers.0.weight"][:SHOWN].view(-1, 8, 8)
         title = f"initializer={initializer}: weights of {SHOWN} hidden units at the end (blue -, red +)"

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from dl_lab.data.batching import training_batches
 from dl_lab.plotting.figures import curves
+from dl_lab.runs.reader import Run
 from experiments.checks.linear_regression import draw_surface
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 from experiments.support.per_example_gradients import of_batch, per_example
 
@@ -31,22 +31,22 @@ def check(runs: list[Run], report: Report) -> None:
     x, y = inputs[:, 0].numpy(), targets[:, 0].numpy()
     line, squares, *_ = np.linalg.lstsq(np.column_stack([x, np.ones_like(x)]), y, rcond=None)
     least = float(squares[0]) / len(y)
-    ended = [run.metric("val/loss") for run in runs if run.config["train.batch_size"] == "full"]
+    ended = [run.metric("last/loss") for run in runs if run.values["train.batch_size"] == "full"]
     report.equal("full batches reach the minimum with every schedule", ended, [least] * len(ended), 1e-10, "numpy")
 
     first = [run for run in runs if run.seed == runs[0].seed]
-    stochastic = [run for run in first if run.config["train.batch_size"] == 1]
-    shown = {f"1 example, {run.config['schedule']}": run for run in stochastic}
+    stochastic = [run for run in first if run.values["train.batch_size"] == 1]
+    shown = {f"1 example, {run.values['schedule']}": run for run in stochastic}
     shown["all 442, constant"] = next(
-        run for run in first if run.config["train.batch_size"] == "full" and run.config["schedule"] == "constant"
+        run for run in first if run.values["train.batch_size"] == "full" and run.values["schedule"] == "constant"
     )
     paths = {name: replay.path(run, SHOWN) for name, run in shown.items()}
     title = f"The first {SHOWN} steps over the mean squared error"
     draw_surface(plan.data.train, paths, torch.from_numpy(line), title, report)
     falling = {}
     for run in stochastic:
-        history = run.history("val")
+        history = run.points("val")
         excess = [point["loss"] - least for point in history]
-        falling[f"{run.config['schedule']} lr"] = ([point["step"] for point in history], excess)
+        falling[f"{run.values['schedule']} lr"] = ([point["step"] for point in history], excess)
     title = "Loss with one example per step"
     report.figure("loss", curves(falling, title, "step", "loss above its minimum", log_y=True))

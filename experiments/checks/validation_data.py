@@ -10,8 +10,8 @@ from numpy.polynomial.legendre import legval, legvander
 from sklearn.metrics import log_loss
 
 from dl_lab.plotting.figures import curves
+from dl_lab.runs.reader import Run
 from experiments.support import replay
-from experiments.support.claims import Run
 from experiments.support.findings import Report
 
 SKLEARN = "https://scikit-learn.org/stable/auto_examples/model_selection/plot_underfitting_overfitting.html"
@@ -29,7 +29,7 @@ def check(runs: list[Run], report: Report) -> None:
     for name, arm, which in (("early stopping", stopped, "best"), ("weight decay", decayed, "last")):
         gains = [before - test_loss(run, which) for before, run in zip(memorized, arm, strict=True)]
         report.mean(f"{name} lowers the test loss, nats", gains, "above 0", at_least=0.0)
-    steps = [point["step"] for point in alone[0].history("val")]
+    steps = [point["step"] for point in alone[0].points("val")]
     lines = {
         f"{name}, {split}": (steps, np.mean([on_steps(run, split, steps) for run in arm], axis=0))
         for name, arm in (("no remedy", alone), ("weight decay", decayed))
@@ -42,14 +42,14 @@ def check(runs: list[Run], report: Report) -> None:
 
 def on_steps(run: Run, split: str, steps: list[float]) -> list[float]:
     """The loss of a split at these steps."""
-    return [point["loss"] for point in run.history(split) if point["step"] in steps]
+    return [point["loss"] for point in run.points(split) if point["step"] in steps]
 
 
 def check_overfitting(runs: list[Run], report: Report) -> None:
     """Check that the validation loss rises from its minimum while the training loss falls."""
     rises, falls = [], []
     for run in runs:
-        validation, training = run.history("val"), run.history("train")
+        validation, training = run.points("val"), run.points("train")
         lowest = min(validation, key=lambda point: point["loss"])
         there = next(point for point in training if point["step"] >= lowest["step"])
         rises.append(validation[-1]["loss"] - lowest["loss"])

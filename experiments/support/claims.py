@@ -1,63 +1,17 @@
 """The claims that experiments carry in their YAML, checked from the run folders alone."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dl_lab.core.errors import ConfigError, unknown_key
-from dl_lab.runs.identity import hyperparameters
+from dl_lab.core.errors import ConfigError, unknown, unknown_key
+from dl_lab.runs.reader import NUMBERS, PARTS, Run
 from experiments.support.findings import Finding, spread
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run folder that is read."""
-
-    folder: Path
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """By dotted key; a group's choice stands under the group's name."""
-        return dict(hyperparameters(yaml.safe_load((self.folder / ".hydra" / "config.yaml").read_text())))
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        summary: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
-        return summary
-
-    @property
-    def seed(self) -> int:
-        return int(self.config["seed"])
-
-    def history(self, split: str) -> list[dict[str, float]]:
-        """The lines of metrics.jsonl of one split."""
-        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
-        return [line for line in map(json.loads, lines) if line["split"] == split]
-
-    def metric(self, name: str) -> float:
-        """As "test/accuracy": of the test, best or last metrics of summary.json, or the final point of train or val; or
-        a number of summary.json itself, as "parameters". Not a number, where the run did not come so far.
-        """
-        part, _, metric = name.partition("/")
-        metrics = self.summary.get(part) if metric else {"": self.summary.get(name)}
-        if part in ("train", "val"):
-            metrics = (self.history(part) or [{}])[-1]
-        value = (metrics or {}).get(metric)
-        return float("nan") if value is None else float(value)
-
-    def matches(self, wanted: Mapping[str, Any]) -> bool:
-        """Whether every key has its value; lists are compared as text."""
-        for key in wanted:
-            if key not in self.config:
-                raise unknown_key("claim.of", key, self.config)
-        return all(str(self.config[key]) == str(value) for key, value in wanted.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +99,9 @@ def read(path: Path) -> Experiment | None:
         for key in shown:
             if key not in known:
                 raise unknown_key(f"{path.stem}: claim", key, known)
+        if shown["metric"].partition("/")[0] not in (*PARTS, "train", *NUMBERS):
+            names = [*(f"{part}/NAME" for part in (*PARTS, "train")), *NUMBERS]
+            raise unknown(f"{path.stem}: claim.metric", shown["metric"], names)
     swept = ((content.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
     if "seed" in swept and "seeds" in claim:
         raise ConfigError(f"{path.stem}: claim.seeds={claim['seeds']} beside hydra.sweeper.params.seed; allowed: one")

@@ -15,9 +15,9 @@ from dl_lab.data.batching import training_batches
 from dl_lab.data.dataset import Data
 from dl_lab.data.splits import InMemory, Split
 from dl_lab.runs import checkpoint
+from dl_lab.runs.reader import Run
 from dl_lab.training import loop, setup
 from dl_lab.training.state import Plan, TrainState
-from experiments.support.claims import Run
 
 
 def saved(run: Run, which: str = "last") -> dict[str, Any]:

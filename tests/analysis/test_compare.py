@@ -89,7 +89,7 @@ def test_a_row_has_the_statistics_of_the_seeds_of_one_configuration(sweep):
             [scores.mean(), scores.std(ddof=1), scores.min()]
         )
         assert numbers(row, "low", "high") == pytest.approx([expected.low, expected.high])
-        assert (row["seeds"], row["seconds"], row["metric"]) == ("4", "2.0", "val/loss")
+        assert (row["seeds"], row["seconds"], row["metric"]) == ("4", "2.0", "best/loss")
         best = json.loads((Path(row["best_run"]) / "summary.json").read_text())
         assert best["best"]["loss"] == pytest.approx(scores.min())
 
@@ -115,7 +115,7 @@ def test_screen_and_markdown_show_the_same_table_and_describe_the_metric(sweep):
     assert len(table) == 5
     assert [line for line in text.splitlines() if line.startswith("|")] == table
     assert len({len(line) for line in table}) == 1
-    assert "val/loss of the best checkpoint, which train.best selects: lower is better" in text
+    assert "best/loss of the best checkpoint, which train.best selects: lower is better" in text
     for picture in re.findall(r"\]\((.*?)\)", text):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
 
@@ -135,7 +135,13 @@ def test_comparing_again_replaces_the_earlier_files(sweep):
 
 @pytest.mark.parametrize(
     ("metric", "best_lr", "mean"),
-    [("test/accuracy", 0.01, 0.7), ("val/accuracy", 0.01, 0.8), ("last/loss", 0.01, 0.3), ("train/loss", 0.01, 0.2667)],
+    [
+        ("test/accuracy", 0.01, 0.7),
+        ("best/accuracy", 0.01, 0.8),
+        ("val/accuracy", 0.01, 0.8),
+        ("last/loss", 0.01, 0.3),
+        ("train/loss", 0.01, 0.2667),
+    ],
 )
 def test_any_metric_can_be_selected_and_the_best_row_comes_first(tmp_path, config, metric, best_lr, mean):
     write_sweep(tmp_path / "sweep", config, {0.1: 0.5, 0.01: 0.2})
@@ -272,9 +278,9 @@ def test_two_swept_keys_have_a_heat_map_and_importances(tmp_path, config):
     assert names == {"by_optimizer.lr", "by_optimizer.momentum", "heat_map", "importance", "curves"}
     from dl_lab.analysis.comparison import compare as compare_runs
     from dl_lab.analysis.comparison import importance
-    from dl_lab.runs.reader import find
+    from dl_lab.runs.finder import find
 
-    found = importance(compare_runs(find([tmp_path])[0], "val/loss")[0])
+    found = importance(compare_runs(find([tmp_path])[0], "best/loss")[0])
     assert found is not None
     assert list(found.keys) == ["optimizer.lr", "optimizer.momentum", "seed"]
     assert found.means[0] > 100 * found.means[1]
@@ -386,7 +392,7 @@ def test_no_readable_run_is_a_one_line_error(tmp_path, config):
     ended = compared(tmp_path, tmp_path)
     assert ended.status == 2
     assert ended.err.count("\n") == 1
-    assert "no run is found; left out, because its configuration is none of ours: " in ended.err
+    assert "no run is found; left out, because its configuration is not as a run writes it: " in ended.err
     assert not (tmp_path / "compare.md").exists()
 
 
@@ -405,10 +411,10 @@ def test_no_completed_run_is_an_error(tmp_path, config):
         (["nowhere"], ("nowhere is not a folder",)),
         (["nowhere/*"], ("nowhere/* is not a folder",)),
         (["sweep", "metrics=val/loss"], ("metrics is not a key (nearest: metric)", "metric, out")),
-        (["sweep", "metric=val/acuracy"], ("metric=val/acuracy", "nearest: val/accuracy", "test/loss")),
-        (["sweep", "metric=loss"], ("metric=loss is not known", "val/loss")),
+        (["sweep", "metric=best/acuracy"], ("metric=best/acuracy", "nearest: best/accuracy", "test/loss")),
+        (["sweep", "metric=loss"], ("metric=loss is not known", "best/loss")),
         (["empty"], ("no run is found; left out, because it is empty: empty",)),
-        (["mixed"], ("train.best differs between these runs", "metric=val/accuracy or metric=val/loss")),
+        (["mixed"], ("train.best differs between these runs", "metric=best/accuracy or metric=best/loss")),
         (["sweep", "out=file/below"], ("file", "out=FOLDER")),
     ],
     ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",

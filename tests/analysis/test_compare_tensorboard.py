@@ -124,4 +124,4 @@ def test_the_table_and_every_figure_are_in_tensorboard(outputs):
     images = {tag.removeprefix("compare/").replace(" ", "_") for tag in accumulator.Tags()["images"]}
     assert images == {path.stem for path in folder.glob("*.png")} == {"by_optimizer.lr", "curves"}
     (text,) = accumulator.Tensors("compare")
-    assert "| optimizer.lr | val/loss |" in text.tensor_proto.string_val[0].decode()
+    assert "| optimizer.lr | best/loss |" in text.tensor_proto.string_val[0].decode()

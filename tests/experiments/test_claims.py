@@ -10,20 +10,21 @@ from support.configs import choices, parsed
 
 from dl_lab.config.compose import CONF
 from dl_lab.core.errors import ConfigError
+from dl_lab.runs.reader import Run, read_strict
 from experiments.support import claims, results_table
 from experiments.support.findings import Report, spread
 
 
-def folder(root: Path, number: int, accuracy: float | None, **config: object) -> claims.Run:
+def folder(root: Path, number: int, accuracy: float | None, **config: object) -> Run:
     """A run folder with this test accuracy; None means that it diverged before its first validation."""
     path = root / str(number)
     (path / ".hydra").mkdir(parents=True)
     (path / ".hydra" / "config.yaml").write_text(yaml.safe_dump({"optimizer": {"name": "sgd"}, **config}))
-    summary = {"test": None if accuracy is None else {"accuracy": accuracy}}
+    summary = {"status": "completed", "test": None if accuracy is None else {"accuracy": accuracy}}
     (path / "summary.json").write_text(json.dumps(summary))
     line = {"step": 1, "epoch": 1.0, "split": "train", "loss": 2.5}
     (path / "metrics.jsonl").write_text(json.dumps({**line, "loss": 3.0}) + "\n" + json.dumps(line) + "\n")
-    return claims.Run(path)
+    return read_strict(path)
 
 
 @pytest.fixture
@@ -96,6 +97,13 @@ def test_unknown_key_of_a_claim_is_reported(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("claim: {takes: 1, shows: [{statement: s, source: u, metrik: test/loss}]}")
     with pytest.raises(ConfigError, match="metrik"):
+        claims.read(path)
+
+
+def test_a_metric_of_a_claim_says_which_validation_it_means(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("claim: {takes: 1, shows: [{statement: s, source: u, metric: val/loss}]}")
+    with pytest.raises(ConfigError, match=r"metric=val/loss is not known.*last/NAME"):
         claims.read(path)
 
 

@@ -1,6 +1,7 @@
 """Checkpoints that are not what was written: every damage is noticed, the one before is used, and that is said."""
 
 import io
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -94,7 +95,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(tmp_path, 
     assert resumed.status == 0, resumed.err
     first, *others = resumed.err.splitlines()
     assert "run/checkpoints/last.pt " in first
-    assert "goes on from previous.pt, step 6" in first
+    assert "continues from previous.pt, step 6" in first
     assert others == []
     assert_equal(resumed, whole)
 
@@ -103,7 +104,7 @@ def test_the_best_checkpoint_is_used_if_it_is_the_newest_that_is_whole(tmp_path,
     interrupted(tmp_path, 15, *RUN)
     flip(tmp_path / "run" / "checkpoints" / "last.pt")
     resumed = train(tmp_path, "resume=run")
-    assert "goes on from best.pt, step 12" in resumed.err
+    assert "continues from best.pt, step 12" in resumed.err
     assert_equal(resumed, whole)
 
 
@@ -114,7 +115,7 @@ def test_with_nothing_whole_left_nothing_is_done(tmp_path):
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     ended = train(tmp_path, "resume=run")
     assert ended.status == 2
-    assert "no other to go on from; allowed: the same again, rerun=run" in ended.err
+    assert "there is no other checkpoint; hint: start again with rerun=run" in ended.err
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
@@ -155,9 +156,7 @@ def test_a_run_killed_in_any_of_its_saves_resumes_to_the_last_bit(tmp_path, whol
 
 def killed(folder: Path, call: int, act: str) -> None:
     """Train until the `call`-th time that a checkpoint is serialised, any file flushed, or renamed, and end there."""
-    owner, name = {"dump": (torch, "save"), "fsync": (checkpoint.whole.__globals__["os"], "fsync")}.get(
-        act, (type(folder), "replace")
-    )
+    owner, name = {"dump": (torch, "save"), "fsync": (os, "fsync")}.get(act, (type(folder), "replace"))
     real, count = getattr(owner, name), 0
 
     def killing(*arguments: object, **named: object) -> object:

@@ -73,7 +73,7 @@ def test_a_run_that_was_lengthened_says_so_when_it_differs(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("rerun=nowhere",), "nowhere holds no metrics of a run"),
+        (("rerun=nowhere",), "nowhere holds no run"),
         (("rerun=run", "optimizer.lr=1"), "optimizer.lr would change the run"),
         (("rerun=run", "train.steps=3"), "train.steps would change the run"),
         (("rerun=run", "hydra.run.dir=run"), "already holds a run"),
@@ -100,10 +100,8 @@ def test_points_that_only_one_run_has_are_differences():
 
 def test_the_largest_difference_is_in_parts_of_the_metric():
     others = [{**POINT, "loss": 0.25}, {**POINT, "loss": 0.4}]
-    assert (
-        largest_difference([POINT, POINT], others) == "the largest difference is 0.5 of the metric (step 4, val, loss)"
-    )
-    assert "0 of the metric (none that both have)" in largest_difference([POINT], [POINT])
+    assert largest_difference([POINT, POINT], others) == "the largest relative difference is 0.5 (step 4, val, loss)"
+    assert "0 (in no metric that both runs have)" in largest_difference([POINT], [POINT])
 
 
 def test_a_summary_holds_what_a_rerun_needs(tmp_path, monkeypatch):

@@ -91,8 +91,8 @@ def test_a_completed_run_can_be_lengthened_to_what_it_would_have_been(tmp_path):
     [
         (("resume=run",), "has ended (completed)"),
         (("resume=run", "optimizer.lr=1"), "optimizer.lr would change the run"),
-        (("resume=run", "train.steps=3"), "train.steps=3 lies behind step 20"),
-        (("resume=nowhere",), "resume=nowhere holds no run"),
+        (("resume=run", "train.steps=3"), "train.steps=3 lies before step 20"),
+        (("resume=nowhere",), "nowhere holds no run"),
         (("resume=run", "model=cnn"), "model would change the run"),
     ],
 )
