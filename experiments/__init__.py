@@ -1,1 +1,1 @@
-"""Experiments: run one, read it, see its claim."""
+"""Experiments, each with a claim that is checked; README.md lists them in learning order."""
