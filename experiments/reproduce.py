@@ -71,8 +71,8 @@ def run_trained(experiment: claims.Experiment, launcher: str = LAUNCHER) -> list
     folders = sorted((path.parent for path in folder.glob("*/summary.json")), key=lambda path: int(path.name))
     complete = [read_strict(path) for path in folders if (path / ".hydra").is_dir()]
     if not complete:
-        reason = f"could not be run, exit status {status}: see {folder / 'log.txt'}"
-        return [Finding("runs at all", experiment.name, "", reason, False)]
+        reason = f"no run was completed, exit status {status}; see {folder / 'log.txt'}"
+        return [Finding("the experiment runs", experiment.name, "", reason, False)]
     findings = [claim.check(complete) for claim in experiment.claims]
     if importlib.util.find_spec(f"{checks.__name__}.{experiment.name}"):
         module = importlib.import_module(f"{checks.__name__}.{experiment.name}")

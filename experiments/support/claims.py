@@ -1,4 +1,4 @@
-"""The claims that experiments carry in their YAML, checked from the run folders alone."""
+"""The claims in the YAML of experiments, checked from the run folders alone."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from experiments.support.findings import Finding, spread
 class Claim:
     """One statement about the runs of an experiment.
 
-    `metric` (as Run.metric has it) of the runs whose configuration has the values of `of`; with `minus`, its difference
-    from the runs that have those, paired by seed. The mean over seeds lies within `within` of `published`, is at least
-    `at_least`, at most `at_most`; with `in_seeds`, so many seeds hold each by itself, in place of the mean.
+    `metric` (see Run.metric) is read from the runs whose configuration has the values of `of`. With `minus`, it is the
+    difference from the runs with those values, paired by seed. The mean over seeds must be within `within` of
+    `published`, at least `at_least` and at most `at_most`; with `in_seeds`, that many single seeds must be.
     """
 
     statement: str
@@ -42,53 +42,50 @@ class Claim:
         return -float("inf") if low is None else low, float("inf") if high is None else high
 
     def expected(self) -> str:
-        """What was to come out, in words."""
-        parts = [f"{self.published:g}" if self.published is not None else ""]
-        parts += [f"± {self.within:g}" if self.within is not None else ""]
-        parts += [f"at least {self.at_least:g}" if self.at_least is not None else ""]
-        parts += [f"at most {self.at_most:g}" if self.at_most is not None else ""]
-        parts += [f"in {self.in_seeds} seeds or more" if self.in_seeds is not None else ""]
-        return f"{self.metric}: " + " ".join(part for part in parts if part)
+        """The published value and the bounds in words."""
+        words = {"{:g}": self.published, "± {:g}": self.within}
+        words |= {"at least {:g}": self.at_least, "at most {:g}": self.at_most, "in at least {} seeds": self.in_seeds}
+        return f"{self.metric}: " + " ".join(form.format(value) for form, value in words.items() if value is not None)
 
     def values(self, runs: Sequence[Run]) -> list[float]:
-        """One number a run that matches, or one a seed where there is a difference."""
+        """The metric of each matching run, or the difference for each seed."""
         chosen = {run.seed: run.metric(self.metric) for run in runs if run.matches(self.of)}
         if self.minus is None:
             return list(chosen.values())
         others = {run.seed: run.metric(self.metric) for run in runs if run.matches(self.minus)}
-        assert chosen.keys() == others.keys(), f"{self.statement}: seeds {sorted(chosen)} against {sorted(others)}"
+        assert chosen.keys() == others.keys(), f"{self.statement}: seeds {sorted(chosen)} and {sorted(others)}"
         return [chosen[seed] - others[seed] for seed in sorted(chosen)]
 
     def check(self, runs: Sequence[Run]) -> Finding:
-        """The verdict. Runs that did not come to an end make it fall."""
+        """Compare the runs with the bounds; without `in_seeds`, a run that did not end makes the claim fail."""
         values, (low, high) = self.values(runs), self.bounds()
         finite = [value for value in values if isfinite(value)]
         if self.in_seeds is not None:
             holding = sum(low <= value <= high for value in finite)
+            holds = holding >= self.in_seeds
             measured = f"{holding} of {len(values)} seeds; {spread(finite) if finite else 'none ended'}"
-            return Finding(self.statement, self.source, self.expected(), measured, holding >= self.in_seeds)
-        if not values or len(finite) < len(values):
-            measured = f"{len(values) - len(finite)} of {len(values)} runs did not end"
-            return Finding(self.statement, self.source, self.expected(), measured, False)
-        holds = low <= statistics.fmean(finite) <= high
-        return Finding(self.statement, self.source, self.expected(), spread(finite), holds)
+        elif not values or len(finite) < len(values):
+            holds, measured = False, f"{len(values) - len(finite)} of {len(values)} runs did not end"
+        else:
+            holds, measured = low <= statistics.fmean(finite) <= high, spread(finite)
+        return Finding(self.statement, self.source, self.expected(), measured, holds)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """conf/experiment/NAME.yaml, read for what it claims; `takes` is seconds on two cores, all its runs together."""
+    """The claims of conf/experiment/NAME.yaml; `takes` is the seconds of all its runs on two cores."""
 
     name: str
     takes: float
-    seeds: int | None  # None: its own sweep names them
+    seeds: int | None  # None: the sweep of the experiment sets them
     claims: list[Claim]
 
 
 def read(path: Path) -> Experiment | None:
-    """The claims of an experiment's YAML; None if it makes none.
+    """Read the claims of an experiment's YAML; None if there are none.
 
     Raises:
-        ConfigError: for a key that a claim does not have.
+        ConfigError: for an unknown key or metric, and for seeds given twice.
     """
     content = yaml.safe_load(path.read_text())
     if not content.get("claim"):
@@ -104,6 +101,7 @@ def read(path: Path) -> Experiment | None:
             raise unknown(f"{path.stem}: claim.metric", shown["metric"], names)
     swept = ((content.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
     if "seed" in swept and "seeds" in claim:
-        raise ConfigError(f"{path.stem}: claim.seeds={claim['seeds']} beside hydra.sweeper.params.seed; allowed: one")
+        seeds = f"{path.stem}: claim.seeds={claim['seeds']}"
+        raise ConfigError(f"{seeds} conflicts with hydra.sweeper.params.seed; hint: give one of them")
     seeds = None if "seed" in swept else int(claim.get("seeds", 1))
     return Experiment(path.stem, float(claim["takes"]), seeds, [Claim(**shown) for shown in claim["shows"]])
