@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dl_lab.cli import app, arguments
-from dl_lab.core.errors import ConfigError, check, one_of
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.schema import Schema
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,16 +26,12 @@ HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(Schema):
     run: str
-    split: str
-    checkpoint: str
+    split: Literal["train", "validation", "test"]
+    checkpoint: Literal["best", "last"]
     device: str
     imports: list[str]
-
-    def __post_init__(self) -> None:
-        check("", self, {"split": one_of("train", "validation", "test"), "checkpoint": one_of("best", "last")})
 
 
 def main() -> None:

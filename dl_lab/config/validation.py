@@ -1,57 +1,96 @@
-"""Values from YAML and the command line, held against the types of a dataclass. Imports no torch."""
+"""Values from YAML and the command line, checked against the types of a schema by pydantic."""
 
-import pickle
+from collections.abc import Mapping
 from dataclasses import fields
-from functools import lru_cache
+from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from dl_lab.core.errors import ConfigError, unknown, unknown_key
 
-from dl_lab.core.errors import ConfigError, unknown_key
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def typed(schema: type, values: Any, group: str) -> Any:
-    """An instance of the dataclass `schema` with these values; the jobs of a sweep share those that are equal.
+    """Return an instance of the dataclass `schema` with these values.
 
     Raises:
-        ConfigError: for an unknown or missing key, or a value of the wrong type.
+        ConfigError: for an unknown or missing key, or a value that is not allowed.
     """
-    return _typed(schema, pickle.dumps(values), group)
+    from pydantic import ValidationError
 
-
-@lru_cache(maxsize=1024)
-def _typed(schema: type, pickled: bytes, group: str) -> Any:
-    values = pickle.loads(pickled)
-    prefix = f"{group}." if group else ""
-    hints = get_type_hints(schema)
     names = [field.name for field in fields(schema)]
     if not isinstance(values, dict):
         raise ConfigError(f"{group}={values} is not allowed; allowed: the keys {', '.join(names)}")
-    for name in names:
-        if name not in values:
-            raise ConfigError(f"{prefix}{name} is missing; allowed: {_in_words(hints[name])}")
-    structured = OmegaConf.structured(schema)
-    OmegaConf.set_readonly(structured, None)
-    for name, value in values.items():
+    for name in values:
         if name not in names:
             raise unknown_key(group, name, names)
-        try:
-            structured[name] = value
-        except (ConfigKeyError, OmegaConfBaseException) as error:
-            raise ConfigError(
-                f"{prefix}{name}={value} has the wrong type; allowed: {_in_words(hints[name])}"
-            ) from error
-    return OmegaConf.to_object(structured)
+    try:
+        checked = _adapter(schema).validate_python(values)
+    except ValidationError as error:
+        raise _config_error(schema, values, group, error.errors()[0]) from error
+    for name, value in checked.items():
+        if _is_lossy(values[name], value):
+            raise _config_error(schema, values, group, {"loc": (name,), "type": "lossy"})
+    return schema(**checked)
 
 
-def _in_words(hint: Any) -> str:
+@cache
+def _adapter(schema: type) -> "TypeAdapter[dict[str, Any]]":
+    """The validator of the fields of a dataclass, of ours or of a user; __post_init__ runs afterwards."""
+    from pydantic import ConfigDict, TypeAdapter, with_config
+    from typing_extensions import TypedDict
+
+    hints = get_type_hints(schema, include_extras=True)
+    make: Any = TypedDict  # mypy knows only literal fields
+    types = make(schema.__name__, {field.name: hints[field.name] for field in fields(schema)})
+    return TypeAdapter(with_config(ConfigDict(coerce_numbers_to_str=True))(types))
+
+
+def _config_error(schema: type, values: dict[str, Any], group: str, error: Mapping[str, Any]) -> ConfigError:
+    """Translate the first error of pydantic into one line."""
+    name = str(error["loc"][0])
+    key = f"{group}.{name}" if group else name
+    hint = get_type_hints(schema, include_extras=True)[name]
+    if error["type"] == "missing":
+        return ConfigError(f"{key} is missing; allowed: {in_words(hint)}")
+    if error["type"] == "literal_error" and len(error["loc"]) == 1:
+        return unknown(key, values[name], _choices(hint))
+    return ConfigError(f"{key}={values[name]} is not allowed; allowed: {in_words(hint)}")
+
+
+def _is_lossy(value: Any, checked: Any) -> bool:
+    """Whether pydantic has read true as a number, or a number with a decimal point as a whole number or true."""
+    if isinstance(checked, list):
+        return any(map(_is_lossy, value, checked))
+    if isinstance(checked, bool):
+        return isinstance(value, float)
+    if isinstance(checked, int):
+        return isinstance(value, bool | float)
+    return isinstance(checked, float) and isinstance(value, bool)
+
+
+def _choices(hint: Any) -> list[str]:
+    """The names in a Literal, and null if it is optional."""
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    return [name for part in get_args(hint) for name in (["null"] if part is NoneType else _choices(part))]
+
+
+def in_words(hint: Any) -> str:
+    """Return what a type allows, for error messages and the reference of the configuration."""
     plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
     if hint in plain:
         return plain[hint]
-    if get_origin(hint) is list:
-        return f"a list, each {_in_words(get_args(hint)[0])}"
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_in_words(part) for part in get_args(hint))
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        texts = [extra for extra in hint.__metadata__ if isinstance(extra, str)]
+        return texts[-1] if texts else in_words(arguments[0])
+    if origin is Literal:
+        return ", ".join(arguments)
+    if origin is list:
+        return f"a list, each {in_words(arguments[0])}"
+    if origin in (Union, UnionType):
+        return ", or ".join(map(in_words, arguments))
     return str(hint)

@@ -68,28 +68,15 @@ def require(condition: bool, key: str, given: object, allowed: str) -> None:
         raise ConfigError(f"{key}={given} is not allowed; allowed: {allowed}")
 
 
+# For the entries of users that are plain dataclasses; ours have the types of core/schema.
 Rule = tuple[Callable[[Any], bool], str]
 
 POSITIVE: Rule = (lambda value: 0 < value < inf, "a number above 0")
 NOT_NEGATIVE: Rule = (lambda value: 0 <= value < inf, "0 or a number above it")
 FINITE: Rule = (lambda value: -inf < value < inf, "a finite number")
-ALL_FINITE: Rule = (
-    lambda values: len(values) > 0 and all(-inf < value < inf for value in values),
-    "a list of one finite number or more",
-)
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "a number from 0 to 1")
-FRACTION_OR_COUNT: Rule = (
-    lambda value: 0 <= value < 1 or (1 <= value < inf and value == int(value)),
-    "a fraction from 0 up to 1, or a whole number",
-)
 BELOW_ONE: Rule = (lambda value: 0 <= value < 1, "a number from 0 up to, but not including, 1")
 COUNT: Rule = (lambda value: 1 <= value < 2**62, "a whole number, 1 or more")
-COUNTS: Rule = (lambda values: all(value >= 1 for value in values), "a list of whole numbers, 1 or more each")
-
-
-def up_to(most: int, least: int = 1) -> Rule:
-    """The rule that a whole number is from `least` to `most`."""
-    return (lambda value: least <= value <= most, f"a whole number from {least} to {most}")
 
 
 def one_of(*names: str) -> Rule:
@@ -98,15 +85,14 @@ def one_of(*names: str) -> Rule:
 
 
 def check(group: str, config: object, rules: Mapping[str, Rule]) -> None:
-    """Hold every field of `config` that has a rule against it; None always passes.
+    """Check the fields of a user's dataclass from its `__post_init__`; a field that is None passes.
 
     Raises:
         ConfigError: naming `group.field`, its value and what is allowed.
     """
     for name, (holds, allowed) in rules.items():
-        value = getattr(config, name, None)
-        if value is not None:
-            require(holds(value), f"{group}.{name}" if group else name, value, allowed)
+        value = getattr(config, name)
+        require(value is None or holds(value), f"{group}.{name}", value, allowed)
 
 
 def refuse_interpolations(values: Any, key: str = "") -> None:

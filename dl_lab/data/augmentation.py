@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dl_lab.core import rng
-from dl_lab.core.errors import NOT_NEGATIVE, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +18,6 @@ class Augmentation:
 
     flip: bool
     crop: int
-
-    def __post_init__(self) -> None:
-        check("dataset", self, {"crop": NOT_NEGATIVE})
 
     def __call__(self, images: Tensor, key: Tensor) -> Tensor:
         number, channels, height, width = images.shape

@@ -1,21 +1,27 @@
 """How examples are divided into training, validation and test."""
 
-from dataclasses import dataclass
+from math import inf
+from typing import Annotated
 
+from annotated_types import Interval, Predicate
 from torch import Tensor
 
-from dl_lab.core.errors import FRACTION_OR_COUNT, ConfigError, check, require
+from dl_lab.core.errors import ConfigError, require
+from dl_lab.core.schema import Schema
+
+FractionOrCount = Annotated[
+    float,
+    Interval(ge=0, lt=inf),
+    Predicate(lambda value: value < 1 or value == int(value)),
+    "a fraction from 0 up to 1, or a whole number",
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig:
+class SplitConfig(Schema):
     """How much is held out: a fraction below 1, or a number of examples."""
 
-    validation: float
-    test: float
-
-    def __post_init__(self) -> None:
-        check("dataset", self, {"validation": FRACTION_OR_COUNT, "test": FRACTION_OR_COUNT})
+    validation: FractionOrCount
+    test: FractionOrCount
 
 
 def held_out(fraction_or_count: float, examples: int) -> int:

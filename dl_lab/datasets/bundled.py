@@ -1,9 +1,7 @@
-"""Real data that comes with scikit-learn, so that nothing is downloaded (https://scikit-learn.org/stable/datasets)."""
+"""Datasets that are part of scikit-learn and need no download (https://scikit-learn.org/stable/datasets)."""
 
 import importlib.util
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from dl_lab.data.dataset import Data
+from dl_lab.data.partition import FractionOrCount
 from dl_lab.datasets.images import ImageConfig, image_data
 from dl_lab.datasets.table import Table, TableConfig, table_data
 from dl_lab.registry import DATASETS
@@ -20,14 +19,13 @@ from dl_lab.registry import DATASETS
 CLASS_COLUMNS = {"iris": "species", "wine": "cultivar", "breast_cancer": "diagnosis"}
 
 
-@dataclass(frozen=True, kw_only=True)
 class DigitsConfig(ImageConfig):
-    test: float
+    test: FractionOrCount
 
 
 @cache
 def _digits_table() -> NDArray[np.uint8]:
-    """scikit-learn's file, (image, 64 pixels and a label); importing scikit-learn takes longer than training here."""
+    """Read scikit-learn's file (image, 64 pixels and a label); importing scikit-learn takes longer than training."""
     found = importlib.util.find_spec("sklearn")
     assert found is not None
     assert found.origin is not None
@@ -42,15 +40,14 @@ def digits(config: DigitsConfig, data_dir: Path, seed: int) -> Data:
     return image_data(config, seed, images, labels, [str(digit) for digit in range(10)], test=config.test)
 
 
-@dataclass(frozen=True, kw_only=True)
 class BundledTableConfig(TableConfig):
-    """A table whose columns are known beforehand."""
+    """A table whose columns are known in advance."""
 
     name: str
 
     @property
     def task(self) -> str:
-        """What the chosen targets make: classification if the class alone, else regression, else both."""
+        """Classification for the class column alone, regression for numbers alone, multi_output for both."""
         class_column = CLASS_COLUMNS.get(self.name)
         if class_column not in self.targets:
             return "regression"
@@ -58,7 +55,7 @@ class BundledTableConfig(TableConfig):
 
 
 def _column(name: str) -> str:
-    """A column's name without its unit, in the manner of Python: "sepal length (cm)" is sepal_length."""
+    """Return a column's name without its unit as an identifier: "sepal length (cm)" becomes sepal_length."""
     return re.sub(r"\W+", "_", re.sub(r"\(.*\)", "", name).strip()).lower()
 
 
@@ -75,34 +72,19 @@ def _table(config: BundledTableConfig, bunch: Any, seed: int) -> Data:
     return table_data(config, Table(numbers | dict(zip(names, targets, strict=True)), {}), seed)
 
 
-def _register(name: str, load: Callable[[], Any], about: str) -> None:
+def _register(name: str, about: str) -> None:
     def build(config: BundledTableConfig, data_dir: Path, seed: int) -> Data:
-        return _table(config, load(), seed)
+        import sklearn.datasets
+
+        return _table(config, getattr(sklearn.datasets, f"load_{name}")(), seed)
 
     build.__doc__ = about
     tasks = {"regression", "classification", "multi_output"} if name in CLASS_COLUMNS else {"regression"}
     DATASETS.register(name, BundledTableConfig, kinds={"features"}, tasks=tasks)(build)
 
 
-def _loader(name: str) -> Callable[[], Any]:
-    def load() -> Any:
-        import sklearn.datasets
-
-        return getattr(sklearn.datasets, f"load_{name}")()
-
-    return load
-
-
-_register("iris", _loader("iris"), "150 flowers, 4 lengths in cm, 3 species (Fisher 1936).")
-_register("wine", _loader("wine"), "178 wines, 13 chemical measures, 3 cultivars (Forina et al. 1991, UCI).")
-_register(
-    "breast_cancer",
-    _loader("breast_cancer"),
-    "569 tumours, 30 measures, 2 diagnoses (Street et al. 1993, UCI).",
-)
-_register(
-    "diabetes",
-    _loader("diabetes"),
-    "442 patients, 10 measures, progression after a year (Efron et al. 2004).",
-)
-_register("linnerud", _loader("linnerud"), "20 men, 3 exercises, 3 measures of the body (Tenenhaus 1998).")
+_register("iris", "150 flowers, 4 lengths in cm, 3 species (Fisher 1936).")
+_register("wine", "178 wines, 13 chemical measurements, 3 cultivars (Forina et al. 1991, UCI).")
+_register("breast_cancer", "569 tumours, 30 measurements, 2 diagnoses (Street et al. 1993, UCI).")
+_register("diabetes", "442 patients, 10 measurements, disease progression after one year (Efron et al. 2004).")
+_register("linnerud", "20 men, 3 exercises, 3 body measurements (Tenenhaus 1998).")

@@ -1,13 +1,13 @@
-"""A table from a CSV file with a header line."""
+"""Tables from CSV files with a header line."""
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from dl_lab.core.errors import ConfigError, check, one_of
+from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
 from dl_lab.datasets.table import Table, TableConfig, choose_columns, table_data
 from dl_lab.registry import DATASETS
@@ -16,28 +16,25 @@ LARGEST = float(np.finfo(np.float32).max)
 Lines = list[tuple[int, list[str]]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class CSVConfig(TableConfig):
-    """`task` says what the targets are: numbers (regression), names of a class (classification, one target), or both.
+    """`task`: the targets are numbers (regression), one column of class names (classification), or both (multi_output).
 
-    With multi_output a target is a class if it holds anything that is no number.
+    With multi_output, a target that contains anything but numbers is a class.
     """
 
     path: str
-    task: str
+    task: Literal["regression", "classification", "multi_output"]
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check("dataset", self, {"task": one_of("regression", "classification", "multi_output")})
         if self.task == "classification" and len(self.targets) != 1:
             raise ConfigError(
                 f"dataset.targets={self.targets} is not allowed with dataset.task=classification; "
-                "allowed: one column (several: dataset.task=multi_output)"
+                "allowed: one column; hint: dataset.task=multi_output for several"
             )
 
 
 def _read(path: str) -> tuple[list[str], Lines]:
-    """The header, and (line number, cells) of every line that is not blank."""
+    """Return the header, and (line number, cells) of every line that is not blank."""
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
@@ -59,18 +56,18 @@ def _read(path: str) -> tuple[list[str], Lines]:
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise ConfigError(
-            f"dataset.path={path} line {lines[0][0]}: column {twice!r} stands twice; allowed: each name once"
+            f"dataset.path={path} line {lines[0][0]}: column {twice!r} appears twice; hint: rename one of them"
         )
     for number, cells in lines[1:]:
         if len(cells) != len(header):
             raise ConfigError(
-                f"dataset.path={path} line {number} has {len(cells)} cells; allowed: {len(header)}, as the header has"
+                f"dataset.path={path} line {number} has {len(cells)} cells; allowed: {len(header)}, as in the header"
             )
     return header, lines[1:]
 
 
 def _number(cell: str) -> float | None:
-    """A number as spreadsheets write it; None for anything else, and for what only Python reads as one (1_000)."""
+    """Parse a number as spreadsheets write it; None for anything else, including Python's notation 1_000."""
     try:
         return float(cell) if cell.isascii() and "_" not in cell else None
     except ValueError:
@@ -81,10 +78,10 @@ def _numbers(path: str, name: str, place: int, lines: Lines) -> "np.typing.NDArr
     values = []
     for number, cells in lines:
         value = _number(cells[place])
-        if value is None or not abs(value) <= LARGEST:  # nan is not, either
+        if value is None or not abs(value) <= LARGEST:  # also true for nan
             raise ConfigError(
                 f"dataset.path={path} line {number}, column {name}: {cells[place]!r} is not a finite number (float32); "
-                "allowed: numbers, or columns chosen with dataset.features=[...]; a class is a target of dataset.task"
+                "hint: choose columns with dataset.features=[...], or dataset.task=classification for a class as target"
             )
         values.append(value)
     return np.array(values, dtype=np.float64)
@@ -93,7 +90,7 @@ def _numbers(path: str, name: str, place: int, lines: Lines) -> "np.typing.NDArr
 def _classes(path: str, name: str, place: int, lines: Lines) -> "tuple[np.typing.NDArray[np.int64], Sequence[str]]":
     for number, cells in lines:
         if not cells[place] or "\0" in cells[place]:
-            what = f"{cells[place]!r} is no name" if cells[place] else "is empty"
+            what = f"{cells[place]!r} is not a name" if cells[place] else "is empty"
             raise ConfigError(f"dataset.path={path} line {number}, column {name}: {what}; allowed: the name of a class")
     labels, numbers = np.unique([cells[place] for _, cells in lines], return_inverse=True)
     if len(labels) < 2:
@@ -103,10 +100,10 @@ def _classes(path: str, name: str, place: int, lines: Lines) -> "tuple[np.typing
 
 @DATASETS.register("csv", CSVConfig, kinds={"features"}, tasks={"regression", "classification", "multi_output"})
 def csv_file(config: CSVConfig, data_dir: Path, seed: int) -> Data:
-    """Rows of a CSV file; features are numbers, targets numbers or class names.
+    """Rows of a CSV file; features are numbers, targets are numbers or class names.
 
     Raises:
-        ConfigError: naming line and column, for a file that is missing, empty, ragged or not numeric.
+        ConfigError: naming line and column, if the file is missing, empty, ragged or not numeric.
     """
     header, lines = _read(config.path)
     places = {name: place for place, name in enumerate(header)}

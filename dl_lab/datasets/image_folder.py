@@ -1,16 +1,18 @@
-"""Pictures in folders, one a class, streamed from disk."""
+"""Image folders, one for each class, streamed from disk."""
 
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from dl_lab.core import rng
-from dl_lab.core.errors import COUNT, NOT_NEGATIVE, ConfigError, check, up_to
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.schema import NonNegativeInt, PositiveInt
 from dl_lab.data.augmentation import Augmentation
 from dl_lab.data.dataset import Data, byte_statistics
 from dl_lab.data.partition import SplitConfig, divide
@@ -19,56 +21,50 @@ from dl_lab.data.splits import Streamed
 from dl_lab.registry import DATASETS
 
 
-@dataclass(frozen=True, kw_only=True)
 class ImageFolderConfig(SplitConfig):
-    """`path` holds one folder a class; or train and, if there are, validation and test, with the classes in each.
+    """`path`: a folder with one folder for each class, or with train, validation and test folders that contain them.
 
-    Every picture is made `size` x `size` in RGB, or in grey. The mean and standard deviation that normalise it are
-    those of `statistics_examples` training pictures, drawn by the seed.
+    Images are resized to `size` x `size` pixels, in RGB or grey. They are standardized with the mean and standard
+    deviation of `statistics_examples` random training images.
     """
 
     path: str
-    size: int
+    size: PositiveInt
     grey: bool
-    num_workers: int
-    statistics_examples: int
+    num_workers: Annotated[int, Interval(ge=0, le=256), "a whole number from 0 to 256"]
+    statistics_examples: PositiveInt
     flip: bool
-    crop: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check("dataset", self, {"size": COUNT, "statistics_examples": COUNT})
-        check("dataset", self, {"num_workers": up_to(256, least=0), "crop": NOT_NEGATIVE})
+    crop: NonNegativeInt
 
 
 @dataclass(frozen=True)
-class ReadPicture:
-    """From a path to bytes (channel, size, size); a class, so that workers can be spawned with it."""
+class ReadImage:
+    """Reads an image file as bytes (channel, size, size); a class, because spawned workers need to pickle it."""
 
     size: int
     grey: bool
 
     def __call__(self, path: str) -> Tensor:
-        """Raises: ConfigError if the file is no picture, or not a whole one."""
+        """Raises: ConfigError if the file is not an image, or is damaged."""
         from PIL import Image
 
         try:
-            with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:  # PIL warns of tags it skips
-                pixels = np.array(picture.convert("L" if self.grey else "RGB").resize((self.size, self.size)))
+            with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # PIL warns of tags it skips
+                pixels = np.array(image.convert("L" if self.grey else "RGB").resize((self.size, self.size)))
         except MemoryError:
             raise
-        except Exception as error:  # PIL raises many kinds for a damaged file, or one that would be too large unpacked
+        except Exception as error:  # PIL raises many types for damaged or very large files
             raise ConfigError(
-                f"{path} is not a whole picture ({type(error).__name__}); allowed: mend it, or remove it"
+                f"{path} is not a readable image ({type(error).__name__}); hint: replace it or remove it"
             ) from error
         return torch.from_numpy(pixels[None] if self.grey else pixels.transpose(2, 0, 1).copy())
 
 
 def refuse_links_out(root: Path, folder: Path) -> None:
-    """Raises: ConfigError for a link below `folder` to what is not in `root`: whoever packed it may mean your files."""
+    """Raises: ConfigError for a link from `folder` to outside `root`, which could expose private files."""
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-            raise ConfigError(f"{path} is a link that leaves dataset.path={root}; allowed: links to what lies in it")
+            raise ConfigError(f"{path} is a link out of dataset.path={root}; allowed: links to files inside it")
 
 
 def _folder(config: ImageFolderConfig, path: Path) -> Any:
@@ -76,13 +72,13 @@ def _folder(config: ImageFolderConfig, path: Path) -> Any:
 
     refuse_links_out(Path(config.path), path)
     if not path.is_dir():
-        raise ConfigError(f"dataset.path={path} is not a folder; allowed: a folder that holds one folder a class")
+        raise ConfigError(f"dataset.path={path} is not a folder; allowed: a folder with one folder for each class")
     try:
-        return ImageFolder(str(path), loader=ReadPicture(config.size, config.grey))
+        return ImageFolder(str(path), loader=ReadImage(config.size, config.grey))
     except FileNotFoundError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"dataset.path={path}: {reason} allowed: one folder a class, with pictures in each"
+            f"dataset.path={path}: {reason} allowed: one folder for each class, with images in it"
         ) from error
 
 
@@ -94,24 +90,24 @@ def _statistics(config: ImageFolderConfig, train: Streamed, seed: int) -> tuple[
 
 @DATASETS.register("image_folder", ImageFolderConfig, kinds={"image"}, tasks={"classification"})
 def image_folder(config: ImageFolderConfig, data_dir: Path, seed: int) -> Data:
-    """Pictures under `path`, one folder a class, read by DataLoader workers (torchvision.datasets.ImageFolder)."""
+    """Images below `path`, one folder for each class, read by DataLoader workers (torchvision.datasets.ImageFolder)."""
     root = Path(config.path)
     divided = (root / "train").is_dir()
     folder = _folder(config, root / "train" if divided else root)
 
-    def streamed(pictures: Any, indices: Tensor) -> Streamed:
-        return Streamed(pictures, indices, config.num_workers, torch.device("cpu"))
+    def streamed(images: Any, indices: Tensor) -> Streamed:
+        return Streamed(images, indices, config.num_workers, torch.device("cpu"))
 
     def published(part: str) -> Streamed | None:
         if not divided or not (root / part).is_dir():
             return None
-        pictures = _folder(config, root / part)
-        if pictures.classes != folder.classes:
+        images = _folder(config, root / part)
+        if images.classes != folder.classes:
             raise ConfigError(
-                f"dataset.path={root / part} holds the classes {', '.join(pictures.classes)}; "
+                f"dataset.path={root / part} has the classes {', '.join(images.classes)}; "
                 f"allowed: those of train, {', '.join(folder.classes)}"
             )
-        return streamed(pictures, torch.arange(len(pictures)))
+        return streamed(images, torch.arange(len(images)))
 
     validation, test = published("validation"), published("test")
     order = torch.randperm(len(folder), generator=rng.generator(seed, "split"))

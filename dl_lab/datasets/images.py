@@ -1,7 +1,7 @@
-"""Images held in memory as bytes; CIFAR."""
+"""Image datasets held in memory as bytes, and CIFAR."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.download import download, missing_data
-from dl_lab.core.errors import COUNT, FRACTION_OR_COUNT, NOT_NEGATIVE, check, require
+from dl_lab.core.errors import require
+from dl_lab.core.schema import NonNegativeInt, PositiveInt, Schema
 from dl_lab.data.augmentation import Augmentation
 from dl_lab.data.dataset import Data, byte_statistics
-from dl_lab.data.partition import divide
+from dl_lab.data.partition import FractionOrCount, divide
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import InMemory
 from dl_lab.registry import DATASETS
@@ -25,23 +26,18 @@ SHA256 = {  # of the archives
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageConfig:
-    """`validation` is a fraction or a number of the training images; `examples` keeps only so many for training.
+class ImageConfig(Schema):
+    """`validation`: a fraction or a number of the training images; `examples`: the number of training images to keep.
 
-    `standardize` gives pixels mean 0 and standard deviation 1, channel by channel, over the training split; without it
-    they are divided by its largest.
+    `standardize` gives each channel mean 0 and standard deviation 1 over the training split; otherwise pixels are
+    divided by the largest value of the training split.
     """
 
-    validation: float
-    examples: int | None
+    validation: FractionOrCount
+    examples: PositiveInt | None
     standardize: bool
     flip: bool
-    crop: int
-
-    def __post_init__(self) -> None:
-        check("dataset", self, {"validation": FRACTION_OR_COUNT, "test": FRACTION_OR_COUNT})
-        check("dataset", self, {"examples": COUNT, "crop": NOT_NEGATIVE})
+    crop: NonNegativeInt
 
     @property
     def augmentation(self) -> Augmentation | None:
@@ -51,7 +47,7 @@ class ImageConfig:
 def image_data(
     config: ImageConfig, seed: int, images: Tensor, labels: Tensor, names: Sequence[str], test: float = 0.0
 ) -> Data:
-    """Data from images (example, channel, height, width) in bytes and class numbers (example,), split by the seed."""
+    """Build the data from images (example, channel, height, width) as bytes and class numbers (example,)."""
     order = torch.randperm(len(images), generator=rng.generator(seed, "split"))
     train, validation, held_out = divide(len(images), config.validation, test, order)
     if config.examples is not None:
@@ -75,19 +71,19 @@ def image_data(
 
 
 def scale(images: Tensor) -> tuple[Tensor, Tensor]:
-    """In place of the statistics (channel, 1, 1) of images in bytes: 0, and the largest value, which becomes 1."""
+    """Return 0 and the largest value as mean and standard deviation (channel, 1, 1), so that pixels are from 0 to 1."""
     zeros = torch.zeros(images.shape[1], 1, 1, dtype=torch.float64)
     return zeros, zeros + images.max().clamp(min=1)
 
 
 def _tensors(dataset: Any) -> tuple[Tensor, Tensor]:
-    """Images (example, channel, height, width) in bytes and class numbers (example,) of a torchvision dataset."""
+    """Return the images (example, channel, height, width) as bytes and the class numbers (example,)."""
     images = torch.as_tensor(np.asarray(dataset.data)).permute(0, 3, 1, 2).contiguous()
     return images, torch.as_tensor(dataset.targets, dtype=torch.int64)
 
 
 def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Data:
-    """The set as published: its test split is the test split, validation is taken from its training split."""
+    """Load a set with its published test split; the validation split is part of its training split."""
     from torchvision import datasets
 
     dataset_class = getattr(datasets, name)
@@ -95,12 +91,12 @@ def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Dat
     def load(train: bool) -> Any:
         try:
             return dataset_class(data_dir, train=train)
-        except RuntimeError:  # torchvision's word for files that are not there, or not whole
+        except RuntimeError:  # raised by torchvision if files are missing or damaged
             files = f"the folder {dataset_class.base_folder} (of {dataset_class.filename})"
             with missing_data(files, data_dir):
                 path = data_dir / dataset_class.filename
                 download([dataset_class.url], SHA256[name], path, data_dir, files)
-                return dataset_class(data_dir, train=train, download=True)  # opens what is there now
+                return dataset_class(data_dir, train=train, download=True)  # only unpacks: the archive is in place
 
     train, test = load(True), load(False)
     data = image_data(config, seed, *_tensors(train), [str(label) for label in train.classes])

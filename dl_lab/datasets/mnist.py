@@ -1,5 +1,7 @@
-"""MNIST and the sets that took its form. torchvision downloads them; the files are read here, because importing
-torchvision takes as long as an epoch of training.
+"""MNIST and the sets with the same file format.
+
+torchvision knows where to download them. The files are read here, because importing torchvision takes as long as an
+epoch of training.
 """
 
 from collections.abc import Sequence
@@ -46,22 +48,23 @@ SHA256 = {  # of the archives, in torchvision's order
 
 
 def read_idx(path: Path) -> Tensor:
-    """A tensor of bytes from an idx file: 0, 0, 8 for bytes, the number of dimensions, each size in 4 bytes, the data
-    (yann.lecun.com/exdb/mnist).
+    """Read a tensor of bytes from an idx file (yann.lecun.com/exdb/mnist).
+
+    The file holds 0, 0, 8 (bytes), the number of dimensions, each size in 4 bytes, and the data.
 
     Raises:
-        ConfigError: if the file is not of that form, or not whole.
+        ConfigError: if the file has another format or is incomplete.
     """
     content = np.fromfile(path, dtype=np.uint8)
     start = 4 + 4 * int(content[3]) if len(content) > 4 else 0
     shape = tuple(int(size) for size in content[4:start].view(">u4")) if len(content) > start else ()
     if not shape or content[:3].tolist() != [0, 0, 8] or len(content) != start + prod(shape):
-        raise ConfigError(f"{path} is not a whole idx file of bytes; allowed: remove it, and it is downloaded again")
+        raise ConfigError(f"{path} is not a complete idx file of bytes; hint: remove it, and it is downloaded again")
     return torch.from_numpy(content[start:].reshape(shape))
 
 
 def _published(name: str, labels: Sequence[str], config: ImageConfig, data_dir: Path, seed: int) -> Data:
-    """The set as published: its test split is the test split, validation is taken from its training split."""
+    """Load a set with its published test split; the validation split is part of its training split."""
     folder = data_dir / name / "raw"
     if not all((folder / file).exists() for file in FILES):
         files = ", ".join(f"{name}/raw/{file}" for file in FILES)
@@ -72,7 +75,7 @@ def _published(name: str, labels: Sequence[str], config: ImageConfig, data_dir: 
             for (archive, _), sha256 in zip(published.resources, SHA256[name], strict=True):
                 mirrors = [f"{mirror}{archive}" for mirror in published.mirrors]
                 download(mirrors, sha256, folder / archive, data_dir, files)
-            published(data_dir, download=True)  # opens what is there now
+            published(data_dir, download=True)  # only unpacks: the archives are in place
     train_images, train_labels, test_images, test_labels = (read_idx(folder / file) for file in FILES)
     for file, images, classes in (("train", train_images, train_labels), ("t10k", test_images, test_labels)):
         fits = images.ndim == 3 and images.numel() > 0 and classes.shape == images.shape[:1]

@@ -1,4 +1,4 @@
-"""From named columns to data: which are features, which are targets, and what each target is."""
+"""Tables: choose features and targets among named columns, standardize them, and split the rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,12 @@ from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import InMemory
 
 
-@dataclass(frozen=True, kw_only=True)
 class TableConfig(SplitConfig):
-    """`features` and `targets` name columns (no feature named: all that are no target).
+    """`features` and `targets` name columns; without `features`, every column that is not a target is a feature.
 
     `standardize` gives features and regression targets mean 0 and standard deviation 1 over the training split;
-    metrics stay in the target's own unit. `shuffle=false` keeps the order: the last rows are the test split.
-    `validation=0` holds no row out for it: the training rows are validated on, as to fit a small table whole.
+    metrics stay in the unit of the target. With `shuffle=false` the order is kept, and the last rows are the test
+    split. With `validation=0` the training rows are also the validation split, to fit a small table completely.
     """
 
     features: list[str]
@@ -33,17 +32,17 @@ class TableConfig(SplitConfig):
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length: `numbers` (row,) float64, and `classes` as (class number a row, class names)."""
+    """Columns of equal length: `numbers` (row,) float64, and `classes` as (class numbers (row,), class names)."""
 
     numbers: Mapping[str, NDArray[np.float64]]
     classes: Mapping[str, tuple[NDArray[np.int64], Sequence[str]]]
 
 
 def choose_columns(config: TableConfig, numbers: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """The names of the feature columns.
+    """Return the names of the feature columns.
 
     Raises:
-        ConfigError: for a name that no column has, a class as a feature, or a column on both sides.
+        ConfigError: for an unknown column, a class as a feature, or a column that is both a feature and a target.
     """
     for name in config.targets:
         if name not in [*numbers, *classes]:
@@ -51,22 +50,22 @@ def choose_columns(config: TableConfig, numbers: Sequence[str], classes: Sequenc
     for field, chosen in (("targets", config.targets), ("features", config.features)):
         if len(set(chosen)) < len(chosen):
             twice = next(name for name in chosen if chosen.count(name) > 1)
-            raise ConfigError(f"dataset.{field}={twice} is named twice; allowed: each column once")
+            raise ConfigError(f"dataset.{field}={twice} is named twice; hint: name each column once")
     if not config.targets:
         raise ConfigError(f"dataset.targets is empty; allowed: {', '.join([*numbers, *classes])}")
     for name in config.features:
         if name not in numbers:
             raise unknown("dataset.features", name, [column for column in numbers if column not in config.targets])
         if name in config.targets:
-            raise ConfigError(f"dataset.features={name} is a target as well; allowed: one or the other")
+            raise ConfigError(f"dataset.features={name} is also a target; hint: remove it from one of the two lists")
     features = config.features or [name for name in numbers if name not in config.targets]
     if not features:
-        raise ConfigError("dataset.features: no numeric column is left beside the targets; allowed: at least one")
+        raise ConfigError("dataset.features: every numeric column is a target; allowed: at least one feature")
     return features
 
 
 def _statistics(values: NDArray[np.float64], standardize: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of the columns; a constant column has standard deviation 1."""
+    """Return the mean and standard deviation of each column; 1 as the standard deviation of a constant column."""
     if not standardize:
         return np.zeros(values.shape[1]), np.ones(values.shape[1])
     std = values.std(axis=0)
@@ -74,10 +73,10 @@ def _statistics(values: NDArray[np.float64], standardize: bool) -> tuple[NDArray
 
 
 def split_rows(config: TableConfig, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of the training, validation and test rows, of all in `order` (row,).
+    """Split the rows in `order` (row,) into the indices of training, validation and test rows.
 
     Raises:
-        ConfigError: if no training row would be left.
+        ConfigError: if no training row would remain.
     """
     rows = len(order)
     if config.validation > 0:
@@ -89,10 +88,10 @@ def split_rows(config: TableConfig, order: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def table_data(config: TableConfig, table: Table, seed: int) -> Data:
-    """Data from a table: one classification head a class column, one regression head for all numeric targets.
+    """Build the data from a table: one head for each class column, and one head for all numeric targets.
 
-    Inputs are (row, feature) float64. Targets are class numbers (row,) if one class column is the only target, else a
-    float64 table (row, column) in the order of the heads.
+    Inputs are (row, feature) float64. Targets are class numbers (row,) if the only target is a class column, otherwise
+    (row, column) float64 in the order of the heads.
     """
     names = choose_columns(config, list(table.numbers), list(table.classes))
     features = np.column_stack([table.numbers[name] for name in names])

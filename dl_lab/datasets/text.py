@@ -1,14 +1,14 @@
-"""Text by characters, for language models."""
+"""Text as characters, for language models."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from dl_lab.core.download import download
-from dl_lab.core.errors import COUNT, ConfigError, check
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.schema import PositiveInt
 from dl_lab.data.dataset import Data
 from dl_lab.data.partition import SplitConfig, divide
 from dl_lab.data.spec import DataSpec, Head
@@ -19,24 +19,18 @@ SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/da
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
-@dataclass(frozen=True, kw_only=True)
 class TinyShakespeareConfig(SplitConfig):
-    """The text is cut in order: training first, then validation, then test; windows are `context_length` long."""
+    """The text is split in order into training, validation and test; windows have `context_length` characters."""
 
-    context_length: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check("dataset", self, {"context_length": COUNT})
+    context_length: PositiveInt
 
 
-@dataclass(frozen=True, kw_only=True)
 class TextConfig(TinyShakespeareConfig):
     path: str
 
 
 def _text_data(config: TinyShakespeareConfig, text: str) -> Data:
-    """Data from a text; its vocabulary is every character in it, in the order of their code points."""
+    """Build the data from a text; the vocabulary is its characters, in the order of their code points."""
     code_points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     vocabulary, tokens = np.unique(code_points, return_inverse=True)
     everything = torch.from_numpy(tokens.astype(np.int32))
@@ -70,13 +64,13 @@ def tiny_shakespeare(config: TinyShakespeareConfig, data_dir: Path, seed: int) -
         download([SHAKESPEARE_URL], SHAKESPEARE_SHA256, path, data_dir, "tiny_shakespeare/input.txt")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHAKESPEARE_SHA256:
-        raise ConfigError(f"{path} is not the published text; allowed: remove it, and it is downloaded again")
+        raise ConfigError(f"{path} is not the published text; hint: remove it, and it is downloaded again")
     return _text_data(config, content.decode("utf-8"))
 
 
 @DATASETS.register("text", TextConfig, kinds={"tokens"}, tasks={"language_modelling"})
 def text(config: TextConfig, data_dir: Path, seed: int) -> Data:
-    """Any UTF-8 file."""
+    """A UTF-8 text file."""
     try:
         content = Path(config.path).read_bytes().decode("utf-8")
     except OSError as error:
@@ -88,5 +82,5 @@ def text(config: TextConfig, data_dir: Path, seed: int) -> Data:
             f"dataset.path={config.path} is not UTF-8 at byte {error.start}; allowed: a UTF-8 text file"
         ) from error
     if not content:
-        raise ConfigError(f"dataset.path={config.path} is empty; allowed: a text file with something in it")
+        raise ConfigError(f"dataset.path={config.path} is empty; allowed: a text file that is not empty")
     return _text_data(config, content)

@@ -1,39 +1,34 @@
-"""Dropout whose masks are a function of (seed, step, layer, index), so that a run resumes with the same ones.
+"""Dropout layers whose masks are a function of (seed, step, layer, index), so that a resumed run draws the same masks.
 
-A builder takes its configuration and a probability, and gives one layer. Every layer has a `key` (2,) int32, set anew
-for each step by `set_key`, and its number in the model.
+A builder receives its configuration and a probability, and returns one layer. All layers of a model share a `key` (2,)
+int32 that changes with every step, and each has its number in the model.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from dl_lab.core import rng
-from dl_lab.core.errors import BELOW_ONE, check
+from dl_lab.core.schema import BelowOne, Schema
 from dl_lab.registry import DROPOUTS
 
 
-@dataclass(frozen=True, kw_only=True)
-class DropoutConfig:
-    """`p` between layers, `input_p` on the inputs: the probability that a value is dropped."""
+class DropoutConfig(Schema):
+    """The probability that a value is dropped: `p` between layers, `input_p` on the inputs."""
 
-    p: float
-    input_p: float
-
-    def __post_init__(self) -> None:
-        check("dropout", self, {"p": BELOW_ONE, "input_p": BELOW_ONE})
+    p: BelowOne
+    input_p: BelowOne
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoneConfig:
-    """Nothing is dropped."""
+class NoneConfig(Schema):
+    """No parameters."""
 
 
 class Dropout(nn.Module):
-    """Drops each value with probability p, and divides by 1 - p what is kept (Srivastava et al. 2014). In a stack of
-    runs that differ in it, `p` is a tensor () of float64.
+    """Drops each value with probability p and divides the others by 1 - p (Srivastava et al. 2014).
+
+    `p` is a float64 tensor () in a stack whose members differ in it.
     """
 
     key: Tensor
@@ -47,11 +42,11 @@ class Dropout(nn.Module):
         return shape
 
     def drops(self) -> bool:
-        """Whether `forward` is anything but the identity; what is known of a tensor is that it may be."""
+        """Whether `forward` can drop values; a tensor `p` counts as above 0, because its value is not read here."""
         return self.training and (isinstance(self.p, Tensor) or self.p != 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x (batch, ...) to the same shape; the identity in evaluation."""
+        """Map x (batch, ...) to the same shape; the identity during evaluation."""
         if not self.drops():
             return x
         keep = rng.keep_mask(self.key, self.mask_shape(x.shape), self.p, self.layer)
@@ -60,8 +55,9 @@ class Dropout(nn.Module):
 
 
 class SpatialDropout(Dropout):
-    """Drops whole channels: of images (batch, channel, height, width), and of sequences (batch, time, channel) at all
-    times at once (Tompson et al. 2014, arXiv:1411.4280).
+    """Drops whole channels (Tompson et al. 2014, arXiv:1411.4280).
+
+    The shape is (batch, channel, height, width) for images and (batch, time, channel) for sequences.
     """
 
     def mask_shape(self, shape: torch.Size) -> Sequence[int]:
@@ -71,14 +67,14 @@ class SpatialDropout(Dropout):
 
 
 class AlphaDropout(Dropout):
-    """Drops to selu's limit at minus infinity, and keeps mean 0 and variance 1 (Klambauer et al. 2017,
+    """Sets dropped values to the negative limit of selu and preserves mean 0 and variance 1 (Klambauer et al. 2017,
     arXiv:1706.02515, section "New dropout technique").
     """
 
     LIMIT = -1.7580993408473766  # -scale * alpha of selu
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x (batch, ...) to the same shape; the identity in evaluation."""
+        """Map x (batch, ...) to the same shape; the identity during evaluation."""
         if not self.drops():
             return x
         keep = rng.keep_mask(self.key, x.shape, self.p, self.layer)
@@ -90,7 +86,7 @@ class AlphaDropout(Dropout):
 
 
 def number_layers(model: nn.Module, device: torch.device) -> Tensor:
-    """Number the dropouts of a model in order and give all of them one key on `device`, which is returned."""
+    """Number the dropout layers of a model in order. Returns the key on `device` that all of them share."""
     key = torch.zeros(2, dtype=torch.int32, device=device)
     for number, layer in enumerate(module for module in model.modules() if isinstance(module, Dropout)):
         layer.layer, layer.key = number, key
@@ -105,17 +101,17 @@ def none(config: NoneConfig, p: float) -> nn.Module:
 
 @DROPOUTS.register("dropout", DropoutConfig)
 def dropout(config: DropoutConfig, p: float) -> nn.Module:
-    """Values one by one."""
+    """Drop single values."""
     return Dropout(p)
 
 
 @DROPOUTS.register("alpha_dropout", DropoutConfig)
 def alpha_dropout(config: DropoutConfig, p: float) -> nn.Module:
-    """For selu."""
+    """Dropout for selu."""
     return AlphaDropout(p)
 
 
 @DROPOUTS.register("spatial", DropoutConfig)
 def spatial(config: DropoutConfig, p: float) -> nn.Module:
-    """Whole channels."""
+    """Drop whole channels."""
     return SpatialDropout(p)

@@ -1,15 +1,17 @@
-"""A convolutional network, from LeNet to conv-pool-conv-pool."""
+"""Convolutional networks, including LeNet."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Predicate
 from torch import Tensor, nn
 
-from dl_lab.core.errors import COUNTS, ConfigError, check, one_of, require
+from dl_lab.core.errors import ConfigError, require
+from dl_lab.core.schema import NonEmpty, PositiveInt, Schema
 from dl_lab.data.spec import DataSpec
-from dl_lab.nn.activations import ACTIVATIONS, check_activation
+from dl_lab.nn.activations import ACTIVATIONS, ActivationName
 from dl_lab.registry import MODELS
 
 POOLINGS: dict[str, Callable[[], nn.Module]] = {
@@ -19,41 +21,34 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class CNNConfig:
-    """`channels`: one convolution each, followed by a pooling that halves the image. `padding`: same or valid, one for
-    all convolutions or one each. `readout`: flatten the last image, or take its mean over space.
+class CNNConfig(Schema):
+    """`channels`: the output channels of each convolution; a pooling layer after each one halves the image.
+
+    `padding`: one value for all convolutions, or one for each. `readout`: flatten the last image, or average it over
+    space.
     """
 
-    channels: list[int]
-    kernel_size: int
-    padding: list[str]
-    normalization: str
-    activation: str
-    pooling: str
-    readout: str
-    head_sizes: list[int]
+    channels: Annotated[list[PositiveInt], NonEmpty, "a list of one whole number or more, each 1 or more"]
+    kernel_size: Annotated[
+        PositiveInt, Predicate(lambda size: size % 2 == 1), "an odd whole number, so that same padding is symmetric"
+    ]
+    padding: list[Literal["same", "valid"]]
+    normalization: Literal["none", "batch"]
+    activation: ActivationName
+    pooling: Literal["none", "max", "average"]
+    readout: Literal["flatten", "mean"]
+    head_sizes: list[PositiveInt]
 
     def __post_init__(self) -> None:
-        check("model", self, {"channels": COUNTS, "head_sizes": COUNTS})
-        check("model", self, {"normalization": one_of("none", "batch"), "pooling": one_of(*POOLINGS)})
-        check("model", self, {"readout": one_of("flatten", "mean")})
-        check_activation("model.activation", self.activation)
-        require(len(self.channels) > 0, "model.channels", self.channels, "a list of one number or more")
-        odd = self.kernel_size >= 1 and self.kernel_size % 2 == 1
-        require(odd, "model.kernel_size", self.kernel_size, "an odd number, so that same padding is symmetric")
-        require(
-            len(self.padding) in (1, len(self.channels)) and set(self.padding) <= {"same", "valid"},
-            "model.padding",
-            self.padding,
-            f"a list of same or valid, 1 or {len(self.channels)} long",
-        )
+        lengths = (1, len(self.channels))
+        allowed = f"a list of same or valid, 1 or {len(self.channels)} long"
+        require(len(self.padding) in lengths, "model.padding", self.padding, allowed)
 
 
 @MODELS.register("cnn", CNNConfig, kinds={"image"})
 class CNN(nn.Module):
-    """Convolution, normalisation, activation, dropout, pooling, as often as there are channels; then linear layers
-    (LeCun et al. 1998, doi:10.1109/5.726791; the mean over space: Lin et al. 2013, arXiv:1312.4400).
+    """Blocks of convolution, normalization, activation, dropout and pooling, then linear layers (LeCun et al. 1998,
+    doi:10.1109/5.726791). The mean over space is from Lin et al. 2013, arXiv:1312.4400.
     """
 
     def __init__(self, config: CNNConfig, spec: DataSpec, make_dropout: Callable[[], nn.Module]):
@@ -81,7 +76,7 @@ class CNN(nn.Module):
         self.head = nn.Linear(head_widths[-1], spec.num_outputs)
 
     def _readout_size(self, spec: DataSpec) -> int:
-        """Numbers that the last image leaves to the head, found on a shape without memory."""
+        """The number of values that the head receives, computed from shapes alone."""
         size = torch.Size(spec.input_shape[1:])
         for convolution in self.convolutions:
             assert isinstance(convolution, nn.Conv2d)
@@ -91,7 +86,7 @@ class CNN(nn.Module):
         if min(size) < 1:
             raise ConfigError(
                 f"model.channels has {len(self.convolutions)} convolutions, too many for images of "
-                f"{spec.input_shape[1]}x{spec.input_shape[2]}; allowed: fewer, pooling=none or padding=[same]"
+                f"{spec.input_shape[1]}x{spec.input_shape[2]}; hint: fewer channels, pooling=none or padding=[same]"
             )
         channels = self.convolutions[-1].out_channels
         assert isinstance(channels, int)

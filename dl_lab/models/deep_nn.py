@@ -1,14 +1,14 @@
-"""A deep network of equal layers, to see what depth asks for: normalisation and a way around."""
+"""A deep network of equal layers, for experiments with depth, normalization and residual connections."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 from torch import Tensor, nn
 
-from dl_lab.core.errors import COUNT, check, one_of
+from dl_lab.core.schema import PositiveInt, Schema
 from dl_lab.data.spec import DataSpec
-from dl_lab.nn.activations import ACTIVATIONS, check_activation
+from dl_lab.nn.activations import ACTIVATIONS, ActivationName
 from dl_lab.registry import MODELS
 
 NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
@@ -18,24 +18,20 @@ NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeepNNConfig:
-    depth: int
-    width: int
-    activation: str
-    normalization: str
+class DeepNNConfig(Schema):
+    depth: PositiveInt
+    width: PositiveInt
+    activation: ActivationName
+    normalization: Literal["none", "batch", "layer"]
     residual: bool
-
-    def __post_init__(self) -> None:
-        check("model", self, {"depth": COUNT, "width": COUNT, "normalization": one_of(*NORMALIZATIONS)})
-        check_activation("model.activation", self.activation)
 
 
 @MODELS.register("deep_nn", DeepNNConfig, kinds={"features", "image"})
 class DeepNN(nn.Module):
-    """`depth` layers of one width: linear, normalisation, activation, dropout; from the second on, added to their
-    input if residual (He et al. 2015, arXiv:1512.03385). Batch normalisation: Ioffe & Szegedy 2015, arXiv:1502.03167;
-    layer normalisation: Ba et al. 2016, arXiv:1607.06450.
+    """`depth` layers of equal width, each with a linear map, normalization, activation and dropout.
+
+    Batch normalization: Ioffe & Szegedy 2015, arXiv:1502.03167; layer normalization: Ba et al. 2016, arXiv:1607.06450.
+    `residual` adds the input of every layer after the first to its output (He et al. 2015, arXiv:1512.03385).
     """
 
     def __init__(self, config: DeepNNConfig, spec: DataSpec, make_dropout: Callable[[], nn.Module]):

@@ -1,23 +1,22 @@
-"""One linear map: linear regression and logistic regression."""
+"""Linear and logistic regression."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 
 from torch import Tensor, nn
 
+from dl_lab.core.schema import Schema
 from dl_lab.data.spec import DataSpec
 from dl_lab.registry import MODELS
 
 
-@dataclass(frozen=True, kw_only=True)
-class LinearConfig:
+class LinearConfig(Schema):
     bias: bool
 
 
 @MODELS.register("linear", LinearConfig, kinds={"features", "image"})
 class Linear(nn.Module):
-    """outputs = inputs W^T + b: linear regression (Legendre 1805), or a linear classifier."""
+    """Linear regression (Legendre 1805) or a linear classifier: outputs = inputs W^T + b."""
 
     def __init__(self, config: LinearConfig, spec: DataSpec, make_dropout: Callable[[], nn.Module]):
         super().__init__()
@@ -31,4 +30,4 @@ class Linear(nn.Module):
 
 @MODELS.register("logistic", LinearConfig, kinds={"features", "image"}, tasks={"classification"})
 class Logistic(Linear):
-    """Logistic regression: the same map, read as logits (Cox 1958)."""
+    """Logistic regression: the outputs are logits (Cox 1958)."""

@@ -1,31 +1,25 @@
 """The multilayer perceptron."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
 from torch import Tensor, nn
 
-from dl_lab.core.errors import COUNTS, check
+from dl_lab.core.schema import PositiveInt, Schema
 from dl_lab.data.spec import DataSpec
-from dl_lab.nn.activations import ACTIVATIONS, check_activation
+from dl_lab.nn.activations import ACTIVATIONS, ActivationName
 from dl_lab.registry import MODELS
 
 
-@dataclass(frozen=True, kw_only=True)
-class MLPConfig:
-    hidden_sizes: list[int]
-    activation: str
-
-    def __post_init__(self) -> None:
-        check("model", self, {"hidden_sizes": COUNTS})
-        check_activation("model.activation", self.activation)
+class MLPConfig(Schema):
+    hidden_sizes: list[PositiveInt]
+    activation: ActivationName
 
 
 @MODELS.register("mlp", MLPConfig, kinds={"features", "image"})
 class MLP(nn.Module):
-    """Hidden layers of any widths, then one linear layer (Rumelhart et al. 1986, doi:10.1038/323533a0)."""
+    """Fully connected hidden layers, then one linear layer (Rumelhart et al. 1986, doi:10.1038/323533a0)."""
 
     def __init__(self, config: MLPConfig, spec: DataSpec, make_dropout: Callable[[], nn.Module]):
         super().__init__()

@@ -1,39 +1,35 @@
-"""A pre-norm Transformer: a causal language model over tokens, a classifier or regressor over patches of an image."""
+"""A pre-norm Transformer: a causal language model for tokens, a classifier or regressor for patches of an image."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl_lab.core.errors import COUNT, ConfigError, check, require
+from dl_lab.core.errors import ConfigError, require
+from dl_lab.core.schema import PositiveInt, Schema
 from dl_lab.data.spec import DataSpec
 from dl_lab.nn import functional
-from dl_lab.nn.activations import ACTIVATIONS, check_activation
+from dl_lab.nn.activations import ACTIVATIONS, ActivationName
 from dl_lab.registry import MODELS
 
 
-@dataclass(frozen=True, kw_only=True)
-class TransformerConfig:
-    """`context_length` bounds the tokens seen at once, `patch_size` is the side of an image's patches in pixels.
+class TransformerConfig(Schema):
+    """`context_length`: the largest number of tokens in a sequence; `patch_size`: the side of an image patch in pixels.
 
-    `tied_embeddings` lets the output layer share the token embedding (Press & Wolf 2016, arXiv:1608.05859).
+    `tied_embeddings`: the output layer shares the weight of the token embedding (Press & Wolf 2016, arXiv:1608.05859).
     """
 
-    num_layers: int
-    num_heads: int
-    embedding_size: int
-    context_length: int
-    patch_size: int
-    activation: str
+    num_layers: PositiveInt
+    num_heads: PositiveInt
+    embedding_size: PositiveInt
+    context_length: PositiveInt
+    patch_size: PositiveInt
+    activation: ActivationName
     bias: bool
     tied_embeddings: bool
 
     def __post_init__(self) -> None:
-        check("model", self, dict.fromkeys(("num_layers", "num_heads", "embedding_size"), COUNT))
-        check("model", self, {"context_length": COUNT, "patch_size": COUNT})
-        check_activation("model.activation", self.activation)
         require(
             self.embedding_size % self.num_heads == 0,
             "model.num_heads",
@@ -52,7 +48,7 @@ class Attention(nn.Module):
         self.projection = nn.Linear(config.embedding_size, config.embedding_size, bias=config.bias)
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (batch, head, time, embedding / heads) of x (batch, time, embedding)."""
+        """Compute queries, keys and values (batch, head, time, embedding / heads) from x (batch, time, embedding)."""
         batch, time, size = x.shape
         split = self.query_key_value(x).view(batch, time, 3, self.num_heads, size // self.num_heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # (3, batch, head, time, embedding / heads)
@@ -66,7 +62,7 @@ class Attention(nn.Module):
         return outputs
 
     def weights(self, x: Tensor) -> Tensor:
-        """softmax(Q K^T / sqrt(d)), the weights that `forward` mixes values by: (batch, head, query, key)."""
+        """Return the attention weights softmax(Q K^T / sqrt(d)), of shape (batch, head, query, key)."""
         query, key, _ = self._heads(x)
         scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
         if self.causal:
@@ -99,11 +95,13 @@ class Block(nn.Module):
 
 @MODELS.register("transformer", TransformerConfig, kinds={"tokens", "image"})
 class Transformer(nn.Module):
-    """GPT-2's layout and initialisation (Radford et al. 2019) over tokens; over an image's patches, unmasked and with
-    a mean over positions, a Vision Transformer (Dosovitskiy et al. 2020, arXiv:2010.11929).
+    """The layout and initialization of GPT-2 (Radford et al. 2019) for tokens.
+
+    For images it is a Vision Transformer without a class token (Dosovitskiy et al. 2020, arXiv:2010.11929): attention
+    is not masked, and the head receives the mean over positions.
     """
 
-    gains_from_compiling = True  # many operations between its matrix products: a sixth of a step
+    gains_from_compiling = True  # many operations between the matrix products: compiling saves a sixth of a step
 
     def __init__(self, config: TransformerConfig, spec: DataSpec, make_dropout: Callable[[], nn.Module]):
         super().__init__()
@@ -135,7 +133,7 @@ class Transformer(nn.Module):
             self.head.weight = self.embedding.weight
 
     def _patch_grid(self, spec: DataSpec) -> tuple[int, int]:
-        """How many patches an image has, and how many numbers a patch."""
+        """Return the number of patches of an image and the number of values of a patch."""
         channels, height, width = spec.input_shape
         if height % self.patch_size or width % self.patch_size:
             raise ConfigError(
@@ -145,7 +143,7 @@ class Transformer(nn.Module):
         return height * width // self.patch_size**2, channels * self.patch_size**2
 
     def _initialize(self, num_layers: int) -> None:
-        """GPT-2's: normal with std 0.02, projections back into the residual stream 1/sqrt(2 * layers) of that."""
+        """Initialize as GPT-2: std 0.02, divided by sqrt(2 * layers) for projections into the residual stream."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 into_residual = name.endswith(("attention.projection", "contract"))
@@ -154,7 +152,7 @@ class Transformer(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def _embed(self, inputs: Tensor) -> Tensor:
-        """(batch, time, embedding) of tokens (batch, time) or of images (batch, channel, height, width)."""
+        """Map tokens (batch, time) or images (batch, channel, height, width) to (batch, time, embedding)."""
         if not self.on_tokens:
             inputs = F.unfold(inputs, self.patch_size, stride=self.patch_size).transpose(1, 2)
         embedded: Tensor = self.embedding(inputs) + self.positions.weight[: inputs.shape[1]]
@@ -170,7 +168,7 @@ class Transformer(nn.Module):
         return outputs
 
     def attention_weights(self, inputs: Tensor) -> Tensor:
-        """What every head looks at: (layer, batch, head, query, key), each row summing to 1."""
+        """Return the attention weights (layer, batch, head, query, key); each row sums to 1."""
         x, weights = self._embed(inputs), []
         for block in self.blocks:
             assert isinstance(block, Block)

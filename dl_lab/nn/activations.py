@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from dl_lab.core.errors import unknown
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -40,10 +39,10 @@ _TORCH_GAINS = {
 }
 
 
-def check_activation(key: str, name: str) -> None:
-    """Raises: ConfigError, with the nearest name, if `name` is not an activation."""
-    if name not in ACTIVATIONS:
-        raise unknown(key, name, ACTIVATIONS)
+if TYPE_CHECKING:
+    ActivationName = str
+else:
+    ActivationName = Literal[tuple(ACTIVATIONS)]
 
 
 @cache

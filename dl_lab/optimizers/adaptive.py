@@ -1,88 +1,79 @@
-"""Step sizes that adapt to each parameter without a first moment."""
+"""Optimizers that adapt the step size of each parameter and do not average the gradient."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from math import inf
+from typing import Annotated
 
 import torch
+from annotated_types import Interval, Predicate
 from torch import nn
 
-from dl_lab.core.errors import BELOW_ONE, POSITIVE, check, require
-from dl_lab.optimizers.ranges import check_ranges
+from dl_lab.core.schema import BelowOne, Fraction, NonNegativeFloat, Pair, PositiveFloat, Schema
 from dl_lab.registry import OPTIMIZERS
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdagradConfig:
-    lr: float
-    lr_decay: float
-    weight_decay: float
-    initial_accumulator_value: float
-    eps: float
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
+class AdagradConfig(Schema):
+    lr: PositiveFloat
+    lr_decay: NonNegativeFloat
+    weight_decay: NonNegativeFloat
+    initial_accumulator_value: NonNegativeFloat
+    eps: PositiveFloat
 
 
 @OPTIMIZERS.register("adagrad", AdagradConfig)
 def adagrad(config: AdagradConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Duchi et al. 2011, jmlr.org/papers/v12/duchi11a.html."""
+    """Adagrad (Duchi et al. 2011, jmlr.org/papers/v12/duchi11a.html)."""
     return torch.optim.Adagrad(parameters, **asdict(config), foreach=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RMSpropConfig:
-    lr: float
-    alpha: float
-    eps: float
-    weight_decay: float
-    momentum: float
+class RMSpropConfig(Schema):
+    lr: PositiveFloat
+    alpha: BelowOne
+    eps: PositiveFloat
+    weight_decay: NonNegativeFloat
+    momentum: BelowOne
     centered: bool
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        check("optimizer", self, {"alpha": BELOW_ONE})
 
 
 @OPTIMIZERS.register("rmsprop", RMSpropConfig)
 def rmsprop(config: RMSpropConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Tieleman & Hinton 2012, lecture 6.5; centered: Graves 2013, arXiv:1308.0850."""
+    """RMSprop (Tieleman & Hinton 2012, lecture 6.5); `centered` (Graves 2013, arXiv:1308.0850)."""
     return torch.optim.RMSprop(parameters, **asdict(config), foreach=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdadeltaConfig:
-    lr: float
-    rho: float
-    eps: float
-    weight_decay: float
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
+class AdadeltaConfig(Schema):
+    lr: PositiveFloat
+    rho: Fraction
+    eps: PositiveFloat
+    weight_decay: NonNegativeFloat
 
 
 @OPTIMIZERS.register("adadelta", AdadeltaConfig)
 def adadelta(config: AdadeltaConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Zeiler 2012, arXiv:1212.5701."""
+    """Adadelta (Zeiler 2012, arXiv:1212.5701)."""
     return torch.optim.Adadelta(parameters, **asdict(config), foreach=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RpropConfig:
-    lr: float
-    etas: list[float]
-    step_sizes: list[float]
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        etas_fit = len(self.etas) == 2 and 0 < self.etas[0] < 1 < self.etas[1]
-        require(etas_fit, "optimizer.etas", self.etas, "two numbers, 0 < first < 1 < second")
-        sizes_fit = len(self.step_sizes) == 2 and 0 < self.step_sizes[0] < self.step_sizes[1]
-        require(sizes_fit, "optimizer.step_sizes", self.step_sizes, "two numbers, 0 < smallest < largest")
+class RpropConfig(Schema):
+    lr: PositiveFloat
+    etas: Annotated[
+        list[PositiveFloat],
+        Pair,
+        Predicate(lambda etas: etas[0] < 1 < etas[1]),
+        "two numbers, 0 < first < 1 < second",
+    ]
+    step_sizes: Annotated[
+        list[PositiveFloat],
+        Pair,
+        Predicate(lambda sizes: sizes[0] < sizes[1]),
+        "two numbers, 0 < smallest < largest",
+    ]
 
 
 @OPTIMIZERS.register("rprop", RpropConfig)
 def rprop(config: RpropConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Signs of full-batch gradients: Riedmiller & Braun 1993, doi:10.1109/ICNN.1993.298623."""
+    """Rprop, which uses the signs of full-batch gradients (Riedmiller & Braun 1993, doi:10.1109/ICNN.1993.298623)."""
     return torch.optim.Rprop(
         parameters,
         lr=config.lr,
@@ -92,27 +83,24 @@ def rprop(config: RpropConfig, parameters: Iterable[nn.Parameter]) -> torch.opti
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdafactorConfig:
-    """`eps`: null for the smallest step of the dtype, then the smallest scale of a parameter, as torch has it."""
+class AdafactorConfig(Schema):
+    """`eps`: the smallest mean square (null: the machine epsilon of the dtype), then the smallest parameter scale."""
 
-    lr: float
-    beta2_decay: float
-    eps: list[float | None]
-    d: float
-    weight_decay: float
-
-    def __post_init__(self) -> None:
-        require(self.beta2_decay <= 0, "optimizer.beta2_decay", self.beta2_decay, "0 or a number below it")
-        eps_fit = len(self.eps) == 2 and self.eps[1] is not None and all(eps is None or eps >= 0 for eps in self.eps)
-        require(eps_fit, "optimizer.eps", self.eps, "null or a number, then a number, 0 or above")
-        check("optimizer", self, {"d": (lambda d: d >= 1, "a number, 1 or above"), "lr": POSITIVE})
-        require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or a number above it")
+    lr: PositiveFloat
+    beta2_decay: Annotated[float, Interval(gt=-inf, le=0), "0 or a number below it"]
+    eps: Annotated[
+        list[NonNegativeFloat | None],
+        Pair,
+        Predicate(lambda eps: eps[1] is not None),
+        "null or a number, then a number, 0 or above",
+    ]
+    d: Annotated[float, Interval(ge=1, lt=inf), "a number, 1 or above"]
+    weight_decay: NonNegativeFloat
 
 
 @OPTIMIZERS.register("adafactor", AdafactorConfig)
 def adafactor(config: AdafactorConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Second moments by row and column: Shazeer & Stern 2018, arXiv:1804.04235."""
+    """Adafactor, which keeps second moments by row and by column (Shazeer & Stern 2018, arXiv:1804.04235)."""
     first, second = config.eps
     assert second is not None
     return torch.optim.Adafactor(

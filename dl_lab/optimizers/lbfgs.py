@@ -1,34 +1,28 @@
-"""Limited-memory BFGS, which evaluates the loss several times a step."""
+"""L-BFGS, which evaluates the loss several times in each step."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from dl_lab.core.errors import COUNT, NOT_NEGATIVE, check, one_of
-from dl_lab.optimizers.ranges import check_ranges
+from dl_lab.core.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Schema
 from dl_lab.registry import OPTIMIZERS
 
 
-@dataclass(frozen=True, kw_only=True)
-class LBFGSConfig:
-    lr: float
-    max_iter: int
-    max_eval: int | None
-    tolerance_grad: float
-    tolerance_change: float
-    history_size: int
-    line_search_fn: str | None
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        check("optimizer", self, {"max_eval": COUNT, "line_search_fn": one_of("strong_wolfe")})
-        check("optimizer", self, {"tolerance_grad": NOT_NEGATIVE, "tolerance_change": NOT_NEGATIVE})
+class LBFGSConfig(Schema):
+    lr: PositiveFloat
+    max_iter: PositiveInt
+    max_eval: PositiveInt | None
+    tolerance_grad: NonNegativeFloat
+    tolerance_change: NonNegativeFloat
+    history_size: PositiveInt
+    line_search_fn: Literal["strong_wolfe"] | None
 
 
 class LBFGS(torch.optim.LBFGS):
-    """torch's, for parameters of any memory layout."""
+    """torch.optim.LBFGS, extended to parameters of any memory layout."""
 
     def _gather_flat_grad(self) -> Tensor:
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._params]
@@ -37,5 +31,5 @@ class LBFGS(torch.optim.LBFGS):
 
 @OPTIMIZERS.register("lbfgs", LBFGSConfig)
 def lbfgs(config: LBFGSConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Liu & Nocedal 1989, doi:10.1007/BF01589116; meant for train.batch_size=full."""
+    """L-BFGS (Liu & Nocedal 1989, doi:10.1007/BF01589116); intended for train.batch_size=full."""
     return LBFGS(parameters, **asdict(config))

@@ -1,44 +1,39 @@
-"""Muon for matrices, AdamW for everything else."""
+"""Muon for matrices, AdamW for all other parameters."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Len
 from torch import nn
 
 from dl_lab.core import eager_optim
-from dl_lab.core.errors import POSITIVE, ConfigError, check, one_of, require
-from dl_lab.optimizers.ranges import BETAS, check_ranges
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.schema import BelowOne, Finite, NonNegativeFloat, PositiveFloat, PositiveInt, Schema
+from dl_lab.optimizers.adam import Betas
 from dl_lab.registry import OPTIMIZERS
 
 
-@dataclass(frozen=True, kw_only=True)
-class MuonConfig:
-    """torch.optim.Muon's parameters, for every matrix, embeddings and the head among them. What is no matrix is trained
-    by AdamW with `adamw_lr`, `adamw_betas` and the same weight_decay.
+class MuonConfig(Schema):
+    """The parameters of torch.optim.Muon, which trains every matrix, including embeddings and the head.
+
+    AdamW trains all other parameters, with `adamw_lr`, `adamw_betas` and the same weight_decay.
     """
 
-    lr: float
-    weight_decay: float
-    momentum: float
+    lr: PositiveFloat
+    weight_decay: NonNegativeFloat
+    momentum: BelowOne
     nesterov: bool
-    ns_coefficients: list[float]
-    ns_steps: int
-    eps: float
-    adjust_lr_fn: str | None
-    adamw_lr: float
-    adamw_betas: list[float]
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        check("optimizer", self, {"adjust_lr_fn": one_of("original", "match_rms_adamw")})
-        check("optimizer", self, {"adamw_lr": POSITIVE, "adamw_betas": BETAS})
-        require(len(self.ns_coefficients) == 3, "optimizer.ns_coefficients", self.ns_coefficients, "three numbers")
+    ns_coefficients: Annotated[list[Finite], Len(3, 3), "three numbers"]
+    ns_steps: PositiveInt
+    eps: PositiveFloat
+    adjust_lr_fn: Literal["original", "match_rms_adamw"] | None
+    adamw_lr: PositiveFloat
+    adamw_betas: Betas
 
 
-class Together(torch.optim.Optimizer):
-    """Several optimizers, each of its own parameters, stepped as one; `param_groups` are those of all."""
+class Combined(torch.optim.Optimizer):
+    """Several optimizers with disjoint parameters, used as one; `param_groups` holds the groups of all of them."""
 
     def __init__(self, optimizers: list[torch.optim.Optimizer]):
         self.optimizers = optimizers
@@ -50,7 +45,7 @@ class Together(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step of each, the loss evaluated once."""
+        """Evaluate the loss once, then let each optimizer take one step."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -70,11 +65,9 @@ class Together(torch.optim.Optimizer):
 
 @OPTIMIZERS.register("muon", MuonConfig)
 def muon(config: MuonConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Momentum made orthogonal by Newton-Schulz steps: Jordan et al. 2024, kellerjordan.github.io/posts/muon."""
+    """Muon: momentum orthogonalized by Newton-Schulz steps (Jordan et al. 2024, kellerjordan.github.io/posts/muon)."""
     if not hasattr(torch.optim, "Muon"):
-        raise ConfigError(
-            f"optimizer=muon needs torch 2.9 or newer, this is {torch.__version__}; allowed: another optimizer"
-        )
+        raise ConfigError(f"optimizer=muon needs torch 2.9 or newer, found {torch.__version__}; hint: optimizer=adamw")
     everything = list(parameters)
     matrices = [parameter for parameter in everything if parameter.ndim == 2]
     others = [parameter for parameter in everything if parameter.ndim != 2]
@@ -99,4 +92,4 @@ def muon(config: MuonConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.
         optimizers.append(
             torch.optim.AdamW(others, lr=config.adamw_lr, betas=betas, weight_decay=config.weight_decay, fused=True)
         )
-    return Together(optimizers)
+    return Combined(optimizers)

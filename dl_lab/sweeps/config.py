@@ -1,92 +1,82 @@
-"""The group sweep, typed: which jobs a sweep has and how it goes. Imports no torch."""
+"""The typed configuration of a sweep, and checks of the values that it combines. Imports no torch."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import prod
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Interval
 from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.config.validation import typed
-from dl_lab.core.errors import COUNT, ConfigError, check, one_of, require, up_to
+from dl_lab.core.errors import ConfigError, require, unknown
+from dl_lab.core.schema import PositiveInt, Schema
 
-MOST = 100_000  # jobs of a sweep, values of a key: all are in memory before the first begins
+MAX_JOBS = 100_000  # also the most values of one key: all are in memory before the first job starts
 
 
-@dataclass(frozen=True, kw_only=True)
-class GridConfig:
-    """How a sweep goes; `resume` is the folder of one to go on with."""
+class GridConfig(Schema):
+    """The settings of every sweep; `resume` is the folder of a sweep to continue."""
 
     name: str
     resume: str | None
     fail_fast: bool
-    prune: str
-    prune_after: int
-    prune_factor: int
-    prune_least: int
-
-    def __post_init__(self) -> None:
-        counts = dict.fromkeys(("prune_after", "prune_least"), COUNT)
-        check("sweep", self, {**counts, "prune": one_of("none", "median", "asha")})
-        require(self.prune_factor >= 2, "sweep.prune_factor", self.prune_factor, "a whole number, 2 or more")
+    prune: Literal["none", "median", "asha"]
+    prune_after: PositiveInt
+    prune_factor: Annotated[int, Ge(2), "a whole number, 2 or more"]
+    prune_least: PositiveInt
 
 
-@dataclass(frozen=True, kw_only=True)
 class SearchConfig(GridConfig):
-    """How many jobs a search asks for, how many at a time, and the seed of what it draws."""
+    """The number of trials of a search, how many are proposed at a time, and the seed of the search."""
 
-    trials: int
-    batch: int | None
-    seed: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check("sweep", self, {"trials": up_to(MOST), "batch": COUNT})
-        require(0 <= self.seed < 2**32, "sweep.seed", self.seed, "a whole number from 0 to 2^32 - 1")
+    trials: Annotated[int, Interval(ge=1, le=MAX_JOBS), f"a whole number from 1 to {MAX_JOBS}"]
+    batch: PositiveInt | None
+    seed: Annotated[int, Interval(ge=0, lt=2**32), "a whole number from 0 to 2^32 - 1"]
 
 
 SCHEMAS = {"grid": GridConfig, "random": SearchConfig, "optuna": SearchConfig}
 
 
 def settings_of(config: DictConfig) -> GridConfig:
-    """The group sweep of a composed configuration, checked.
+    """Check the group sweep of a composed configuration and give it types.
 
     Raises:
-        ConfigError: for a wrong type, or a value out of range.
+        ConfigError: for a value that is not allowed.
     """
     values = OmegaConf.to_container(config.sweep, resolve=True)
     assert isinstance(values, dict)
-    check_name = one_of(*SCHEMAS)
-    require(check_name[0](values["name"]), "sweep.name", values["name"], check_name[1])
+    if values["name"] not in SCHEMAS:
+        raise unknown("sweep.name", values["name"], SCHEMAS)
     settings: GridConfig = typed(SCHEMAS[values["name"]], values, "sweep")
     return settings
 
 
 def values_of(override: Override) -> tuple[str, ...]:
-    """Every value of a key that is swept, as one would type it.
+    """Return every value of a swept key, as it is written on the command line.
 
     Raises:
-        ConfigError: if there is none, or there are more than `MOST`.
+        ConfigError: if there is none, or there are more than MAX_JOBS.
     """
     key, given, space = override.get_key_element(), override.get_value_string(), override.value()
-    allowed = f"1 to {MOST} values"
-    if isinstance(space, RangeSweep):  # counted before it is listed
+    allowed = f"1 to {MAX_JOBS} values"
+    if isinstance(space, RangeSweep):  # count before listing
         assert space.start is not None
         assert space.stop is not None
         require(space.step != 0, key, given, "a step that is not 0")
-        require(abs(space.stop - space.start) <= MOST * abs(space.step), key, given, allowed)
+        require(abs(space.stop - space.start) <= MAX_JOBS * abs(space.step), key, given, allowed)
     values = tuple(override.sweep_string_iterator())
     require(len(values) > 0, key, given, allowed)
     return values
 
 
 def refuse_grid(overrides: Iterable[Override]) -> None:
-    """Raise ConfigError for overrides whose combinations are none, too many, or not to be counted."""
+    """Raise ConfigError if a key is an interval, or if there are no or too many combinations of values."""
     counts = {}
     for override in overrides:
         if override.is_interval_sweep():
-            raise ConfigError(f"{override.input_line} is no list of values; allowed: sweep=random or sweep=optuna")
+            raise ConfigError(f"{override.input_line} is not a list of values; hint: sweep=random or sweep=optuna")
         if override.is_sweep_override():
             counts[override.get_key_element()] = len(values_of(override))
-    if prod(counts.values()) > MOST:
-        raise ConfigError(f"{' x '.join(map(str, counts.values()))} values are too many jobs; allowed: up to {MOST}")
+    if prod(counts.values()) > MAX_JOBS:
+        raise ConfigError(f"{' x '.join(map(str, counts.values()))} jobs are too many; allowed: up to {MAX_JOBS}")

@@ -85,7 +85,7 @@ def error_line(folder: Path, *arguments: str) -> str:
         ([], ("run", "missing")),
         (["run=nowhere"], ("nowhere/checkpoints/best.pt",)),
         (["run=empty"], ("empty/checkpoints/best.pt", "the folder of a run")),
-        (["RUN", "split=tset"], ("split=tset", "train, validation, test")),
+        (["RUN", "split=tset"], ("split=tset", "nearest: test)")),
         (["RUN", "checkpoint=worst"], ("checkpoint=worst", "best, last")),
         (["RUN", "device=nonsense"], ("device=nonsense", "cpu")),
         (["RUN", "splits=test"], ("splits", "nearest: split)")),

@@ -7,11 +7,13 @@ from math import ceil
 import numpy as np
 import pytest
 import torch
+from support.configs import parsed
 from torch import Tensor
 from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 from torchvision.transforms import functional as vision
 
+from dl_lab.config.validation import typed
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.augmentation import Augmentation
@@ -162,8 +164,8 @@ def test_augmentation_is_a_function_of_its_key() -> None:
 
 
 def test_a_negative_crop_is_rejected() -> None:
-    with pytest.raises(ConfigError, match=r"dataset\.crop=-1 .*allowed: 0"):
-        Augmentation(flip=False, crop=-1)
+    with pytest.raises(ConfigError, match=r"dataset\.crop=-1 .*allowed: a whole number, 0 or more"):
+        parsed("dataset=digits", "dataset.crop=-1")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -279,7 +281,7 @@ def test_a_division_without_training_or_validation_is_rejected(validation: float
 @pytest.mark.parametrize("value", [-0.1, -3, float("nan"), float("inf")])
 def test_a_part_must_be_finite_and_not_negative(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"dataset.{name}={value} "):
-        SplitConfig(**{"validation": 0.1, "test": 0.1, name: value})
+        typed(SplitConfig, {"validation": 0.1, "test": 0.1, name: value}, "dataset")
 
 
 @pytest.mark.parametrize(

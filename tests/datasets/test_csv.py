@@ -164,7 +164,7 @@ GOOD = "1,2\n" * 10
         pytest.param(f"x,y\n{GOOD}".encode("utf-16-le"), [], id="UTF-16 without a mark"),
         pytest.param(b"x,y\n1,2\n1,\xe9\n", ["not UTF-8", "byte 10"], id="Latin-1"),
         pytest.param("x,y\n1,2\n", ["dataset.validation=0.1", "1 examples"], id="one row"),
-        pytest.param("y\n" + "1\n" * 10, ["dataset.features", "no numeric column"], id="a target alone"),
+        pytest.param("y\n" + "1\n" * 10, ["dataset.features", "every numeric column is a target"], id="a target alone"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_in_one_line_that_names_the_place(
@@ -172,7 +172,7 @@ def test_what_is_wrong_is_told_in_one_line_that_names_the_place(
 ) -> None:
     message = refusal(tmp_path, content)
     assert message.startswith("dataset.")
-    assert "allowed:" in message
+    assert "allowed:" in message or "hint:" in message
     for part in said:
         assert part in message
 
@@ -228,7 +228,7 @@ def test_classification_takes_one_target(tmp_path: Path, targets: str) -> None:
 
 def test_an_unknown_task_is_refused_with_those_there_are(tmp_path: Path) -> None:
     message = refusal(tmp_path, TABLE, "dataset.targets=[price]", "dataset.task=regresion")
-    assert message.endswith("allowed: regression, classification, multi_output")
+    assert message.endswith("(nearest: regression); allowed: classification, multi_output, regression")
 
 
 def test_a_path_and_targets_must_be_given() -> None:

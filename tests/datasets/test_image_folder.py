@@ -210,7 +210,7 @@ def test_folders_without_pictures_are_refused(tmp_path: Path, make: Any, said: s
     message = refusal(tmp_path / "pictures")
     assert f"dataset.path={tmp_path / 'pictures'}" in message
     assert said in message
-    assert "allowed: one folder a class" in message
+    assert "allowed: one folder for each class" in message
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import integrate, special, stats
 
+from dl_lab.config.validation import typed
 from dl_lab.core.errors import ConfigError
-from dl_lab.nn.activations import ACTIVATIONS, check_activation, gain
+from dl_lab.models.mlp import MLPConfig
+from dl_lab.nn.activations import ACTIVATIONS, gain
 
 Array = NDArray[np.float64]
 X = np.concatenate([np.linspace(-30, 30, 2001), [-3.0, -1.0, 0.0, 1.0, 3.0]])
@@ -104,6 +106,7 @@ def test_every_gain_is_positive_and_finite(name: str) -> None:
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_a_mistyped_activation_is_an_error_with_the_nearest_name(name: str) -> None:
-    check_activation("model.activation", name)
+    values = {"hidden_sizes": [1], "activation": name}
+    assert typed(MLPConfig, values, "model").activation == name
     with pytest.raises(ConfigError, match=rf"model\.activation={name[0]}{name} is not known \(nearest: {name}\)"):
-        check_activation("model.activation", name[0] + name)
+        typed(MLPConfig, {**values, "activation": name[0] + name}, "model")

@@ -6,6 +6,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
 
+from dl_lab.config.validation import typed
 from dl_lab.core.errors import ConfigError
 from dl_lab.sweeps.config import GridConfig
 from dl_lab.sweeps.pruners import below_median, hopeless, outranked
@@ -104,6 +105,6 @@ def test_nothing_is_stopped_before_its_time_or_without_a_rule():
 
 
 @pytest.mark.parametrize(("key", "value"), [("prune_after", 0), ("prune_factor", 1), ("prune_least", 0)])
-def test_numbers_that_make_no_sense_are_refused(key, value):
+def test_pruning_settings_out_of_range_are_rejected(key, value):
     with pytest.raises(ConfigError, match=f"sweep.{key}={value} is not allowed"):
-        GridConfig(prune="asha", **{**SETTINGS, key: value})
+        typed(GridConfig, {"prune": "asha", **SETTINGS, key: value}, "sweep")
