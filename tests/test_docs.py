@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dl_lab.config import reference
+
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted(path for folder in (".", "conf", "dl_lab", "experiments") for path in (ROOT / folder).glob("*.md"))
 PACKAGES = sorted(path.parent for path in (ROOT / "dl_lab").rglob("__init__.py"))
@@ -43,6 +45,25 @@ def test_every_choice_and_key_has_a_comment(path):
         if re.match(r"( +)?\w+: \S", line) and not line.startswith(("name: ", "_target_: ")):
             assert "  # " in line, line
     assert isinstance(yaml.safe_load("\n".join(lines)), dict)
+
+
+def test_reference_of_conf_is_up_to_date():
+    text = reference.GUIDE.read_text(encoding="utf-8")
+    written = text.partition(reference.BEGIN)[2].partition(reference.END)[0]
+    assert written == reference.reference(), "run python -m dl_lab.config.reference"
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_reference_has_every_key(path):
+    def keys(values, prefix=""):
+        for key, value in values.items():
+            yield from keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"`{prefix}{key}"]
+
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    hidden = {"name", "defaults", "hydra", "_target_"}
+    written = reference.reference()
+    for key in keys({key: value for key, value in values.items() if key not in hidden}):
+        assert f"| {key}` |" in written, key
 
 
 def test_own_model_of_the_guide_trains(tmp_path):

@@ -1,0 +1,94 @@
+"""Write the reference in conf/README.md from the YAML files and the schemas: python -m dl_lab.config.reference"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import get_type_hints
+
+from dl_lab.config.compose import CONF
+from dl_lab.config.schema import MAX_THREADS, RunSettings, TrainConfig
+from dl_lab.config.validation import in_words
+from dl_lab.registry import REGISTRIES
+
+GUIDE = CONF / "README.md"
+BEGIN, END = "<!-- written by python -m dl_lab.config.reference -->\n", "<!-- end -->\n"
+SCHEMAS = {"train": TrainConfig}
+GROUPS = [*REGISTRIES, "train", "sweep", "hydra/launcher", "hydra/sweeper"]
+BASE = re.compile(r"defaults:\n  - (\w+)\n")
+KEY = re.compile(r"^( *)(\w+):(?: +(\S.*?))?(?: +# (.*(?:\n +# .*)*))?$", re.MULTILINE)
+
+
+def title(path: Path) -> str:
+    """What a choice is: the comment at the top of its YAML file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return " ".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
+
+
+def keys(path: Path) -> dict[str, tuple[str, str]]:
+    """Value and meaning of each key of a YAML file and of the file that it extends."""
+    text = path.read_text(encoding="utf-8").split("\nhydra:\n")[0]
+    base = BASE.search(text)
+    extended = path.parent / f"{base[1]}.yaml" if base else path
+    found = keys(extended) if extended != path and extended.exists() else {}
+    parents: list[str] = []
+    for indent, key, value, meaning in KEY.findall(text):
+        parents = [*parents[: len(indent) // 2], key]
+        if value and value != path.stem and key != "_target_":
+            found[".".join(parents)] = value, re.sub(r"\n +#", "", meaning)
+    return found
+
+
+def allowed(schema: type | None) -> dict[str, str]:
+    """Types and ranges of the keys of a schema; nothing for a group without one, whose comments give them."""
+    hints = get_type_hints(schema, include_extras=True) if schema else {}
+    return {
+        key: in_words(hint).replace(f" to {MAX_THREADS}", " to 64 or the number of cores")
+        for key, hint in hints.items()
+    }
+
+
+def table(*head: str, rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
+
+
+def group_reference(group: str) -> str:
+    """The choices of a group with their values, then its keys; a key with one meaning in all choices is one row."""
+    paths = sorted((CONF / group).glob("*.yaml"))
+    choices, order = [], list[str]()
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for path in paths:
+        own = keys(path)
+        values = ", ".join(f"`{key}: {value}`" for key, (value, _) in own.items())
+        choices.append((f"`{path.stem}`", title(path), values))
+        ranges = allowed(REGISTRIES[group][path.stem].schema if group in REGISTRIES else SCHEMAS.get(group))
+        for key, (_, meaning) in own.items():
+            order.append(key)
+            rows.setdefault((key, ranges.get(key, ""), meaning), []).append(path.stem)
+    explained = [
+        (f"`{key}`", among(names, [path.stem for path in paths]), *rest)
+        for (key, *rest), names in sorted(rows.items(), key=lambda row: order.index(row[0][0]))
+    ]
+    reference = table("choice", "what it is", "values", rows=choices)
+    return f"### {group}\n\n" + reference + table("key", "choices", "allowed", "meaning", rows=explained)
+
+
+def among(names: Sequence[str], everything: Sequence[str]) -> str:
+    """The names, or all but a few."""
+    others = [name for name in everything if name not in names]
+    if len(others) > 3 or len(names) <= len(others):
+        return ", ".join(names)
+    return f"all but {', '.join(others)}" if others else "all"
+
+
+def reference() -> str:
+    """The generated part of the guide."""
+    ranges, run = allowed(RunSettings), keys(CONF / "config.yaml").items()
+    rows = [(f"`{key}`", f"`{value}`", ranges.get(key, ""), meaning) for key, (value, meaning) in run]
+    groups = "".join(map(group_reference, GROUPS))
+    return f"\n{groups}### Keys outside the groups\n\n" + table("key", "value", "allowed", "meaning", rows=rows)
+
+
+if __name__ == "__main__":
+    before, _, rest = GUIDE.read_text(encoding="utf-8").partition(BEGIN)
+    GUIDE.write_text(before + BEGIN + reference() + END + rest.partition(END)[2], encoding="utf-8")
