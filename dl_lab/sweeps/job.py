@@ -33,34 +33,33 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a job ended: "failed", or the status of its summary.json; its best validation metric; the reason."""
+class JobOutcome:
+    """How a job ended: "failed", or the status of its summary.json, and the reason."""
 
     status: str
-    value: float | None = None
     reason: str | None = None
     traceback: str | None = None  # of an unexpected error
 
 
-def ended_by(error: BaseException) -> Ended:
+def outcome_of_error(error: BaseException) -> JobOutcome:
     """Return how a job ended that raised `error`."""
     reason = explain(error)
     if reason is not None:
-        return Ended("diverged" if isinstance(error, Diverged) else "failed", reason=reason)
-    text = "".join(traceback.format_exception(error))
-    return Ended("failed", reason=in_one_line(error), traceback=text)
+        return JobOutcome("diverged" if isinstance(error, Diverged) else "failed", reason)
+    return JobOutcome("failed", in_one_line(error), "".join(traceback.format_exception(error)))
 
 
 def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def ended_with(returned: "JobReturn") -> Ended:
-    """Return how a job ended from the value that Hydra's launchers return."""
+def outcome_of_return(returned: "JobReturn") -> JobOutcome:
+    """Return how a job ended from what Hydra's launchers return."""
     from hydra.core.utils import JobStatus
 
-    value = returned._return_value  # the public property prints to stderr when the job has failed
-    return ended_by(value) if returned.status is JobStatus.FAILED else Ended("completed", value)
+    if returned.status is JobStatus.FAILED:
+        return outcome_of_error(returned._return_value)  # the public property would print to stderr
+    return JobOutcome("completed")
 
 
 def run_in_turn(jobs: list[Job], report: "Report", task: Callable[[DictConfig], Any], context: "HydraContext") -> None:
@@ -68,15 +67,14 @@ def run_in_turn(jobs: list[Job], report: "Report", task: Callable[[DictConfig], 
     for job in jobs:
         report.started(job)
         try:
-            ended = run_one(job, task, context)
+            outcome = run_one(job, task, context)
         except BaseException:
-            report.ended(job, "stopped", None, "interrupted")
+            report.ended(job, JobOutcome("stopped", "interrupted"))
             raise
-        report.trace(ended.traceback)
-        report.ended(job, ended.status, ended.value, ended.reason)
+        report.ended(job, outcome)
 
 
-def run_one(job: Job, task: Callable[[DictConfig], Any], context: "HydraContext") -> Ended:
+def run_one(job: Job, task: Callable[[DictConfig], Any], context: "HydraContext") -> JobOutcome:
     """Run one job with Hydra. Its own output is dropped, because it would hide the lines of the sweep."""
     from hydra.core.utils import run_job
 
@@ -89,4 +87,4 @@ def run_one(job: Job, task: Callable[[DictConfig], Any], context: "HydraContext"
             job_subdir_key="hydra.sweep.subdir",
             hydra_context=context,
         )
-    return ended_with(returned)
+    return outcome_of_return(returned)

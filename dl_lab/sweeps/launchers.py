@@ -129,7 +129,7 @@ class VectorizedLauncher(ProcessesLauncher):
 
 def run_with_plugin(jobs: "list[Job]", report: "Report", launcher: Launcher) -> None:
     """Run the jobs with a third-party launcher, all at once, and report them when all have ended."""
-    from dl_lab.sweeps.job import Ended, ended_with, in_one_line
+    from dl_lab.sweeps.job import JobOutcome, in_one_line, outcome_of_return
 
     overrides = []
     for job in jobs:
@@ -139,13 +139,12 @@ def run_with_plugin(jobs: "list[Job]", report: "Report", launcher: Launcher) -> 
         own = [f"hydra.sweep.subdir='{job.config.hydra.sweep.subdir}'", f"sweep.resume='{job.folder}'"]
         overrides.append([*job.overrides, *own])
     try:
-        ends = [ended_with(returned) for returned in launcher.launch(overrides, initial_job_idx=0)]
+        outcomes = [outcome_of_return(returned) for returned in launcher.launch(overrides, initial_job_idx=0)]
     except Exception as error:  # of the launcher: a process died, a cluster refused
         reason = f"the launcher failed ({in_one_line(error)})"
-        ends = [Ended(final_status(job.folder) or "failed", reason=reason) for job in jobs]
-    for job, ended in zip(jobs, ends, strict=True):
-        report.trace(ended.traceback)
-        report.ended(job, ended.status, ended.value, ended.reason)
+        outcomes = [JobOutcome(final_status(job.folder) or "failed", reason) for job in jobs]
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        report.ended(job, outcome)
 
 
 def final_status(folder: Path) -> str | None:

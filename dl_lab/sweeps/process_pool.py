@@ -14,7 +14,7 @@ from pathlib import Path
 from dl_lab.core.errors import ConfigError, JobsFailed, Stopped
 from dl_lab.core.signals import Signals
 from dl_lab.sweeps import forkserver
-from dl_lab.sweeps.job import Job
+from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.report import Report
 from dl_lab.sweeps.worker import Message, Share, work
 
@@ -169,8 +169,8 @@ class Worker:
             case "started", number:
                 self._started.add(number)
                 report.started(self.jobs[number])
-            case "ended", number, *how:
-                report.ended(self.jobs.pop(number), *how)
+            case "ended", number, outcome:
+                report.ended(self.jobs.pop(number), outcome)
             case "stepped", step, total:
                 if shows_steps:
                     report.stepped(step, total)
@@ -188,7 +188,7 @@ class Worker:
         left, self.jobs = self.jobs, {}
         for job in (job for number, job in left.items() if number in self._started):
             with suppress(BrokenPipeError):  # the output is closed; the manifest has the job all the same
-                report.ended(job, "stopped", None, "interrupted")
+                report.ended(job, JobOutcome("stopped", "interrupted"))
 
     def _replace(self, report: Report) -> list[Job]:
         """Start another process for one that died. A single job fails with it; of several, each runs separately,
@@ -203,7 +203,7 @@ class Worker:
             return [resumed(job) for job in left]
         for job in left:
             report.started(job)
-            report.ended(job, "failed", None, reason)
+            report.ended(job, JobOutcome("failed", reason))
         return []
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from dl_lab.core.errors import JobsFailed
 from dl_lab.core.progress import format_metrics
 from dl_lab.sweeps.config import GridConfig
-from dl_lab.sweeps.job import Job
+from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest
 from dl_lab.sweeps.pruners import PruningHistory
 
@@ -21,18 +21,14 @@ class Report(Protocol):
     def started(self, job: Job) -> None:
         """A job starts, possibly a second time after its stack ran out of memory."""
 
-    def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
-        """A job ended with this status and best validation metric.
-
-        Raises:
-            JobsFailed: if it failed and sweep.fail_fast=true.
-        """
+    def ended(self, job: Job, outcome: JobOutcome) -> None:
+        """A job ended. Raises JobsFailed if it failed and sweep.fail_fast=true."""
 
     def note(self, line: str) -> None:
         """Show a line."""
 
-    def trace(self, text: str | None) -> None:
-        """Show a traceback, once for all jobs that end with the same one."""
+    def trace(self, text: str) -> None:
+        """Show a traceback, unless it was shown before."""
 
     def stepped(self, step: int, total: int) -> None:
         """A stack has finished this step of `total` steps."""
@@ -60,10 +56,12 @@ class SweepReport(Report):
         self._manifest.start(job.number)
         self._display.job_started(job)
 
-    def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
-        entry = self._manifest.end(job.number, status, reason)
-        if status == "failed":
-            write_failure(job.folder, str(reason))
+    def ended(self, job: Job, outcome: JobOutcome) -> None:
+        if outcome.traceback is not None:
+            self.trace(outcome.traceback)
+        entry = self._manifest.end(job.number, outcome.status, outcome.reason)
+        if outcome.status == "failed":
+            write_failure(job.folder, str(outcome.reason))
         self._display.job_ended(entry)
         if self._fail_fast and entry.is_failure:
             raise JobsFailed("\n".join(["a job failed, and sweep.fail_fast=true:", *failure_lines([entry])]))
@@ -77,7 +75,7 @@ class SweepReport(Report):
     def note(self, line: str) -> None:
         self._display.note(line)
 
-    def trace(self, text: str | None) -> None:
+    def trace(self, text: str) -> None:
         self._display.trace(text)
 
     def stepped(self, step: int, total: int) -> None:
@@ -136,9 +134,9 @@ class Display:
         else:
             tqdm.write(line, file=sys.stdout)
 
-    def trace(self, text: str | None) -> None:
+    def trace(self, text: str) -> None:
         """Print a traceback to stderr, each one once."""
-        if text is not None and text not in self._tracebacks:
+        if text not in self._tracebacks:
             self._tracebacks.add(text)
             self._error(text.rstrip())
 

@@ -17,7 +17,7 @@ from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.identity import digest, signature
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.config import GridConfig
-from dl_lab.sweeps.job import Job
+from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import NAME, Entry, Manifest, resolved
 from dl_lab.sweeps.report import Display, Runner, SweepReport, failure_lines
 
@@ -90,7 +90,7 @@ class Sweep:
                 self._display.count(self.manifest[job.number])
             elif refused is not None:
                 self._report.started(job)
-                self._report.ended(job, "failed", None, refused)
+                self._report.ended(job, JobOutcome("failed", refused))
             else:
                 unfinished.append(job)
         return unfinished

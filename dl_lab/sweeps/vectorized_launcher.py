@@ -13,10 +13,9 @@ from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError, JobsFailed, Stopped, is_out_of_memory
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
-from dl_lab.sweeps.job import Job, ended_by
+from dl_lab.sweeps.job import Job, JobOutcome, outcome_of_error
 from dl_lab.sweeps.report import Report, Runner
 from dl_lab.training import setup
-from dl_lab.training.bookkeeping import Outcome
 from dl_lab.training.run import NEW, Start, build_from, finish, recorded, start_in
 from dl_lab.training.state import Plan, TrainState
 from dl_lab.vectorized import loop
@@ -159,9 +158,7 @@ def prepare_group(group: list[Candidate], report: Report, processes: int) -> Pre
 def report_failure(job: Job, report: Report, error: Exception) -> None:
     """Report a job that failed before it trained."""
     report.started(job)
-    ended = ended_by(error)
-    report.trace(ended.traceback)
-    report.ended(job, ended.status, None, ended.reason)
+    report.ended(job, outcome_of_error(error))
 
 
 def train_in_halves(stack: list[Prepared], report: Report, processes: int) -> None:
@@ -203,21 +200,19 @@ def train_stack(stack: Sequence[Prepared], report: Report) -> list[Candidate]:
             ends = loop.fit_stack(members, signals.received, lambda alive: hopeless(alive, report), report.stepped)
             for member, outcome, test in ends if members else ():
                 finish(member.run, outcome, test)
-                report.ended(member.job, outcome.status, value_of(member, outcome), outcome.reason)
+                report.ended(member.job, JobOutcome(outcome.status, outcome.reason))
             if signals.received():
                 raise Stopped("stopped; every run of the stack is saved", signals.status)
     except JobsFailed:
         for member in unfinished(members):
-            report.ended(member.job, "stopped", None, "another job failed")
+            report.ended(member.job, JobOutcome("stopped", "another job failed"))
         raise
     except Exception as error:
         left = unfinished(members)
         if is_out_of_memory(error) and len(left) > 1:
             return [Candidate(replace(member.job, resumes=True), member.run.plan.run) for member in left]
-        ended = ended_by(error)
-        report.trace(ended.traceback)
         for member in left:
-            report.ended(member.job, ended.status, None, ended.reason)
+            report.ended(member.job, outcome_of_error(error))
     return []
 
 
@@ -230,7 +225,7 @@ def open_members(stack: Sequence[Prepared], context: ExitStack, report: Report) 
         try:
             run = context.enter_context(opening)
         except (ConfigError, OSError) as error:
-            report.ended(each.job, "failed", None, ended_by(error).reason)
+            report.ended(each.job, JobOutcome("failed", outcome_of_error(error).reason))
         else:
             run.shared_by = len(stack)
             members.append(JobMember(run, job=each.job))
@@ -246,9 +241,3 @@ def hopeless(members: list[JobMember], report: Report) -> list[bool]:
     for member in members:
         report.validated(member.job, member.run.state.step, member.run.state.last or {})
     return [report.hopeless(member.job, member.run.state.step) for member in members]
-
-
-def value_of(member: JobMember, outcome: Outcome) -> float | None:
-    """The best validation metric of a completed job."""
-    best = member.run.state.best
-    return best[member.run.plan.run.train.best] if best is not None and outcome.status == "completed" else None

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dl_lab.core.errors import Stopped
 from dl_lab.core.signals import sigterm_raises
-from dl_lab.sweeps.job import Job, run_in_turn
+from dl_lab.sweeps.job import Job, JobOutcome, run_in_turn
 from dl_lab.sweeps.report import Report
 
 STEP_INTERVAL = 0.5  # seconds between two reports of a stack's step
@@ -33,7 +33,7 @@ class Share:
     processes: int = 1
 
 
-# A worker sends ("started", number), ("ended", number, status, value, reason), ("note", line), ("trace", text) and
+# A worker sends ("started", number), ("ended", number, outcome), ("note", line), ("trace", text) and
 # ("stepped", step, total), as the methods of Report; ("separately", numbers), jobs that it gives back because they do
 # not stack; and ("done",) after a share.
 Message = tuple[Any, ...]
@@ -53,8 +53,8 @@ class Relay(Report):
     def started(self, job: Job) -> None:
         self._send("started", job.number)
 
-    def ended(self, job: Job, status: str, value: float | None, reason: str | None = None) -> None:
-        self._send("ended", job.number, status, value, reason)
+    def ended(self, job: Job, outcome: JobOutcome) -> None:
+        self._send("ended", job.number, outcome)
 
     def separately(self, jobs: list[Job], report: Report) -> None:
         """Give back jobs that do not stack, for any process that is free."""
@@ -63,9 +63,8 @@ class Relay(Report):
     def note(self, line: str) -> None:
         self._send("note", line)
 
-    def trace(self, text: str | None) -> None:
-        if text is not None:
-            self._send("trace", text)
+    def trace(self, text: str) -> None:
+        self._send("trace", text)
 
     def stepped(self, step: int, total: int) -> None:
         if time.monotonic() - self._last_step > STEP_INTERVAL:
@@ -125,7 +124,7 @@ def run_alone(jobs: list[Job], report: Report) -> None:
     setup_globals()
     assert jobs[0].config is not None
     context = HydraContext(config_loader=None, callbacks=Callbacks(jobs[0].config))  # type: ignore[arg-type]
-    run_in_turn(jobs, report, lambda config: train_job(config).value, context)
+    run_in_turn(jobs, report, train_job, context)
 
 
 def stop_with_parent() -> None:
