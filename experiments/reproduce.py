@@ -12,7 +12,7 @@ import argparse
 import importlib
 import importlib.util
 import os
-import pkgutil
+import re
 import subprocess
 import sys
 import time
@@ -22,7 +22,6 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
-import experiments
 from dl_lab.config.compose import CONF
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.reader import read_strict
@@ -31,6 +30,7 @@ from experiments.support import claims
 from experiments.support.findings import Finding, Report
 from experiments.support.results_table import write_rows
 
+HERE = Path(__file__).parent
 QUICK, NORMAL = 10, 120  # seconds
 LAUNCHER = "vectorized"
 HEADER = ("concept", "claim", "source", "published", "measured", "verdict", "seconds", "command")
@@ -38,18 +38,8 @@ HEADER = ("concept", "claim", "source", "published", "measured", "verdict", "sec
 
 def programs() -> dict[str, float]:
     """The seconds that each concept program takes, by name: the modules with TAKES."""
-    found = {}
-    for module in pkgutil.iter_modules(experiments.__path__):
-        path = Path(experiments.__path__[0]) / f"{module.name}.py"
-        if path.exists() and "\nTAKES = " in path.read_text():
-            found[module.name] = float(importlib.import_module(f"experiments.{module.name}").TAKES)
-    return found
-
-
-def trained() -> dict[str, claims.Experiment]:
-    """The experiments of conf/experiment that make a claim, by name."""
-    found = (claims.read(path) for path in sorted((CONF / "experiment").glob("*.yaml")))
-    return {experiment.name: experiment for experiment in found if experiment is not None}
+    found = {path.stem: re.search(r"^TAKES = (\d+)", path.read_text(), re.MULTILINE) for path in HERE.glob("*.py")}
+    return {name: float(takes[1]) for name, takes in found.items() if takes is not None}
 
 
 def run_program(name: str) -> list[Finding]:
@@ -103,8 +93,7 @@ class Job:
         findings = self.work()
         taken = f"{time.perf_counter() - started:.0f} ({cpu_seconds() - before:.0f} CPU)"
         for finding in findings:
-            verdict = "holds" if finding.holds else "DOES NOT HOLD"
-            print(f"{verdict:<14}{self.concept:<24}{finding.claim}: {finding.measured}")
+            print(f"{finding.verdict:<14}{self.concept:<24}{finding.claim}: {finding.measured}")
         print(f"{'':<14}{self.concept:<24}{taken} s", flush=True)
         tail = [taken, f"`{self.command}`"]
         return findings, [f"| {' | '.join([self.concept, *finding.cells(), *tail])} |" for finding in findings]
@@ -116,16 +105,11 @@ def jobs(launcher: str) -> list[Job]:
         Job(name, takes, partial(run_program, name), f"python -m experiments.{name}")
         for name, takes in programs().items()
     ]
-    by = "" if launcher == LAUNCHER else f" --launcher {launcher}"
-    found += [
-        Job(
-            name,
-            experiment.takes,
-            partial(run_trained, experiment, launcher),
-            f"python -m experiments.reproduce {name}{by}",
-        )
-        for name, experiment in trained().items()
-    ]
+    suffix = "" if launcher == LAUNCHER else f" --launcher {launcher}"
+    for path in (CONF / "experiment").glob("*.yaml"):
+        if experiment := claims.read(path):
+            command = f"python -m experiments.reproduce {path.stem}{suffix}"
+            found.append(Job(path.stem, experiment.takes, partial(run_trained, experiment, launcher), command))
     return sorted(found, key=lambda job: job.concept)
 
 
@@ -135,9 +119,7 @@ def main() -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", action="store_true", help="run everything under ten seconds")
     length.add_argument("--long", action="store_true", help="run everything, including what takes over two minutes")
-    parser.add_argument(
-        "--launcher", default=LAUNCHER, help=f"the hydra/launcher of trained experiments (default: {LAUNCHER})"
-    )
+    parser.add_argument("--launcher", default=LAUNCHER, help=f"hydra/launcher of the runs (default: {LAUNCHER})")
     options = parser.parse_args()
     everything = jobs(options.launcher)
     known = {job.concept for job in everything}

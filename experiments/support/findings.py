@@ -26,8 +26,12 @@ class Finding:
     measured: str
     holds: bool
 
+    @property
+    def verdict(self) -> str:
+        return "holds" if self.holds else "DOES NOT HOLD"
+
     def cells(self) -> list[str]:
-        return [self.claim, self.source, self.published, self.measured, "holds" if self.holds else "DOES NOT HOLD"]
+        return [self.claim, self.source, self.published, self.measured, self.verdict]
 
 
 class Report:
@@ -81,8 +85,7 @@ class Report:
         """Print the findings; exit with status 1 if one does not hold."""
         self.close()
         for finding in self.findings:
-            verdict = "holds" if finding.holds else "DOES NOT HOLD"
-            print(f"{verdict}: {finding.claim}\n    {finding.measured}   ({finding.published})")
+            print(f"{finding.verdict}: {finding.claim}\n    {finding.measured}   ({finding.published})")
         print(f"source   {self.source}\nfigures  tensorboard --logdir {self.folder}")
         if not all(finding.holds for finding in self.findings):
             raise SystemExit(1)
