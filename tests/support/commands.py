@@ -1,4 +1,4 @@
-"""Run the commands of dl_lab as a user does, in this process or in one of its own."""
+"""Run the commands of dl_lab as a user does, in this process or in a separate one."""
 
 import io
 import json
@@ -21,7 +21,7 @@ TINY = ("dataset=iris", "train.steps=6", "train.validate_every=3", "train.log_ev
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended, and the folders that hold a run below its working folder, by name."""
+    """The exit status and output of a command, and the run folders below its working folder, by name."""
 
     status: int
     out: str
@@ -38,13 +38,13 @@ class Ended:
         return json.loads((self.run / "summary.json").read_text())
 
     def lines(self, split: str) -> list[dict[str, float]]:
-        """The lines of metrics.jsonl that speak of a split."""
+        """Return the lines of metrics.jsonl for a split."""
         lines = [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
         return [line for line in lines if line["split"] == split]
 
 
 def command(main: Callable[[], None], folder: Path, *arguments: str, terminal: io.TextIOBase | None = None) -> Ended:
-    """Call `main` with these arguments in `folder`, made if need be; `terminal` stands in for standard error."""
+    """Call `main` with these arguments in `folder`, which is created, with `terminal` as standard error."""
     folder.mkdir(parents=True, exist_ok=True)
     out, err, status = io.StringIO(), terminal or io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, chdir(folder), redirect_stdout(out), redirect_stderr(err):
@@ -61,26 +61,26 @@ def command(main: Callable[[], None], folder: Path, *arguments: str, terminal: i
 
 
 def train(folder: Path, *arguments: str, terminal: io.TextIOBase | None = None) -> Ended:
-    """`python -m dl_lab.train ARGUMENTS`."""
+    """Run `python -m dl_lab.train ARGUMENTS` in this process, which has imported torch."""
     return command(train_module.main, folder, *arguments, terminal=terminal)
 
 
 def spawn(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The same in a process of its own, for what belongs to a process."""
+    """Run `python ARGUMENTS` in a separate process."""
     line = [sys.executable, *arguments]
     return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
 
 
 def on_terminal(act: Callable[[io.TextIOBase], object]) -> str:
-    """What `act` wrote to a pseudo-terminal."""
+    """Return what `act` writes to a pseudo-terminal."""
     master, slave = pty.openpty()
-    os.set_blocking(master, False)  # nothing written is an error, and no endless wait
+    os.set_blocking(master, False)  # if nothing was written, reading raises instead of waiting
     termios.tcsetwinsize(slave, (24, 200))
     with os.fdopen(slave, "w", encoding="utf-8") as terminal:
         act(terminal)
         terminal.flush()
         written = b""
-        with suppress(BlockingIOError):  # all has been read
+        with suppress(BlockingIOError):  # everything has been read
             while part := os.read(master, 1 << 16):
                 written += part
     os.close(master)

@@ -1,4 +1,4 @@
-"""Runs that are interrupted, and the comparison of what they leave."""
+"""Interrupt runs and compare what they saved."""
 
 import os
 from pathlib import Path
@@ -22,11 +22,11 @@ RUN = (
 
 
 class Killed(BaseException):
-    """Stands for a process that ends between two steps."""
+    """Stands for the end of the process between two steps."""
 
 
 def interrupted(folder: Path, step: int, *overrides: str, by: int | None = None) -> None:
-    """Train, and after step `step` end as if killed, or send this process the signal `by`."""
+    """Train, and after step `step` end as if killed, or send the signal `by` to this process."""
     advance, done = Progress.advance, 0
 
     def interrupting(self: Progress) -> None:
@@ -51,7 +51,7 @@ def interrupted(folder: Path, step: int, *overrides: str, by: int | None = None)
 
 
 def same(ours: object, theirs: object) -> bool:
-    """Equality to the last bit of nested dictionaries, lists and tensors."""
+    """Compare nested dictionaries, lists and tensors bit for bit."""
     if isinstance(theirs, torch.Tensor):
         return isinstance(ours, torch.Tensor) and ours.dtype == theirs.dtype and torch.equal(ours, theirs)
     if isinstance(theirs, dict):
@@ -62,7 +62,7 @@ def same(ours: object, theirs: object) -> bool:
 
 
 def assert_equal(resumed: Ended, whole: Ended) -> None:
-    """Checkpoints, metrics.jsonl and summary.json, but for the seconds, are the same."""
+    """Check that checkpoints, metrics.jsonl and summary.json (except the seconds) are equal."""
     for name in ("last", "best"):
         ours, theirs = (torch.load(at.run / "checkpoints" / f"{name}.pt", weights_only=True) for at in (resumed, whole))
         assert same(ours, theirs), name

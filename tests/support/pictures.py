@@ -1,4 +1,4 @@
-"""Folders of pictures."""
+"""Folders of images."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ SIZE = 6
 
 
 def write(folder: Path, counts: dict[str, int], seed: int = 0) -> dict[bytes, str]:
-    """Random RGB pictures, so many a class; gives the class of each by its bytes (channel, height, width)."""
+    """Write random RGB images, `counts` per class. Return the class of each by its bytes (channel, height, width)."""
     random = np.random.default_rng(seed)
     classes = {}
     for name, count in counts.items():

@@ -13,13 +13,13 @@ import pytest
 from dl_lab.core.download import download
 from dl_lab.core.errors import ConfigError
 
-# An HTTPError is an open response. urllib and torchvision leave it to the collector, which may run at any time.
+# An HTTPError is an open response, which urllib and torchvision leave to the garbage collector.
 open_responses = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _network() -> Iterator[None]:
-    """The server is on this machine, whatever proxy leads out of it; no response is left open for another module."""
+    """Reach the server without a proxy, and close all responses before the next module."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("no_proxy", "*")
         yield
@@ -35,14 +35,14 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 @contextmanager
 def serving(answers: Mapping[str, Answer]) -> Iterator[str]:
-    """A server that answers each path (404 any other); gives its address."""
+    """Serve `answers` by path, 404 for any other, and yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answers.get(self.path, not_found)(self)
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-            """Say nothing."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -69,7 +69,7 @@ def not_found(handler: BaseHTTPRequestHandler) -> None:
     handler.send_error(404)
 
 
-CONTENT = bytes(range(256)) * 1000  # more than one portion of the reader
+CONTENT = bytes(range(256)) * 1000  # more than one chunk of the reader
 
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

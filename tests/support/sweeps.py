@@ -1,4 +1,4 @@
-"""Sweeps that fail or stop, and what they leave."""
+"""Sweeps that fail or are interrupted, and the files they write."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from support.commands import Ended, train
 
 
 def plant(folder: Path) -> None:
-    """A model of the user's own beside the command, which fails in four ways by its width."""
+    """Write a user's model that fails in four ways, selected by its width."""
     (folder / "own" / "model").mkdir(parents=True)
     (folder / "own" / "model" / "planted.yaml").write_text("name: planted\nwidth: 1\n")
     (folder / "planted_models.py").write_text(PLANTED)
@@ -62,13 +62,13 @@ def send_at(folder: Path, call: int, of: Callable | None, number: int) -> None:
 
 
 def table(folder: Path) -> list[dict[str, object]]:
-    """The manifest's jobs, but for the seconds that they took."""
+    """Return the jobs of the manifest without their seconds."""
     jobs = json.loads((folder / "sweep.json").read_text())["jobs"]
     return [{key: value for key, value in job.items() if key != "seconds"} for job in jobs]
 
 
 def add_model(folder: Path, name: str, code: str, values: str) -> None:
-    """A user's model beside `folder`'s runs: its module, and its YAML for --config-dir own."""
+    """Write a user's model into `folder`: its module, and its YAML for --config-dir own."""
     (folder / f"{name}.py").write_text(code)
     (folder / "own" / "model").mkdir(parents=True)
     (folder / "own" / "model" / f"{name}.yaml").write_text(f"name: {name}\n{values}\n")
@@ -83,7 +83,7 @@ def metrics(run: Path) -> list[dict[str, float]]:
 
 
 def assert_close(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> None:
-    """Float32 after a few steps: sums in another order differ in the last digits."""
+    """Check that metrics are equal up to the rounding of float32 after a few steps."""
     assert [(point["step"], point["split"]) for point in ours] == [(point["step"], point["split"]) for point in theirs]
     for mine, other in zip(ours, theirs, strict=True):
         for name in other.keys() - {"split"}:

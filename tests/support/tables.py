@@ -1,4 +1,4 @@
-"""Tables as files."""
+"""The contents of CSV files."""
 
 ROWS = 20
 

@@ -51,7 +51,7 @@ def made_up(name: str) -> Published:
 
 
 def publish(name: str, data: Published, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write the set into the data folder, and have torchvision take its checksums for the published ones."""
+    """Write the set into the data folder, and let torchvision accept its checksums."""
     contents = as_published(name, data)
     for path, content in contents.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def publish(name: str, data: Published, folder: Path, monkeypatch: pytest.Monkey
 
 
 def as_published(name: str, data: Published) -> dict[str, bytes]:
-    """The set's files, below the data folder. CIFAR's rows hold all red, then all green, then all blue."""
+    """Return the files of the set by path. The rows of CIFAR hold all red, then all green, then all blue values."""
     if name in IDX:
         arrays = {
             "train-images-idx3-ubyte": data.images[:, 0],
@@ -92,7 +92,7 @@ def accept(name: str, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatc
 
 
 def idx(array: NDArray[Any]) -> bytes:
-    """The IDX form of yann.lecun.com/exdb/mnist: type (8, unsigned byte), dimensions, their sizes big-endian, bytes."""
+    """Return the IDX format of MNIST: type (8, unsigned byte), dimensions, their big-endian sizes, bytes."""
     return (
         bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes() + array.astype(np.uint8).tobytes()
     )

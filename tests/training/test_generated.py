@@ -1,5 +1,5 @@
-"""Thousands of command lines and files that nobody wrote: each trains, or is refused in one line with status 2; there
-is no traceback, and no file outside the run folder.
+"""Thousands of generated command lines and files: each trains, or is refused in one line with status 2. There is never
+a traceback or a file outside the run folder.
 """
 
 import io
@@ -22,7 +22,7 @@ from dl_lab.core.signals import Signals
 from dl_lab.datasets.mnist import FILES
 
 pytestmark = pytest.mark.faults
-STOPPED = 128  # and no signal, see `one_step`
+STOPPED = 128  # plus 0, because `one_step` sends no signal
 MEMORY = 2_000_000_000
 
 GENERATED = settings(
@@ -36,7 +36,7 @@ GENERATED = settings(
 
 @pytest.fixture(autouse=True)
 def one_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every run is asked to stop after its first step, and may take 2 GB more than this process has."""
+    """Stop every run after its first step, and limit its memory to 2 GB more than this process uses."""
     monkeypatch.setattr(Signals, "received", lambda self: True)
     in_use = 4096 * int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else None
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -47,7 +47,7 @@ def one_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def assert_trained_or_refused(ended: Ended, folder: Path, brought: set[str]) -> None:
-    """And nothing is left beside what was `brought` but the run folders."""
+    """Check the exit status and the message, and that only run folders were added to what was `brought`."""
     assert ended.status in (0, 1, 2, STOPPED), ended.err
     if ended.status == 2:
         assert ended.err.startswith("error: "), ended.err
@@ -155,8 +155,8 @@ PLAUSIBLE = CHOICES | st.tuples(
 @example(["data_dir=0"])
 @example(["threads=64"])
 @example(["threads=415"])
-def test_a_command_line_of_keys_that_there_are_trains_or_is_refused(overrides: list[str]) -> None:
-    """Half of these train; of those above, one in twenty."""
+def test_a_command_line_of_known_keys_trains_or_is_refused(overrides: list[str]) -> None:
+    """Half of these train, but only one in twenty of those above."""
     assert_small_trained_or_refused(overrides)
 
 
@@ -183,14 +183,14 @@ SWEPT = st.one_of(
 @settings(GENERATED, max_examples=150)
 @given(st.lists(SWEPT.filter(lambda override: "hydra.sweep.dir" not in override), min_size=1, max_size=4))
 @example(["sweep=optuna", "seed=range(1,1)"])
-def test_a_sweep_of_keys_that_there_are_runs_or_is_refused(overrides: list[str]) -> None:
-    """A third of these have jobs; those are asked to stop after the first step of the first."""
+def test_a_sweep_over_known_keys_runs_or_is_refused(overrides: list[str]) -> None:
+    """A third of these have jobs. They stop after the first step of the first job."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()
         ended = train(folder, "-m", *SMALL, *overrides)
         assert "Traceback" not in ended.err
-        if ended.status != 1:  # jobs failed, with a line each
+        if ended.status != 1:  # jobs failed, each with one line
             assert_trained_or_refused(ended, folder, {"data"})
 
 
@@ -206,7 +206,7 @@ CELLS = st.one_of(
 
 @st.composite
 def tables(draw: st.DrawFn) -> bytes:
-    """CSV files: good ones, with a few cells, lines and bytes that are not."""
+    """Generate CSV files with a few invalid cells, lines and bytes."""
     columns, rows = draw(st.integers(1, 4)), draw(st.integers(8, 30) | st.integers(0, 30))
     random = np.random.default_rng(draw(st.integers(0, 99)))
     table = [
@@ -223,7 +223,7 @@ def tables(draw: st.DrawFn) -> bytes:
 
 
 def spoiled(draw: st.DrawFn, content: bytes) -> bytes:
-    """The content, or part of it, or with a few other bytes."""
+    """Return the content unchanged, cut off, with changed or added bytes, or replaced."""
     kind = draw(st.sampled_from([*["whole"] * 5, "cut", "bytes", "more", "other"]))
     if kind == "cut":
         return content[: draw(st.integers(0, len(content)))]
@@ -278,7 +278,7 @@ def pictures(draw: st.DrawFn) -> bytes:
     picture = Image.new("RGB", (draw(st.integers(1, 9)), draw(st.integers(1, 9))), (9, 99, 199))
     try:
         picture.convert(mode).save(buffer, form)
-    except (OSError, ValueError):  # a mode that the form does not have
+    except (OSError, ValueError):  # the format does not support this mode
         picture.save(buffer, "PNG")
     return spoiled(draw, buffer.getvalue())
 

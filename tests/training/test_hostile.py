@@ -1,9 +1,10 @@
-"""Nothing let in: checkpoints, configurations and archives that would run code, or leave their folder."""
+"""Checkpoints, configurations and archives that try to run code or to leave their folder."""
 
 import hashlib
 import io
 import os
 import pickle
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -26,7 +27,7 @@ LITTLE = ("train.steps=2",)
 
 
 class Trap:
-    """An object whose pickle, when loaded, makes a folder."""
+    """An object whose pickle creates a folder when it is loaded."""
 
     def __init__(self, folder: Path):
         self.folder = str(folder)
@@ -42,12 +43,25 @@ def assert_refused(ended: Ended, *parts: str) -> None:
         assert part in ended.err
 
 
+@pytest.fixture(scope="module")
+def run_to_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("interrupted")
+    interrupted(folder, 8, *RUN)
+    return folder / "run"
+
+
+@pytest.fixture
+def interrupted_run(run_to_copy: Path, tmp_path: Path) -> None:
+    """Put a run that was interrupted after 8 steps into `tmp_path / "run"`."""
+    shutil.copytree(run_to_copy, tmp_path / "run")
+
+
 def zipped(path: Path, trap: Trap) -> None:
     torch.save({"model": trap, "step": 1, "config": {}}, path)
 
 
 def sealed(path: Path, trap: Trap) -> None:
-    """With our own checksum, which is no signature."""
+    """With our checksum, which is not a signature."""
     checkpoint.save(path, {"model": trap, "step": 1, "config": {}})
 
 
@@ -60,8 +74,8 @@ def old_form(path: Path, trap: Trap) -> None:
 
 
 @pytest.mark.parametrize("write", [zipped, sealed, pickled, old_form])
-def test_a_checkpoint_that_carries_code_is_refused_by_every_door(tmp_path, write):
-    interrupted(tmp_path, 8, *RUN)
+@pytest.mark.usefixtures("interrupted_run")
+def test_checkpoint_with_code_is_refused_by_resume_and_evaluate(tmp_path, write):
     sprung = tmp_path / "sprung"
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         write(path, Trap(sprung))
@@ -74,16 +88,16 @@ LOOKED_UP = ["${oc.env:HOME}", "${run_folder:made}", "${oc.decode:'1'}", "\\${oc
 
 
 @pytest.mark.parametrize("value", LOOKED_UP)
-@pytest.mark.parametrize("door", ["resume=run", "rerun=run"])
-def test_a_saved_configuration_is_plain(tmp_path, value, door):
-    interrupted(tmp_path, 8, *RUN)
+@pytest.mark.parametrize("key", ["resume=run", "rerun=run"])
+@pytest.mark.usefixtures("interrupted_run")
+def test_saved_configuration_with_interpolations_is_refused(tmp_path, value, key):
     path = tmp_path / "run" / ".hydra" / "config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "name": value}))
-    assert_refused(train(tmp_path, door), "name=", "is an interpolation")
+    assert_refused(train(tmp_path, key), "name=", "is an interpolation")
     assert {entry.name for entry in tmp_path.iterdir()} == {"run"}
 
 
-def test_a_checkpoints_configuration_is_plain(tmp_path):
+def test_checkpoint_configuration_with_interpolations_is_refused(tmp_path):
     train(tmp_path, *RUN)
     path = tmp_path / "run" / "checkpoints" / "best.pt"
     contents = torch.load(path, weights_only=True)
@@ -91,16 +105,16 @@ def test_a_checkpoints_configuration_is_plain(tmp_path):
     assert_refused(command(evaluate.main, tmp_path, "run=run"), "name=", "is an interpolation")
 
 
-@pytest.mark.parametrize("door", ["resume=run", "rerun=run"])
+@pytest.mark.parametrize("key", ["resume=run", "rerun=run"])
 @pytest.mark.parametrize(
     "hostile",
     ["!!python/object/apply:os.mkdir [sprung]", "optimizer: {_target_: os.mkdir, path: sprung}", "[1, 2]", "{", ""],
 )
-def test_a_configuration_that_names_code_or_is_none_is_refused(tmp_path, door, hostile):
-    interrupted(tmp_path, 8, *RUN)
+@pytest.mark.usefixtures("interrupted_run")
+def test_configuration_with_code_or_of_another_form_is_refused(tmp_path, key, hostile):
     path = tmp_path / "run" / ".hydra" / "config.yaml"
     path.write_text(path.read_text() + hostile if hostile.startswith("optimizer") else hostile)
-    assert_refused(train(tmp_path, door), "allowed: ")
+    assert_refused(train(tmp_path, key), "allowed: ")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -117,15 +131,15 @@ def test_a_configuration_that_names_code_or_is_none_is_refused(tmp_path, door, h
         "++hydra.hydra_logging.filters.trap={_target_: os.mkdir}",
     ],
 )
-def test_no_key_reaches_code_that_is_not_registered(tmp_path, override):
+def test_keys_cannot_call_unregistered_code(tmp_path, override):
     ended = train(tmp_path, *TINY, override)
     assert_refused(ended, "allowed: ")
     assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize(("more", "seeds"), [((), ()), (("-m",), ("seed=0,1",))])
-def test_a_folder_of_choices_does_not_bring_code_through_hydras_own_part(tmp_path, more, seeds):
-    """Hydra would build callbacks and logging factories from a file's words, before a run begins."""
+def test_config_dir_cannot_run_code_through_the_keys_of_hydra(tmp_path, more, seeds):
+    """Hydra by itself builds callbacks and logging factories that a file names, before a run begins."""
     (tmp_path / "own" / "experiment").mkdir(parents=True)
     trap = "# @package _global_\nhydra:\n  callbacks:\n    trap: {_target_: os.mkdir, path: sprung}\n"
     factory = '# @package _global_\nhydra:\n  job_logging:\n    formatters: {trap: {"()": os.mkdir, path: sprung}}\n'
@@ -138,19 +152,19 @@ def test_a_folder_of_choices_does_not_bring_code_through_hydras_own_part(tmp_pat
         assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("door", ["resume=run", "rerun=run"])
-def test_imports_are_taken_from_no_folder_unasked(tmp_path, door):
+@pytest.mark.parametrize("key", ["resume=run", "rerun=run"])
+def test_imports_of_a_run_folder_are_not_repeated_without_asking(tmp_path, key):
     (tmp_path / "mine.py").write_text("from pathlib import Path\nPath('imported').write_text('')\n")
     interrupted(tmp_path, 7, *RUN, "imports=[mine]")
     (tmp_path / "imported").unlink()
     sys.modules.pop("mine")
-    assert_refused(train(tmp_path, door), "imports=[mine]")
-    assert command(evaluate.main, tmp_path, "run=run").status == 0  # which needs nothing of it
+    assert_refused(train(tmp_path, key), "imports=[mine]")
+    assert command(evaluate.main, tmp_path, "run=run").status == 0  # evaluation does not need the module
     assert not (tmp_path / "imported").exists()
 
 
 def archive(*names: str) -> bytes:
-    """A tar file with members of these names, and a link out of its folder."""
+    """Return a tar file with members of these names and a link that leaves its folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for name in names:
@@ -163,9 +177,9 @@ def archive(*names: str) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("there", [False, True], ids=["downloaded", "put there"])
-def test_an_archive_that_is_not_the_published_one_is_not_opened(tmp_path, monkeypatch, there):
-    """However right torchvision takes it to be (by md5, for which two files of one sum can be made)."""
+@pytest.mark.parametrize("there", [False, True], ids=["downloaded", "local"])
+def test_archive_other_than_the_published_one_is_not_opened(tmp_path, monkeypatch, there):
+    """Even if torchvision accepts its md5, for which collisions can be made."""
     content = archive("../outside/a", "/tmp/outside-of-all", "cifar-10-batches-py/data_batch_1")
     published = datasets.CIFAR10
     monkeypatch.setattr(published, "tgz_md5", hashlib.md5(content, usedforsecurity=False).hexdigest())
@@ -183,7 +197,7 @@ def test_an_archive_that_is_not_the_published_one_is_not_opened(tmp_path, monkey
     assert not Path("/tmp/outside-of-all").exists()
 
 
-def test_a_link_that_leaves_the_folder_of_pictures_is_refused(tmp_path):
+def test_link_that_leaves_the_image_folder_is_refused(tmp_path):
     from PIL import Image
 
     for name in ("a", "b"):

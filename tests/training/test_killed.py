@@ -1,4 +1,4 @@
-"""kill -9, as it comes: at fifty random moments of a run, which ends as if it had never been killed."""
+"""A run that is killed with SIGKILL at fifty random moments equals one that was never killed."""
 
 import json
 import subprocess
@@ -10,9 +10,9 @@ import torch
 from support.interrupted import same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-# One process imports torch, then makes a child for each attempt and kills it after a while drawn by the seed. Run as
-# `python -c KITCHEN FOLDER KILLS SEED OVERRIDES...`; prints how many children it killed before the last one ended.
-KITCHEN = """
+# One process imports torch, forks a child for each attempt, and kills it after a random time. Run as
+# `python -c KILLER FOLDER KILLS SEED OVERRIDES...`. Prints how many children it killed before the last one ended.
+KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch, numpy, tensorboard
@@ -36,7 +36,7 @@ def attempt(arguments, seconds):
         except SystemExit as end:
             os._exit(end.code or 0)
         os._exit(0)
-    begins = folder / ".lock" if draws.random() < 0.8 else folder.parent  # after it writes, or at any time
+    begins = folder / ".lock" if draws.random() < 0.8 else folder.parent  # once it writes, or at any time
     while seconds is not None and not begins.exists() and os.waitid(os.P_PID, child, ENDED) is None:
         time.sleep(0.001)
     ends = time.monotonic() + (300 if seconds is None else seconds)
@@ -50,7 +50,7 @@ def attempt(arguments, seconds):
 
 def go_on(seconds):
     started = (folder / ".hydra" / "config.yaml").exists()
-    (folder / ".lock").unlink(missing_ok=True)  # of the one that was killed, which the system has let go of
+    (folder / ".lock").unlink(missing_ok=True)  # of the killed process, whose lock the system released
     return attempt([f"resume={folder}"] if started else [*overrides, f"hydra.run.dir={folder}"], seconds)
 
 while killed < kills and not go_on(draws.uniform(0, 0.15)):
@@ -75,22 +75,22 @@ RUN = (
 
 
 def kill_again_and_again(folder: Path, kills: int, seed: int, *overrides: str) -> int:
-    """A run that is killed up to `kills` times and then left alone. Returns how often it was."""
-    line = [sys.executable, "-c", KITCHEN, str(folder), str(kills), str(seed), *overrides]
+    """Kill a run up to `kills` times, then let it end. Return how often it was killed."""
+    line = [sys.executable, "-c", KILLER, str(folder), str(kills), str(seed), *overrides]
     ended = subprocess.run(line, cwd=folder.parent, capture_output=True, text=True, check=False, timeout=540)
     assert ended.returncode == 0, ended.stderr
     return int(ended.stdout)
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """TensorBoard's scalars, but for the speed."""
+    """Return TensorBoard's scalars except the speed."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     tags = [tag for tag in events.Tags()["scalars"] if tag != "train/examples_per_second"]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
 @pytest.mark.faults
-def test_a_run_killed_at_fifty_random_moments_is_the_one_that_never_was(tmp_path):
+def test_run_killed_at_fifty_random_moments_equals_one_never_killed(tmp_path):
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     whole, broken = tmp_path / "whole" / "run", tmp_path / "broken" / "run"
@@ -100,11 +100,11 @@ def test_a_run_killed_at_fifty_random_moments_is_the_one_that_never_was(tmp_path
         ours, theirs = (torch.load(at / "checkpoints" / f"{name}.pt", weights_only=True) for at in (broken, whole))
         assert same(ours, theirs), name
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    apart = {"seconds": 0, "git_commit": None, "git_clean": None}  # somebody may commit while this runs
+    apart = {"seconds": 0, "git_commit": None, "git_clean": None}  # the repository may change meanwhile
     summaries = [json.loads((at / "summary.json").read_text()) | apart for at in (broken, whole)]
     assert summaries[0] == summaries[1]
     assert curves(broken) == curves(whole)
     assert list(broken.rglob("*.partial")) == []
-    told = (tmp_path / "broken" / "output").read_text()
-    assert "error" not in told
-    assert "Traceback" not in told
+    output = (tmp_path / "broken" / "output").read_text()
+    assert "error" not in output
+    assert "Traceback" not in output

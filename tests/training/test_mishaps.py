@@ -1,4 +1,4 @@
-"""What happens to a run from outside: data that change or vanish, workers that die, memory, two writers, the clock."""
+"""Runs whose data change or vanish, whose workers die, that run out of memory, or whose clock goes backwards."""
 
 import gc
 import json
@@ -18,8 +18,7 @@ from support.interrupted import RUN, assert_equal, interrupted
 from support.server import _network, open_responses, refusal, serving  # noqa: F401  # autouse: used by being here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dl_lab.core import atomic_io as files_of_disk
-from dl_lab.core import download
+from dl_lab.core import atomic_io, download
 from dl_lab.core.progress import Progress
 from dl_lab.runs import tensorboard
 from dl_lab.training import loop
@@ -32,7 +31,7 @@ pytestmark = [
 
 
 def pictures(folder: Path) -> tuple[str, ...]:
-    """Twenty of each of two classes, streamed; gives the overrides."""
+    """Write twenty images of each of two classes and return the overrides that stream them."""
     for name in ("a", "b"):
         (folder / "pictures" / name).mkdir(parents=True)
         for number in range(20):
@@ -43,7 +42,7 @@ def pictures(folder: Path) -> tuple[str, ...]:
 
 
 def files(folder: Path) -> dict[str, tuple[str, ...]]:
-    """The overrides of every dataset that needs nothing of the network, made small."""
+    """Write small files and return the overrides of every dataset that needs no network."""
     rows = "\n".join(f"{number % 7},{number % 5},{number % 3}" for number in range(60))
     (folder / "table.csv").write_text(f"x,y,z\n{rows}\n")
     (folder / "text.txt").write_text("to be, or not to be, that is the question\n" * 9)
@@ -58,7 +57,7 @@ DOWNLOADED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "tiny_s
 
 
 @pytest.mark.parametrize("name", [name for name in choices("dataset") if name not in DOWNLOADED])
-def test_every_dataset_resumes_to_the_last_bit(tmp_path, name):
+def test_every_dataset_resumes_bit_for_bit(tmp_path, name):
     overrides = (f"dataset={name}", *files(tmp_path).get(name, ()), *SHORT)
     whole = train(tmp_path / "whole", *overrides)
     assert whole.status == 0, whole.err
@@ -69,7 +68,7 @@ def test_every_dataset_resumes_to_the_last_bit(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", choices("model"))
-def test_every_model_resumes_to_the_last_bit(tmp_path, name):
+def test_every_model_resumes_bit_for_bit(tmp_path, name):
     overrides = (
         f"model={name}",
         "dataset.examples=64",
@@ -87,7 +86,7 @@ def test_every_model_resumes_to_the_last_bit(tmp_path, name):
 
 
 def while_it_runs(folder: Path, step: int, act: object, *overrides: str) -> Ended:
-    """A run to which something happens after a step."""
+    """Train, and call `act` after a step."""
     advance, done = Progress.advance, 0
 
     def acting(self: Progress) -> None:
@@ -102,7 +101,7 @@ def while_it_runs(folder: Path, step: int, act: object, *overrides: str) -> Ende
         return train(folder, *overrides)
 
 
-def test_pictures_that_vanish_are_told_and_the_run_goes_on_when_they_are_back(tmp_path):
+def test_run_fails_if_images_vanish_and_resumes_once_they_are_back(tmp_path):
     overrides = (*pictures(tmp_path), *SHORT)
     whole = train(tmp_path / "whole", *overrides)
     away = tmp_path / "away"
@@ -118,7 +117,7 @@ def test_pictures_that_vanish_are_told_and_the_run_goes_on_when_they_are_back(tm
 
 
 @pytest.mark.parametrize("name", ["csv", "text", "image_folder"])
-def test_a_run_does_not_go_on_with_other_data(tmp_path, name):
+def test_run_does_not_resume_with_changed_data(tmp_path, name):
     overrides = (f"dataset={name}", *files(tmp_path)[name], *SHORT)
     interrupted(tmp_path, 7, *overrides)
     for path in (tmp_path / "table.csv", tmp_path / "text.txt", tmp_path / "pictures" / "a" / "1.png"):
@@ -135,19 +134,19 @@ def change(folder: Path, byte: int) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(("read_whole", "notices"), [(files_of_disk.READ_WHOLE, {0, 30_000, 59_999}), (0, {0, 59_999})])
-def test_a_change_without_a_change_in_size_is_noticed(tmp_path, monkeypatch, read_whole, notices):
-    """In a folder too large to be read whole, at the ends of its files."""
-    monkeypatch.setattr(files_of_disk, "READ_WHOLE", read_whole)
+@pytest.mark.parametrize(("read_whole", "notices"), [(atomic_io.READ_WHOLE, {0, 30_000, 59_999}), (0, {0, 59_999})])
+def test_fingerprint_notices_a_change_that_keeps_the_size(tmp_path, monkeypatch, read_whole, notices):
+    """Of a folder that is too large to be read as a whole, only the ends of each file count."""
+    monkeypatch.setattr(atomic_io, "READ_WHOLE", read_whole)
     (tmp_path / "a.bmp").write_bytes(bytes(60_000))
     for byte in (0, 30_000, 59_999):
-        before = files_of_disk.fingerprint(tmp_path)
+        before = atomic_io.fingerprint(tmp_path)
         change(tmp_path, byte)
-        assert (files_of_disk.fingerprint(tmp_path) != before) == (byte in notices)
+        assert (atomic_io.fingerprint(tmp_path) != before) == (byte in notices)
 
 
-def test_a_picture_that_would_be_too_large_unpacked_is_refused(tmp_path):
-    """A bomb: 1 GB of pixels in a file of a hundred bytes."""
+def test_decompression_bomb_is_refused(tmp_path):
+    """1 GB of pixels in a file of a hundred bytes."""
     overrides = (*pictures(tmp_path), *SHORT, "dataset.num_workers=0")
     path = tmp_path / "pictures" / "a" / "0.png"
     content = path.read_bytes()
@@ -159,14 +158,14 @@ def test_a_picture_that_would_be_too_large_unpacked_is_refused(tmp_path):
     assert ended.err.count("\n") == 1
 
 
-def test_a_table_is_read_once(tmp_path):
+def test_csv_file_is_read_once(tmp_path):
     overrides = ("dataset=csv", *files(tmp_path)["csv"], *SHORT)
     whole = train(tmp_path / "whole", *overrides)
     assert_equal(while_it_runs(tmp_path / "here", 5, (tmp_path / "table.csv").unlink, *overrides), whole)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tmp_path):
+def test_run_fails_if_a_worker_is_killed_and_resumes(tmp_path):
     overrides = (*pictures(tmp_path), *SHORT)
     whole = train(tmp_path / "whole", *overrides)
 
@@ -184,7 +183,7 @@ def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tmp_path):
     assert "dataset.num_workers=0" in ended.err
     assert len(ended.err.splitlines()) == 1, ended.err
     assert_equal(train(here, "resume=run"), whole)
-    gc.collect()  # the queues of the killed, while their complaints are expected
+    gc.collect()  # the queues of the killed workers, while their warnings are ignored
 
 
 @pytest.mark.parametrize(
@@ -195,7 +194,7 @@ def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tmp_path):
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_out_of_memory_names_the_knobs(tmp_path, monkeypatch, error):
+def test_out_of_memory_names_the_keys_that_help(tmp_path, monkeypatch, error):
     def fail(*_: object) -> None:
         raise error
 
@@ -207,11 +206,11 @@ def test_out_of_memory_names_the_knobs(tmp_path, monkeypatch, error):
     assert ended.err.count("\n") == 1
 
 
-def test_an_operation_that_cannot_be_deterministic_is_named(tmp_path, monkeypatch):
+def test_nondeterministic_operation_is_named(tmp_path, monkeypatch):
     real = loop.train_step
 
     def step(*given: object) -> object:
-        torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # without accumulate: the last writer wins
+        torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # without accumulate=True the last writer wins
         return real(*given)
 
     monkeypatch.setattr(loop, "train_step", step)
@@ -225,8 +224,8 @@ def test_an_operation_that_cannot_be_deterministic_is_named(tmp_path, monkeypatc
     assert ended.err.count("\n") == 1
 
 
-def test_of_two_runs_that_ask_for_one_folder_one_gets_it(tmp_path):
-    """The second asks while the first is running, and once more when it has just ended."""
+def test_folder_is_written_by_one_run_only(tmp_path):
+    """A second run asks for the folder while the first is running and again after it has ended."""
     here, line, seconds = tmp_path / "here", ("-m", "dl_lab.train", *RUN, "seed=1"), []
     first = while_it_runs(here, 3, lambda: seconds.append(spawn(here, *line)), *RUN)
     seconds.append(spawn(here, *line))
@@ -238,7 +237,7 @@ def test_of_two_runs_that_ask_for_one_folder_one_gets_it(tmp_path):
     assert_equal(first, train(tmp_path / "alone", *RUN))
 
 
-def test_a_clock_that_is_put_back_changes_no_order(tmp_path, monkeypatch):
+def test_clock_that_goes_backwards_keeps_the_order_of_events(tmp_path, monkeypatch):
     now = [2_000_000_000.0]
 
     def backwards() -> float:
@@ -259,13 +258,13 @@ def test_a_clock_that_is_put_back_changes_no_order(tmp_path, monkeypatch):
 
 
 def promise(handler: BaseHTTPRequestHandler, length: int) -> None:
-    """Answer that so many bytes are to come."""
+    """Announce `length` bytes."""
     handler.send_response(200)
     handler.send_header("Content-Length", str(length))
     handler.end_headers()
 
 
-def test_a_download_that_stalls_is_given_up(tmp_path, monkeypatch):
+def test_stalled_download_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
     over, waited_out = threading.Event(), threading.Event()
 
@@ -284,7 +283,7 @@ def test_a_download_that_stalls_is_given_up(tmp_path, monkeypatch):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_numbers_that_are_not_finite_are_told_by_file_line_and_column(tmp_path):
+def test_non_finite_number_is_reported_with_file_line_and_column(tmp_path):
     for cell in ("nan", "inf", "-inf", "1e39"):
         (tmp_path / "table.csv").write_text(f"x,y\n1,2\n3,{cell}\n" + "5,6\n" * 9)
         ended = train(tmp_path, "dataset=csv", "dataset.path=table.csv", "dataset.targets=[x]")
@@ -293,7 +292,7 @@ def test_numbers_that_are_not_finite_are_told_by_file_line_and_column(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"status": 3'])
-def test_a_damaged_summary_hides_no_run(tmp_path, damage):
+def test_run_with_a_damaged_summary_resumes_or_is_refused(tmp_path, damage):
     interrupted(tmp_path, 9, *RUN)
     (tmp_path / "run" / "summary.json").write_text(damage)
     ended = train(tmp_path, "resume=run")
