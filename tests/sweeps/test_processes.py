@@ -1,4 +1,4 @@
-"""hydra/launcher=processes and the launchers of others: the same runs, and one that dies is one failed job."""
+"""hydra/launcher=processes and third-party launchers: the same runs, and a process that dies fails one job."""
 
 import json
 import os
@@ -25,9 +25,9 @@ from dl_lab.sweeps.worker import Relay
 def one_forkserver() -> Iterator[None]:
     """Keep the process that has imported torch for the sweeps of all tests that run in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forkserver, "end", lambda: None)
+        patch.setattr(forkserver, "stop", lambda: None)
         yield
-    forkserver.end()
+    forkserver.stop()
 
 
 DOOMED = """
@@ -57,7 +57,7 @@ class Doomed(nn.Linear):
 
 
 def assert_same_runs(one: Path, other: Path) -> None:
-    """Of the jobs that both have."""
+    """Compare the jobs that both sweeps have."""
     for job, same in zip(table(one), table(other), strict=False):
         assert job == same
         if job["status"] != "completed":
@@ -70,7 +70,7 @@ def assert_same_runs(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("copied", sorted({forkserver.AVAILABLE, False}))
-def test_jobs_in_processes_are_what_they_are_in_turn_but_for_those_whose_process_dies(tmp_path, copied, monkeypatch):
+def test_jobs_in_processes_equal_jobs_in_turn_and_fail_if_their_process_dies(tmp_path, copied, monkeypatch):
     monkeypatch.setattr(forkserver, "AVAILABLE", copied)
     add_model(tmp_path, "doomed", DOOMED, "width: 1")
     own = ("-m", "--config-dir", "own", "imports=[doomed]", "model=doomed", *TINY)
@@ -89,9 +89,9 @@ def test_jobs_in_processes_are_what_they_are_in_turn_but_for_those_whose_process
 TOGETHER = ("-m", "hydra/launcher=vectorized", "hydra.launcher.processes=2")
 
 
-def test_stacks_in_two_processes_are_the_runs_in_turn_and_what_does_not_stack_is_dealt_out(tmp_path):
-    whatever_the_clock_says = "from dl_lab.vectorized import autotune\nautotune.seconds_of = lambda step: 1.0\n"
-    (tmp_path / "sure_to_stack.py").write_text(whatever_the_clock_says)
+def test_stacks_in_two_processes_equal_runs_in_turn_and_other_jobs_are_distributed(tmp_path):
+    any_stack_is_faster = "from dl_lab.vectorized import autotune\nautotune.seconds_of = lambda step: 1.0\n"
+    (tmp_path / "sure_to_stack.py").write_text(any_stack_is_faster)
     jobs = ("optimizer=adam,lbfgs", "seed=range(5)", *TINY)
     ended = train(tmp_path, *TOGETHER, "imports=[sure_to_stack]", *jobs, "hydra.sweep.dir=here")
     train(tmp_path, "-m", *jobs, "hydra.sweep.dir=there")
@@ -104,7 +104,7 @@ def test_stacks_in_two_processes_are_the_runs_in_turn_and_what_does_not_stack_is
         assert_close(metrics(ours), metrics(theirs))
 
 
-def test_of_a_share_that_its_process_dies_of_the_others_go_on_by_themselves(tmp_path):
+def test_jobs_of_a_process_that_dies_continue_separately(tmp_path):
     add_model(tmp_path, "doomed", DOOMED, "width: 1")
     own = ("--config-dir", "own", *TOGETHER, "imports=[doomed]", "model=doomed", *TINY)
     ended = train(tmp_path, *own, "model.width=1,2", "seed=1,2,3", "hydra.sweep.dir=here")
@@ -116,20 +116,24 @@ def test_of_a_share_that_its_process_dies_of_the_others_go_on_by_themselves(tmp_
     assert ended.err.count("its process was ended by SIGKILL (often because memory ran out)") == 2 * 3
 
 
-def test_with_fail_fast_the_processes_save_what_they_run(tmp_path):
-    """And one that diverges in the other process meanwhile does not keep them from it."""
+def test_processes_save_their_runs_when_fail_fast_ends_the_sweep(tmp_path):
+    """Also if a job in the other process diverges meanwhile."""
     jobs = ("optimizer=sgd", "optimizer.lr=0.1,1e30,1e31", "seed=1,2", *TINY, "train.steps=100000", "train.log_every=1")
     ended = train(tmp_path, *TOGETHER, *jobs, "sweep.fail_fast=true", "hydra.sweep.dir=here")
     assert ended.status == 1
     assert "a job failed, and sweep.fail_fast=true:\n  #" in ended.err
     jobs = table(tmp_path / "here")
     assert "diverged" in [job["status"] for job in jobs[2:]]
-    assert {job["status"] for job in jobs} <= {"diverged", "stopped", "pending"}  # the other may not have begun
+    assert {job["status"] for job in jobs} <= {
+        "diverged",
+        "stopped",
+        "pending",
+    }  # the other process may not have started
     for job in jobs:
         assert (tmp_path / "here" / str(job["folder"])).exists() == (job["status"] != "pending")
 
 
-def test_what_a_process_tells_to_one_that_is_gone_is_lost_and_not_an_error():
+def test_a_report_to_a_dead_main_process_is_not_an_error():
     ours, theirs = Pipe()
     relay = Relay(ours)
     relay.note("a line")
@@ -140,7 +144,7 @@ def test_what_a_process_tells_to_one_that_is_gone_is_lost_and_not_an_error():
     relay.note("a line")
 
 
-def test_a_process_that_is_stopped_by_somebody_else_leaves_jobs_that_are_told_of(tmp_path):
+def test_the_summary_counts_unfinished_jobs_of_a_process_that_someone_stopped(tmp_path):
     steps = ("dataset=iris", "train.batch_size=10", "train.validate_every=10", "train.steps=3000")
     (tmp_path / "lives.py").write_text("import os\nopen(f'{os.getpid()}.lives', 'w').close()\n")
     line = [sys.executable, "-m", "dl_lab.train", *TOGETHER, "imports=[lives]", "seed=range(4)", *steps]
@@ -154,7 +158,7 @@ def test_a_process_that_is_stopped_by_somebody_else_leaves_jobs_that_are_told_of
     assert {job["status"] for job in table(tmp_path / "here")} <= {"completed", "stopped", "pending"}
 
 
-def test_what_does_not_go_with_processes_is_refused(tmp_path):
+def test_invalid_numbers_of_processes_are_rejected(tmp_path):
     pruned = train(tmp_path, *TOGETHER, "sweep.prune=asha", "seed=1,2", *TINY)
     assert pruned.status == 2
     assert "hydra.launcher.processes=2 does not go with sweep.prune=asha, which compares runs; allowed: 1" in pruned.err
@@ -164,7 +168,7 @@ def test_what_does_not_go_with_processes_is_refused(tmp_path):
 
 
 def wait_until(done: Callable[[], bool]) -> None:
-    """However long it takes a busy machine; a test that waits in vain fails."""
+    """Wait as long as a busy machine needs; fail after 200 seconds."""
     deadline = time.monotonic() + 200
     while not done():
         assert time.monotonic() < deadline
@@ -172,7 +176,7 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 def is_gone(group: int) -> bool:
-    """Whether no process of a group is left."""
+    """Return whether no process of a group is left."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -183,7 +187,7 @@ def is_gone(group: int) -> bool:
 @pytest.mark.parametrize(
     ("how", "launcher"), [("Ctrl-C", "processes"), ("Ctrl-C", "vectorized"), ("kill -9", "processes")]
 )
-def test_the_processes_save_what_they_run_when_the_sweep_is_stopped_and_when_it_is_gone(tmp_path, how, launcher):
+def test_processes_save_their_runs_when_the_sweep_is_stopped_or_killed(tmp_path, how, launcher):
     steps = ("dataset=iris", "train.batch_size=10", "train.validate_every=10", "train.steps=1000000")
     command = ("-m", "seed=range(3)", *steps, "hydra.sweep.dir=here", f"hydra/launcher={launcher}")
     line = [sys.executable, "-m", "dl_lab.train", *command, "hydra.launcher.processes=2"]
@@ -193,7 +197,7 @@ def test_the_processes_save_what_they_run_when_the_sweep_is_stopped_and_when_it_
             wait_until(lambda: len(list(tmp_path.glob("here/*/checkpoints/last.pt"))) >= 2)
             running = [path.parts[-3] for path in tmp_path.glob("here/*/checkpoints/last.pt")]
         finally:
-            if how == "Ctrl-C":  # a terminal tells all of them
+            if how == "Ctrl-C":  # which a terminal sends to all processes
                 os.killpg(sweep.pid, signal.SIGINT)
             else:
                 sweep.kill()
@@ -209,7 +213,7 @@ def test_the_processes_save_what_they_run_when_the_sweep_is_stopped_and_when_it_
         assert json.loads((tmp_path / "here" / name / "summary.json").read_text())["status"] == "stopped"
 
 
-def test_ctrl_c_while_the_processes_begin_is_answered_in_one_line(tmp_path):
+def test_ctrl_c_while_processes_start_prints_one_line(tmp_path):
     command = (*TOGETHER, "seed=range(8)", "dataset=iris", "train.batch_size=10", "train.steps=1000000")
     line = [sys.executable, "-m", "dl_lab.train", *command, "hydra.sweep.dir=here"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
@@ -226,14 +230,14 @@ def test_ctrl_c_while_the_processes_begin_is_answered_in_one_line(tmp_path):
     assert {job["status"] for job in table(tmp_path / "here")} <= {"pending", "stopped"}
 
 
-def test_why_a_process_died_is_told_in_one_line():
+def test_the_cause_of_death_of_a_process_is_one_line():
     assert process_pool.cause_of_death(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
     assert process_pool.cause_of_death(3) == "its process ended with status 3"
 
 
 @pytest.mark.skipif(find_spec("submitit") is None, reason="the extra slurm is not installed")
-def test_a_launcher_of_others_runs_what_is_left_and_what_fails_is_recorded(tmp_path):
-    """By submitit's local mode, which starts a process a job."""
+def test_a_third_party_launcher_runs_unfinished_jobs_and_failures_are_recorded(tmp_path):
+    """With submitit's local mode, which starts one process per job."""
     asked = ("-m", "optimizer.lr=0.1,-1,0.2", *TINY)
     train(tmp_path, "-m", "optimizer.lr=0.1", *TINY, "hydra.sweep.dir=here")
     ended = spawn(tmp_path, "-m", "dl_lab.train", *asked, "sweep.resume=here", "hydra/launcher=submitit_local")
@@ -246,6 +250,6 @@ def test_a_launcher_of_others_runs_what_is_left_and_what_fails_is_recorded(tmp_p
 
 
 @pytest.mark.parametrize(("name", "extra"), [("submitit_slurm", "slurm"), ("ray", "ray")])
-def test_a_launcher_that_is_not_installed_names_its_extra(name, extra):
+def test_the_error_for_a_missing_launcher_names_its_extra(name, extra):
     error = MissingConfigException("not found", f"hydra/launcher/{name}", [])
     assert explain(error) == (f"hydra/launcher={name} is not installed; allowed: after pip install 'dl_lab[{extra}]'")

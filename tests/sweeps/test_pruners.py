@@ -1,4 +1,4 @@
-"""Which runs are hopeless: against Optuna's own pruners, and by hand."""
+"""Pruning rules, compared with Optuna's pruners and with values computed by hand."""
 
 import numpy as np
 import optuna
@@ -15,7 +15,7 @@ SETTINGS = {"name": "grid", "resume": None, "fail_fast": False, "prune_after": 1
 
 
 def curves(runs: int, steps: int, seed: int) -> np.ndarray:
-    """Losses that fall, at different speeds, with noise; (run, step)."""
+    """Return noisy losses that fall at different rates, (run, step)."""
     generator = np.random.default_rng(seed)
     speed = generator.uniform(0.01, 0.5, (runs, 1))
     return np.exp(-speed * np.arange(steps)) + generator.normal(0, 0.05, (runs, steps))
@@ -27,13 +27,13 @@ def quiet():
 
 
 def tell(study: optuna.Study, trial: optuna.Trial, loss: float | None) -> None:
-    """Of a run that came to its end, or was stopped."""
+    """Report a trial as completed, or as pruned if `loss` is None."""
     study.tell(trial, loss, state=optuna.trial.TrialState.PRUNED if loss is None else None)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_asha_stops_what_optunas_successive_halving_stops(seed):
-    """Runs that come one after the other, each to its end or to where it is stopped. Optuna's step 0 is our step 1."""
+def test_asha_prunes_as_optunas_successive_halving_does(seed):
+    """Runs one after the other, each until its end or until it is pruned."""
     study = optuna.create_study(pruner=SuccessiveHalvingPruner(min_resource=1, reduction_factor=3))
     losses: dict[int, dict[int, float]] = {}
     stops = 0
@@ -53,10 +53,8 @@ def test_asha_stops_what_optunas_successive_halving_stops(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_median_rule_stops_what_optunas_stops_where_losses_so_far_are_their_mean(seed):
-    """Optuna compares with the others' loss at the step, the paper with its mean up to there: where each run's losses
-    are constant those are the same.
-    """
+def test_the_median_rule_prunes_as_optunas_does_for_constant_losses(seed):
+    """Optuna compares with the loss of the other runs at the step, the paper with their mean loss until the step."""
     study = optuna.create_study(pruner=MedianPruner(n_startup_trials=4, n_warmup_steps=0))
     losses: dict[int, dict[int, float]] = {}
     stops = 0
@@ -75,27 +73,27 @@ def test_the_median_rule_stops_what_optunas_stops_where_losses_so_far_are_their_
     assert 3 < stops < 27
 
 
-def test_the_median_rule_compares_the_best_so_far_with_the_mean_of_those_that_got_as_far():
+def test_the_median_rule_compares_the_best_loss_with_means_of_runs_that_reached_the_step():
     others = {1: {10: 1.0, 20: 0.0}, 2: {10: 3.0, 20: 2.0}, 3: {10: 9.0}}  # means until 20: 0.5 and 2.5, median 1.5
     assert not below_median({10: 1.4, 20: 7.0}, others, 20, least=2)
     assert below_median({10: 1.6, 20: 7.0}, others, 20, least=2)
-    assert not below_median({10: 1.6, 20: 7.0}, others, 20, least=3)  # the third has not got as far
+    assert not below_median({10: 1.6, 20: 7.0}, others, 20, least=3)  # the third has not reached the step
 
 
-def test_asha_side_by_side_leaves_one_in_so_many_at_each_rung():
+def test_asha_keeps_one_run_in_prune_factor_at_each_rung():
     settings = GridConfig(prune="asha", **{**SETTINGS, "prune_after": 10, "prune_factor": 4})
     left, losses = set(range(64)), {run: {} for run in range(64)}
     sizes = []
     for step in range(5, 200, 5):
         for run in left:
-            losses[run][step] = (run * 37 % 64) / 64  # no two alike
+            losses[run][step] = (run * 37 % 64) / 64  # all different
         left -= {run for run in left if hopeless(settings, losses, run, step)}
         sizes.append((step, len(left)))
     assert [size for step, size in sizes if step in (5, 10, 35, 40, 155, 160)] == [64, 16, 16, 4, 4, 1]
     assert left == {0}
 
 
-def test_nothing_is_stopped_before_its_time_or_without_a_rule():
+def test_no_run_is_pruned_before_prune_after_or_without_a_rule():
     losses = {run: {5: float(run)} for run in range(20)}
     for rule in ("none", "median", "asha"):
         settings = GridConfig(prune=rule, **{**SETTINGS, "prune_after": 6})

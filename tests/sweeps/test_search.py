@@ -1,4 +1,4 @@
-"""Searches: spaces in Hydra's grammar, random draws, Optuna's TPE, and the study that they leave."""
+"""Searches: the grammar of a search space, random draws, Optuna's TPE, and the recorded study."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ def asked(text: str) -> Axis:
     return axis_of(override)
 
 
-def test_spaces_are_read_from_hydras_grammar():
+def test_axes_are_parsed_from_hydras_grammar():
     assert asked(SPACES[0]) == Axis("optimizer.lr", low=1e-4, high=1e-1, log=True)
     assert asked(SPACES[1]) == Axis("optimizer", ("sgd", "adam"))
     assert asked(SPACES[2]) == Axis("model.hidden_sizes", ("[8]", "[16,16]"))
@@ -48,12 +48,12 @@ def drawn(text: str, count: int = 2000) -> np.ndarray:
 
 
 # Kolmogorov's statistic of 2,000 draws is below 1.63 / sqrt(2000) = 0.036 in 99 of 100; the seed is fixed
-def test_random_values_are_uniform_or_uniform_in_the_logarithm():
+def test_random_values_are_uniform_or_log_uniform():
     assert stats.kstest(drawn("a=interval(2,5)"), stats.uniform(2, 3).cdf).statistic < 0.036
     assert stats.kstest(drawn("a=tag(log,interval(1e-4,1e-1))"), stats.loguniform(1e-4, 1e-1).cdf).statistic < 0.036
 
 
-def test_random_whole_numbers_and_choices_are_even_and_have_both_ends():
+def test_random_whole_numbers_and_choices_are_uniform_and_include_both_ends():
     for values, allowed in (
         (drawn("a=int(interval(3,6))"), [3, 4, 5, 6]),
         (drawn("a=x,y,z"), ["x", "y", "z"]),
@@ -66,7 +66,7 @@ def test_random_whole_numbers_and_choices_are_even_and_have_both_ends():
     assert list(found) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_a_random_trial_is_the_same_whatever_went_before_and_differs_by_seed():
+def test_a_random_trial_depends_only_on_seed_and_number():
     axes = [asked(space) for space in SPACES]
     assert at_random(axes, 1, 5) == at_random(axes, 1, 5)
     assert len({str(at_random(axes, seed, number)) for seed in range(3) for number in range(5)}) == 15
@@ -80,14 +80,14 @@ def trials(parameters: list[dict[str, object]], values: list[float]) -> list[dic
 
 
 @pytest.mark.parametrize("maximize", [False, True])
-def test_proposals_are_those_of_optunas_own_study(maximize):
-    """The same trials told to a study of Optuna's with the same sampler."""
+def test_proposals_equal_those_of_an_optuna_study(maximize):
+    """The reference is a study of Optuna with the same sampler and trials."""
     axes = [asked(SPACES[0]), asked(SPACES[1]), asked(SPACES[3])]
     told = [at_random(axes, 0, number) for number in range(20)]
     values = [float(np.log(given["optimizer.lr"]) ** 2) for given in told]
     mine = proposed(axes, trials(told, values), 3, 7, maximize)
     spaces = {space.key: distribution(space) for space in axes}
-    with warnings.catch_warnings(action="ignore"):  # Optuna 4 calls constant_liar experimental
+    with warnings.catch_warnings(action="ignore"):  # constant_liar is experimental in Optuna 4
         sampler = optuna.samplers.TPESampler(seed=27, constant_liar=True)
     study = optuna.create_study(sampler=sampler, direction="maximize" if maximize else "minimize")
     for given, value in zip(told, values, strict=True):
@@ -96,7 +96,7 @@ def test_proposals_are_those_of_optunas_own_study(maximize):
     assert mine == proposed(axes, trials(told, values), 3, 7, maximize)
 
 
-def test_tpe_finds_the_bottom_of_a_bowl_sooner_than_chance():
+def test_tpe_minimizes_a_quadratic_faster_than_random_search():
     axes = [asked("x=interval(-5,5)"), asked("y=interval(-5,5)")]
 
     def loss(given: dict[str, float]) -> float:
@@ -116,7 +116,7 @@ def test_tpe_finds_the_bottom_of_a_bowl_sooner_than_chance():
     assert np.median([best("tpe", seed) for seed in range(5)]) < np.median([best("random", seed) for seed in range(5)])
 
 
-def test_failed_trials_are_forgotten_and_diverged_ones_avoided():
+def test_failed_trials_are_ignored_and_diverged_ones_avoided():
     axes = [asked("x=interval(0,1)")]
     good = trials([{"x": 0.8 + number / 100} for number in range(12)], [1.0] * 12)
     bad = [{"parameters": {"x": number / 100}, "value": None, "status": "diverged"} for number in range(30)]
@@ -151,7 +151,7 @@ def test_the_study_names_the_best_trial_its_folder_and_checkpoint(searched):
         (number, number, "completed") for number in range(6)
     ]
     best = study["best"]
-    assert best["value"] == max(summary["best"]["accuracy"] for summary in summaries)  # more of it is better
+    assert best["value"] == max(summary["best"]["accuracy"] for summary in summaries)  # higher is better
     assert best["parameters"] == study["trials"][best["number"]]["parameters"]
     assert (here / best["checkpoint"]).is_file()
     assert f"best   val/accuracy {best['value']:.4g}  trial {best['number']}  optimizer.lr=" in searched.out
@@ -160,7 +160,7 @@ def test_the_study_names_the_best_trial_its_folder_and_checkpoint(searched):
         assert {f"{key}={value}" for key, value in trial["parameters"].items()} <= set(job["overrides"])
 
 
-def test_a_search_that_was_killed_ends_as_one_that_never_was(searched, tmp_path):
+def test_a_killed_search_continues_to_the_same_result(searched, tmp_path):
     killed = run_until(tmp_path, "-m", *OPTUNA, "hydra.sweep.dir=here", call=4 * 6 + 2, of=loop.train_step)
     assert killed == -9
     assert len(study_of(tmp_path / "here")["trials"]) == 6
@@ -169,7 +169,7 @@ def test_a_search_that_was_killed_ends_as_one_that_never_was(searched, tmp_path)
     assert table(tmp_path / "here") == table(searched.runs[0].parent)
 
 
-def test_a_search_goes_on_with_more_trials_and_not_with_another_space(tmp_path):
+def test_a_search_continues_with_more_trials_but_not_with_another_space(tmp_path):
     short = ("-m", "sweep=random", *SPACES[:2], *TINY)
     train(tmp_path, *short, "sweep.trials=2", "hydra.sweep.dir=here")
     before = study_of(tmp_path / "here")["trials"]
@@ -181,7 +181,7 @@ def test_a_search_goes_on_with_more_trials_and_not_with_another_space(tmp_path):
     assert other.err.startswith("error: sweep.resume=here searched with space {'optimizer.lr': ")
 
 
-def test_optuna_that_is_not_installed_names_its_extra(tmp_path, monkeypatch):
+def test_the_error_for_missing_optuna_names_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.setattr(search, "find_spec", lambda name: None)
     ended = train(tmp_path, "-m", *OPTUNA)

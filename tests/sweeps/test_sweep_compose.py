@@ -1,4 +1,4 @@
-"""Composing the jobs of a sweep: what Hydra itself composes, for every shape of override."""
+"""The quick composition of jobs equals Hydra's own for every form of override."""
 
 import pytest
 from hydra import initialize_config_dir
@@ -65,18 +65,18 @@ def loader_and_master():
 def test_a_job_is_composed_as_hydra_composes_it(loader_and_master, overrides):
     loader, master = loader_and_master
     composer = Composer(loader, master)
-    for _ in range(2):  # the second time from what is kept
+    for _ in range(2):  # the second time from the cached base
         composed = composer.compose(overrides)
         expected = loader.load_sweep_config(master, overrides)
         assert OmegaConf.to_container(composed) == OmegaConf.to_container(expected)
         assert OmegaConf.is_struct(composed) == OmegaConf.is_struct(expected)
-        assert signature(resolved(composed)) == signature(resolved(expected))  # resolved
-        composed.optimizer.lr = -1.0  # changing one leaves the next alone
+        assert signature(resolved(composed)) == signature(resolved(expected))
+        composed.optimizer.lr = -1.0  # must not change the next one
         composed.hydra.job.num = 7
 
 
 @pytest.mark.parametrize("overrides", REFUSED, ids=" ".join)
-def test_what_hydra_refuses_is_refused_in_its_words(loader_and_master, overrides):
+def test_an_override_that_hydra_rejects_raises_the_same_error(loader_and_master, overrides):
     loader, master = loader_and_master
     with pytest.raises(Exception) as expected:
         loader.load_sweep_config(master, overrides)
@@ -85,7 +85,7 @@ def test_what_hydra_refuses_is_refused_in_its_words(loader_and_master, overrides
     assert str(refused.value) == str(expected.value)
 
 
-def test_the_files_are_read_once_for_each_set_of_choices(loader_and_master, monkeypatch):
+def test_files_are_read_once_per_set_of_choices(loader_and_master, monkeypatch):
     loader, master = loader_and_master
     composer = Composer(loader, master)
     calls = []

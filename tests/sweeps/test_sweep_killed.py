@@ -1,4 +1,4 @@
-"""kill -9, as it comes, of a sweep with all its processes: five times, and its table is that of one never killed."""
+"""kill -9 of a sweep with all its processes at random moments, after which it has to give the same comparison."""
 
 import csv
 import os
@@ -25,7 +25,7 @@ OF_SCORES = ("mean", "low", "high", "deviation", "best", "difference", "differen
 
 
 def started(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    """The sweep, in a group of processes of its own."""
+    """Start the sweep in its own process group."""
     folder.mkdir(exist_ok=True)
     (folder / "saves_often.py").write_text(SAVES_OFTEN)
     environment = {**os.environ, "DL_LAB_DATA": str(folder / "data"), "OMP_NUM_THREADS": "1"}
@@ -35,12 +35,12 @@ def started(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
 
 
 def points(sweep: Path) -> dict[Path, int]:
-    """How many lines each run has recorded."""
+    """Return the number of lines in each metrics.jsonl."""
     return {path: path.read_bytes().count(b"\n") for path in sweep.glob("*/metrics.jsonl")}
 
 
 def saved(sweep: Path) -> dict[Path, int]:
-    """The last checkpoint of each run, and when it was written."""
+    """Return the last checkpoint of each run, and when it was written."""
     return {path: path.stat().st_mtime_ns for path in sweep.glob("*/checkpoints/last.pt") if path.exists()}
 
 
@@ -67,7 +67,7 @@ def killed_at(sweep: Path, number: int, saves: int, *arguments: str) -> bool:
 
 
 def compared(sweep: Path) -> list[dict[str, str]]:
-    """The rows of compare.csv, but for the seconds; of the best run its name."""
+    """Return the rows of compare.csv without seconds, and with the name of the best run instead of its path."""
     assert command(compare.main, sweep.parent, str(sweep)).status == 0
     with (sweep / "compare.csv").open() as file:
         rows = [{**row, "seconds": "", "best_run": Path(row["best_run"]).name} for row in csv.DictReader(file)]
@@ -90,7 +90,7 @@ def assert_same_table(ours: list[dict[str, str]], theirs: list[dict[str, str]], 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("launcher", "processes"), [("processes", 2), ("vectorized", 1), ("vectorized", 2)])
-def test_a_sweep_killed_five_times_has_the_table_of_one_that_never_was(tmp_path, launcher, processes):
+def test_a_sweep_killed_five_times_has_the_same_comparison_as_an_uninterrupted_one(tmp_path, launcher, processes):
     whole, broken = tmp_path / "whole" / "sweep", tmp_path / "broken" / "sweep"
     how, draws = (f"hydra/launcher={launcher}", f"hydra.launcher.processes={processes}"), random.Random(1)
     assert started(whole.parent, *how, f"hydra.sweep.dir={whole}").wait() == 0
@@ -98,12 +98,12 @@ def test_a_sweep_killed_five_times_has_the_table_of_one_that_never_was(tmp_path,
     for number in sorted(int(total * draws.uniform(0.02, 0.9)) for _ in range(KILLS)):
         where = "sweep.resume" if (broken / "sweep.json").exists() else "hydra.sweep.dir"
         middle += killed_at(broken, number, draws.randrange(3), *how, f"{where}={broken}")
-    assert middle >= 3  # runs that had saved, and go on from there
+    assert middle >= 3  # runs that had saved a checkpoint
     done = {path: path.stat().st_mtime_ns for path in broken.glob("*/summary.json")}
     assert len(done) < 24
     assert started(broken.parent, *how, f"sweep.resume={broken}").wait() == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done  # not run again
-    # a member of a stack is what it is alone to 1e-5 after 100 steps: sums are in another order where fewer are left
+    # a resumed stack has fewer members, so sums are in another order: 1e-5 after 100 steps
     assert_same_table(compared(broken), compared(whole), 1e-5 if launcher == "vectorized" else 0)
     told = (broken.parent / "output").read_text()
     assert "error" not in told

@@ -1,4 +1,4 @@
-"""A sweep's manifest: every job is in sweep.json with how it ended, whatever happens to it."""
+"""The manifest of a sweep records how every job ended, whatever happens."""
 
 import json
 import threading
@@ -36,7 +36,7 @@ def jobs_of(ended: Ended) -> list[dict[str, object]]:
     return json.loads(path.read_text())["jobs"]
 
 
-def test_of_200_jobs_the_20_that_fail_are_recorded_with_their_reasons_and_the_others_complete(planted):
+def test_20_failures_of_200_jobs_are_recorded_with_reasons_and_the_others_complete(planted):
     assert planted.status == 1
     jobs = jobs_of(planted)
     assert [job["number"] for job in jobs] == list(range(200))
@@ -48,19 +48,19 @@ def test_of_200_jobs_the_20_that_fail_are_recorded_with_their_reasons_and_the_ot
         assert "\n" not in str(job["reason"])
 
 
-def test_the_end_lists_each_that_failed_in_one_line(planted):
+def test_the_last_lines_list_every_failed_job(planted):
     head, *lines = planted.err.splitlines()[-21:]
     assert head == "20 of 200 jobs failed:"
     assert [int(line.split()[0].removeprefix("#")) for line in lines] == list(range(180, 200))
     assert all(KINDS[36 + place // 5][1] in line for place, line in enumerate(lines))
 
 
-def test_the_traceback_of_one_error_is_shown_once(planted):
+def test_the_same_traceback_is_printed_once(planted):
     assert planted.err.count("Traceback") == 1
     assert planted.err.count("print(1 / 0)") == 1
 
 
-def test_the_manifest_says_what_the_run_folders_say(planted):
+def test_the_manifest_agrees_with_the_run_folders(planted):
     for job, run in zip(jobs_of(planted), sorted(planted.runs, key=lambda run: int(run.name)), strict=True):
         summary = json.loads((run / "summary.json").read_text())
         assert summary["status"] == job["status"]
@@ -70,7 +70,7 @@ def test_the_manifest_says_what_the_run_folders_say(planted):
         assert job["status"] != "completed" or set(job["metrics"]) == {"loss", "accuracy", "step"}
 
 
-def test_the_manifest_says_what_was_asked_for(tmp_path):
+def test_the_manifest_records_the_command_and_overrides(tmp_path):
     ended = train(tmp_path, "-m", "optimizer.lr=0.1,0.2", "sweep.fail_fast=true", "train.best=accuracy", *TINY)
     saved = json.loads((ended.runs[0].parent / "sweep.json").read_text())
     assert saved["version"] == 1
@@ -81,7 +81,7 @@ def test_the_manifest_says_what_was_asked_for(tmp_path):
     assert [job["overrides"][:2] for job in saved["jobs"]] == [
         [f"optimizer.lr={lr}", "train.best=accuracy"] for lr in (0.1, 0.2)
     ]
-    # what says how the sweep goes is no part of a run
+    # the settings of the sweep are not part of a run
     assert "sweep" not in (ended.runs[0] / ".hydra" / "config.yaml").read_text()
     assert "sweep" not in (ended.runs[0] / ".hydra" / "overrides.yaml").read_text()
 
@@ -93,7 +93,7 @@ def test_a_job_that_cannot_be_composed_fails_alone(tmp_path):
     assert [json.loads((run / "summary.json").read_text())["status"] for run in ended.runs] == ["failed", "completed"]
 
 
-def test_with_fail_fast_the_first_failure_ends_the_sweep(tmp_path):
+def test_fail_fast_ends_the_sweep_at_the_first_failure(tmp_path):
     ended = train(tmp_path, "-m", "optimizer.lr=0.1,-1,0.2", "sweep.fail_fast=true", *TINY)
     assert ended.status == 1
     assert [job["status"] for job in jobs_of(ended)] == ["completed", "failed", "pending"]
@@ -101,13 +101,13 @@ def test_with_fail_fast_the_first_failure_ends_the_sweep(tmp_path):
     assert ended.err.splitlines()[-1].startswith("  #1  optimizer.lr=-1")
 
 
-def test_jobs_that_differ_only_in_where_they_run_are_jobs_of_their_own(tmp_path):
+def test_jobs_that_differ_only_in_the_device_are_separate_jobs(tmp_path):
     jobs = jobs_of(train(tmp_path, "-m", "device=cpu,auto", "seed=1", *TINY))
     assert [(job["number"], job["overrides"][0]) for job in jobs] == [(0, "device=cpu"), (1, "device=auto")]
     assert jobs[0]["signature"] == jobs[1]["signature"]
 
 
-def test_two_sweeps_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+def test_two_sweeps_started_in_the_same_second_have_different_folders(tmp_path, monkeypatch):
     class Clock(datetime):
         @classmethod
         def now(cls, tz=None):
@@ -127,7 +127,7 @@ def test_two_sweeps_of_the_same_second_have_folders_of_their_own(tmp_path, monke
     assert len(set(made)) == 16
 
 
-def test_a_folder_that_holds_a_sweep_is_not_used_for_another(tmp_path):
+def test_a_new_sweep_in_the_folder_of_another_is_rejected(tmp_path):
     once = train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=1", *TINY)
     again = train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=2", *TINY)
     assert (once.status, again.status) == (0, 2)
@@ -136,7 +136,7 @@ def test_a_folder_that_holds_a_sweep_is_not_used_for_another(tmp_path):
     )
 
 
-def test_a_sweep_that_another_process_writes_is_refused(tmp_path):
+def test_a_sweep_that_another_process_writes_is_rejected(tmp_path):
     train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=1", *TINY)
     with FileLock(tmp_path / "here" / ".lock"):
         ended = train(tmp_path, "-m", "sweep.resume=here", "seed=2", *TINY)
@@ -173,7 +173,7 @@ def test_a_sweep_that_another_process_writes_is_refused(tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_about_a_sweep_is_told_in_one_line_before_any_job_runs(tmp_path, arguments, told):
+def test_a_mistake_in_a_sweep_is_one_line_before_any_job_runs(tmp_path, arguments, told):
     ended = train(tmp_path, "-m", *arguments)
     assert ended.status == 2
     assert ended.err.startswith(f"error: {told}")
@@ -181,13 +181,13 @@ def test_a_mistake_about_a_sweep_is_told_in_one_line_before_any_job_runs(tmp_pat
     assert list((tmp_path / "outputs").rglob("*")) == []
 
 
-def test_a_single_run_takes_no_key_of_a_sweep(tmp_path):
+def test_a_single_run_rejects_keys_of_a_sweep(tmp_path):
     ended = train(tmp_path, "sweep.fail_fast=true", *TINY)
     assert ended.status == 2
     assert ended.err == "error: sweep.fail_fast=true says how a sweep goes, and this is one run; allowed: with -m\n"
 
 
-def test_many_changes_are_one_write(tmp_path, monkeypatch):
+def test_many_changes_share_few_writes(tmp_path, monkeypatch):
     writes: list[int] = []
     write = Manifest.write
     monkeypatch.setattr(Manifest, "write", lambda self: (writes.append(1), write(self)))
@@ -200,7 +200,7 @@ def test_many_changes_are_one_write(tmp_path, monkeypatch):
     assert len(writes) < 10
 
 
-def test_a_manifest_that_cannot_be_read_is_told(tmp_path):
+def test_an_unreadable_manifest_is_a_one_line_error(tmp_path):
     train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=1", *TINY)
     (tmp_path / "here" / "sweep.json").write_text("{")
     ended = train(tmp_path, "-m", "sweep.resume=here", "seed=1", *TINY)
@@ -208,7 +208,7 @@ def test_a_manifest_that_cannot_be_read_is_told(tmp_path):
     assert ended.err.startswith(f"error: {tmp_path}/here/sweep.json cannot be read (JSONDecodeError: ")
 
 
-def test_on_a_terminal_a_sweep_is_one_bar_with_what_runs_and_fails_and_no_lines_of_the_runs(tmp_path):
+def test_a_terminal_shows_one_bar_that_counts_running_and_failed_jobs(tmp_path):
     ended = []
     asked = ("-m", "optimizer.lr=0.1,-1,0.2", *TINY)
     written = on_terminal(lambda terminal: ended.append(train(tmp_path, *asked, terminal=terminal)))

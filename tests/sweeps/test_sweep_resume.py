@@ -1,4 +1,4 @@
-"""A sweep goes on: after kills at any moment, after a signal, with failed jobs repeated and new ones added."""
+"""Resuming a sweep: after a kill or a signal, with failed jobs repeated and new jobs added."""
 
 import json
 import random
@@ -27,14 +27,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     return train(tmp_path_factory.mktemp("whole"), *SWEEP, "hydra.sweep.dir=here")
 
 
-def test_a_sweep_killed_five_times_ends_as_one_that_never_was(whole, tmp_path):
+def test_a_sweep_killed_five_times_ends_like_an_uninterrupted_one(whole, tmp_path):
     assert whole.status == 0
     random_call = random.Random(1)
     for kill in range(KILLS):
         where = "sweep.resume=here" if (tmp_path / "here" / "sweep.json").exists() else "hydra.sweep.dir=here"
         assert run_until(tmp_path, *SWEEP, where, call=random_call.randrange(20, 120)) == -signal.SIGKILL, kill
     done = {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "here").glob("*/summary.json")}
-    assert 0 < len(done) < 8  # the kills fell among the jobs
+    assert 0 < len(done) < 8  # the sweep was killed between jobs and within them
     ended = train(tmp_path, *SWEEP, "sweep.resume=here")
     assert ended.status == 0
     assert table(tmp_path / "here") == table(whole.runs[0].parent)
@@ -49,8 +49,8 @@ def test_a_sweep_killed_five_times_ends_as_one_that_never_was(whole, tmp_path):
     [(signal.SIGINT, 130, loop.train_step, 2 * 6 + 4), (signal.SIGTERM, 143, setup.build_data, 3)],
     ids=["Ctrl-C in a step", "SIGTERM before a run"],
 )
-def test_a_signal_ends_a_sweep_after_all_is_recorded_and_it_goes_on(whole, tmp_path, number, status, of, call):
-    """Within a step, after which the run is saved; and before there is a run to save."""
+def test_a_sweep_stopped_by_a_signal_records_everything_and_continues(whole, tmp_path, number, status, of, call):
+    """During a step, after which the run is saved, and before there is a run to save."""
     assert run_until(tmp_path, *SWEEP, "hydra.sweep.dir=here", call=call, of=of, number=number) == status
     statuses = [job["status"] for job in table(tmp_path / "here")]
     assert statuses == ["completed"] * 2 + ["stopped"] + ["pending"] * 5
@@ -62,7 +62,7 @@ def test_a_signal_ends_a_sweep_after_all_is_recorded_and_it_goes_on(whole, tmp_p
     ]
 
 
-def test_more_seeds_and_values_get_new_numbers_and_what_is_done_is_left_alone(tmp_path):
+def test_added_jobs_get_new_numbers_and_finished_jobs_are_unchanged(tmp_path):
     first = train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=range(2)", "optimizer.lr=0.1", *TINY)
     before = {run: (run / "summary.json").read_bytes() for run in first.runs}
     ended = train(tmp_path, "-m", "sweep.resume=here", "seed=range(3)", "optimizer.lr=0.1,0.2", *TINY)
@@ -80,7 +80,7 @@ def test_more_seeds_and_values_get_new_numbers_and_what_is_done_is_left_alone(tm
     assert {run: (run / "summary.json").read_bytes() for run in first.runs} == before
 
 
-def test_another_name_log_interval_or_number_of_threads_runs_no_job_again(tmp_path):
+def test_changing_name_log_interval_or_threads_reruns_no_job(tmp_path):
     sweep = ("-m", "seed=0,1", *TINY)
     first = train(tmp_path, *sweep, "hydra.sweep.dir=here")
     before = {run: (run / "summary.json").read_bytes() for run in first.runs}
@@ -90,7 +90,7 @@ def test_another_name_log_interval_or_number_of_threads_runs_no_job_again(tmp_pa
     assert {run: (run / "summary.json").read_bytes() for run in again.runs} == before
 
 
-def test_the_same_values_written_otherwise_are_the_same_jobs(tmp_path):
+def test_the_same_values_in_another_notation_are_the_same_jobs(tmp_path):
     train(tmp_path, "-m", "hydra.sweep.dir=here", "optimizer.lr=1,0.50", "train.max_grad_norm=1", *TINY)
     other = ("train.max_grad_norm=1.0", "model=mlp", "optimizer=adam", "optimizer.lr=5e-1,1.0")
     ended = train(tmp_path, "-m", "sweep.resume=here", *TINY, *other)
@@ -99,24 +99,24 @@ def test_the_same_values_written_otherwise_are_the_same_jobs(tmp_path):
     assert "#" not in ended.out
 
 
-def test_a_job_that_failed_is_run_again_and_one_that_diverged_is_not(tmp_path):
+def test_failed_jobs_run_again_and_diverged_jobs_do_not(tmp_path):
     plant(tmp_path)
     own = ("--config-dir", "own", "imports=[planted_models]", "model=planted", "model.width=1,37,39,40", *TINY)
     assert train(tmp_path, "-m", *own, "hydra.sweep.dir=here").status == 1
     module = tmp_path / "planted_models.py"
     module.write_text(module.read_text().replace("== 37", "== 370").replace("inf", "1"))
-    sys.modules.pop("planted_models")  # a new process would not have it
+    sys.modules.pop("planted_models")  # as in a new process
     from dl_lab.registry import MODELS
 
     MODELS._entries.pop("planted")
     ended = train(tmp_path, "-m", *own, "sweep.resume=here")
     assert [job["status"] for job in table(tmp_path / "here")] == ["completed", "completed", "diverged", "completed"]
     assert [line.split()[0] for line in ended.out.splitlines() if line.startswith("#")] == ["#1"]
-    assert ended.status == 1  # one of them diverged, however often it is asked
+    assert ended.status == 1  # a diverged job still counts as failed
     assert "1 of 4 jobs failed:\n  #2  " in ended.err
 
 
-def test_a_job_whose_folder_is_gone_is_run_again(tmp_path):
+def test_a_job_whose_folder_was_deleted_runs_again(tmp_path):
     first = train(tmp_path, "-m", "hydra.sweep.dir=here", "seed=range(3)", *TINY)
     before = table(tmp_path / "here")
     shutil.rmtree(first.runs[1])
@@ -125,7 +125,7 @@ def test_a_job_whose_folder_is_gone_is_run_again(tmp_path):
     assert [line.split()[0] for line in ended.out.splitlines() if line.startswith("#")] == ["#1"]
 
 
-def test_a_job_that_could_not_be_composed_is_tried_again_under_its_number(tmp_path):
+def test_a_job_that_could_not_be_composed_keeps_its_number_when_retried(tmp_path):
     asked = ("-m", "model=mlp,mlpp", *TINY)
     train(tmp_path, *asked, "hydra.sweep.dir=here")
     ended = train(tmp_path, *asked, "sweep.resume=here")
@@ -143,14 +143,14 @@ def all_at_once(plans: Sequence[object], *_: object) -> StackSize:
 
 
 def ends(folder: Path) -> list[tuple[str, int]]:
-    """How each job ended, and at which step."""
+    """Return how each job ended, and at which step."""
     found = [json.loads((folder / job["folder"] / "summary.json").read_text()) for job in table(folder)]
     return [(summary["status"], summary["steps"]) for summary in found]
 
 
 @pytest.mark.parametrize("rule", [("median", "sweep.prune_least=4"), ("asha", "sweep.prune_factor=2")], ids=" ".join)
-def test_jobs_that_are_added_are_pruned_by_what_those_before_have_shown(tmp_path, monkeypatch, rule):
-    """By themselves the two that are added are too few for the median, and one of them is the best for ASHA."""
+def test_added_jobs_are_pruned_by_comparison_with_earlier_ones(tmp_path, monkeypatch, rule):
+    """The two added jobs alone are too few for the median rule, and one of them would be the best for ASHA."""
     monkeypatch.setattr(vectorized_launcher, "fastest", all_at_once)
     asked = ("-m", *PRUNED, f"sweep.prune={rule[0]}", rule[1])
     train(tmp_path, *asked, f"optimizer.lr={','.join(LRS[:4])}", "hydra.sweep.dir=here")
@@ -162,7 +162,7 @@ def test_jobs_that_are_added_are_pruned_by_what_those_before_have_shown(tmp_path
 
 
 @pytest.mark.parametrize("objective", ["loss", "accuracy"])
-def test_a_sweep_that_was_stopped_prunes_what_one_that_never_was_prunes(tmp_path, monkeypatch, objective):
+def test_a_stopped_sweep_prunes_the_same_jobs_as_an_uninterrupted_one(tmp_path, monkeypatch, objective):
     """The median rule compares with means from the first step on, which the second command has not seen."""
     monkeypatch.setattr(vectorized_launcher, "fastest", all_at_once)
     rule = ("sweep.prune=median", "sweep.prune_least=2", f"train.best={objective}")

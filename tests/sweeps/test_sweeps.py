@@ -1,4 +1,4 @@
-"""Sweeps: every combination is a run of its own, and one that fails leaves the others alone."""
+"""Sweeps: every combination is a run, and a job that fails does not stop the others."""
 
 import json
 from datetime import datetime
@@ -27,7 +27,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     return train(tmp_path_factory.mktemp("good"), "-m", "optimizer=sgd,adam", "seed=range(2)", *TINY)
 
 
-def test_a_sweep_is_a_run_for_every_combination_in_folders_numbered_below_one_of_its_own(good):
+def test_a_sweep_has_one_numbered_run_folder_per_combination(good):
     assert good.status == 0
     assert good.err == ""
     assert [run.name for run in good.runs] == ["0", "1", "2", "3"]
@@ -35,12 +35,12 @@ def test_a_sweep_is_a_run_for_every_combination_in_folders_numbered_below_one_of
     outputs, sweeps, date, time = good.runs[0].parent.parts[-4:]
     assert (outputs, sweeps) == ("outputs", "sweeps")
     assert datetime.strptime(f"{date} {time}", "%Y-%m-%d %H-%M-%S") <= datetime.now()
-    # no other folder in the sweep's, and no empty folder of a single run beside it
+    # no other folder in that of the sweep, and no empty folder of a single run beside it
     assert sum(path.is_dir() for path in good.runs[0].parent.iterdir()) == 4
     assert list(good.runs[0].parents[3].iterdir()) == [good.runs[0].parents[2]]
 
 
-def test_every_job_of_a_sweep_is_a_complete_run_of_its_own_choices(good):
+def test_every_job_is_a_complete_run_with_its_own_choices(good):
     assert all(is_complete(good, number) for number in range(4))
     assert [summary["status"] for summary in summaries(good)] == ["completed"] * 4
     assert [summary["seed"] for summary in summaries(good)] == [0, 1, 0, 1]
@@ -49,12 +49,12 @@ def test_every_job_of_a_sweep_is_a_complete_run_of_its_own_choices(good):
     assert len({(run / "metrics.jsonl").read_bytes() for run in good.runs}) == 4
 
 
-def test_a_job_of_a_sweep_is_what_it_would_be_alone(good, tmp_path):
+def test_a_job_of_a_sweep_equals_a_single_run(good, tmp_path):
     alone = train(tmp_path, "optimizer=adam", "seed=1", *TINY)
     assert (good.runs[3] / "metrics.jsonl").read_bytes() == (alone.run / "metrics.jsonl").read_bytes()
 
 
-def test_a_sweep_tells_each_job_and_where_to_look(good):
+def test_a_sweep_prints_each_job_and_the_commands_that_show_it(good):
     told = [line for line in good.out.splitlines() if line.startswith("#")]
     assert [line.split()[:3] for line in told] == [
         ["#0", "optimizer=sgd", "seed=0"],
@@ -69,7 +69,7 @@ def test_a_sweep_tells_each_job_and_where_to_look(good):
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """Bad choices (#0 to #5), a pair that does not fit (#6 to #8), and a bad value (#10) between two good jobs."""
+    """Invalid choices (#0 to #5), incompatible pairs (#6 to #8), and an invalid value (#10) between two valid jobs."""
     axes = ("optimizer=adamm,adam", "model=cnn,mlp", "optimizer.lr=0.01,-1,0.02")
     return train(tmp_path_factory.mktemp("mixed"), "-m", *axes, *TINY)
 
@@ -82,7 +82,7 @@ REASONS = {
 }
 
 
-def test_good_jobs_complete_among_bad_ones(mixed):
+def test_valid_jobs_complete_among_invalid_ones(mixed):
     ended = {int(run.name): summary for run, summary in zip(mixed.runs, summaries(mixed), strict=True)}
     assert sorted(ended) == list(range(12))
     completed = [number for number in sorted(ended) if ended[number]["status"] == "completed"]
@@ -92,7 +92,7 @@ def test_good_jobs_complete_among_bad_ones(mixed):
             assert is_complete(mixed, place)
 
 
-def test_bad_jobs_are_named_at_the_end_and_the_status_is_1(mixed):
+def test_invalid_jobs_are_listed_at_the_end_and_the_exit_status_is_1(mixed):
     assert mixed.status == 1
     assert "Traceback" not in mixed.err
     head, *lines = mixed.err.splitlines()[-11:]
@@ -104,7 +104,7 @@ def test_bad_jobs_are_named_at_the_end_and_the_status_is_1(mixed):
     assert "model=mlp optimizer.lr=-1" in named[10].replace("optimizer=adam ", "")
 
 
-def test_a_bad_job_leaves_its_reason_and_nothing_else(mixed):
+def test_an_invalid_job_leaves_only_a_summary_with_its_reason(mixed):
     for run, summary in zip(mixed.runs, summaries(mixed), strict=True):
         if summary["status"] != "completed":
             assert summary["status"] == "failed"
@@ -113,7 +113,7 @@ def test_a_bad_job_leaves_its_reason_and_nothing_else(mixed):
             assert [path.name for path in run.iterdir()] == ["summary.json"]
 
 
-def test_a_job_that_diverges_leaves_the_others_alone(tmp_path):
+def test_a_diverged_job_does_not_stop_the_others(tmp_path):
     ended = train(
         tmp_path, "-m", "optimizer.lr=1e9,0.01", "dataset=diabetes", "model=linear", "optimizer=sgd", "train.steps=200"
     )
@@ -123,7 +123,7 @@ def test_a_job_that_diverges_leaves_the_others_alone(tmp_path):
     assert "diverged" in ended.err.splitlines()[-1]
 
 
-def test_a_key_that_no_job_knows_is_told_before_any_runs(tmp_path):
+def test_an_unknown_key_is_an_error_before_any_job_runs(tmp_path):
     ended = train(tmp_path, "-m", "optimizer.lr=0.1,0.2", "optimizer.learning_rate=1")
     assert ended.status == 2
     assert ended.err.count("\n") == 1
@@ -131,7 +131,7 @@ def test_a_key_that_no_job_knows_is_told_before_any_runs(tmp_path):
     assert list((tmp_path / "outputs").rglob("*")) == []
 
 
-def test_a_job_that_starts_anew_in_half_of_its_stack_is_told_once(tmp_path, monkeypatch):
+def test_a_job_retried_after_an_out_of_memory_split_is_printed_once(tmp_path, monkeypatch):
     step = StackedRuns.step
 
     def with_little_memory(self: StackedRuns, *batch: object) -> None:
@@ -140,9 +140,7 @@ def test_a_job_that_starts_anew_in_half_of_its_stack_is_told_once(tmp_path, monk
         step(self, *batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StackedRuns, "step", with_little_memory)
-    monkeypatch.setattr(
-        vectorized_launcher, "fastest", lambda plans, states, processes: StackSize(len(plans), 1)
-    )  # whatever the clock says
+    monkeypatch.setattr(vectorized_launcher, "fastest", lambda plans, states, processes: StackSize(len(plans), 1))
     here = ("hydra/launcher=vectorized", "hydra.launcher.processes=1")
     ended = train(tmp_path, "-m", *here, "seed=range(4)", *TINY)
     assert "in halves" in ended.out

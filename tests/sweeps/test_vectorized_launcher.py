@@ -1,4 +1,4 @@
-"""hydra/launcher=vectorized: each member of a stack ends, fails, stops and resumes as a run of its own."""
+"""hydra/launcher=vectorized: each member of a stack ends, fails, stops and continues like a single run."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def summaries(ended: Ended) -> list[dict[str, object]]:
     return [json.loads((run / "summary.json").read_text()) for run in by_number(ended)]
 
 
-def test_what_is_alike_trains_together_and_the_rest_alone_with_the_reason(tmp_path):
+def test_similar_jobs_form_a_stack_and_the_others_run_alone_with_a_reason(tmp_path):
     ended = train(tmp_path, *VECTORIZED, "optimizer=sgd,lbfgs", "seed=range(3)", *TINY)
     assert (ended.status, ended.err) == (0, "")
     assert [summary.get("together") for summary in summaries(ended)] == [3, 3, 3, None, None, None]
@@ -59,7 +59,7 @@ def test_what_is_alike_trains_together_and_the_rest_alone_with_the_reason(tmp_pa
     assert "alone: 3 jobs, #3 #4 #5 (optimizer=lbfgs has no rule for a stack)" in ended.out
 
 
-def test_a_member_leaves_what_a_run_leaves_and_its_numbers(tmp_path):
+def test_a_member_has_the_files_and_metrics_of_a_single_run(tmp_path):
     ended = train(tmp_path / "sweep", *VECTORIZED, "optimizer.lr=0.01,0.001", "seed=1,2", *TINY)
     alone = train(tmp_path / "alone", "optimizer.lr=0.001", "seed=2", *TINY)
     last = by_number(ended)[-1]
@@ -77,7 +77,7 @@ def test_a_member_leaves_what_a_run_leaves_and_its_numbers(tmp_path):
     assert ours["test"] == pytest.approx(theirs["test"], rel=1e-5)
 
 
-def test_a_member_that_diverges_leaves_the_others_as_they_are_alone(tmp_path):
+def test_a_diverged_member_does_not_change_the_others(tmp_path):
     ended = train(tmp_path / "sweep", *VECTORIZED, "optimizer=sgd", "optimizer.lr=0.1,1e30", "seed=1,2", *TINY)
     alone = train(tmp_path / "alone", "optimizer=sgd", "optimizer.lr=0.1", "seed=2", *TINY)
     assert ended.status == 1
@@ -98,14 +98,14 @@ def test_each_member_has_its_own_patience(tmp_path):
     assert steps[0] != steps[1]
 
 
-def test_a_bad_job_is_refused_and_the_others_train(tmp_path):
+def test_an_invalid_job_is_rejected_and_the_others_train(tmp_path):
     ended = train(tmp_path, *VECTORIZED, "train.batch_size=10,5000", "seed=1,2", *TINY[:-1])
     assert ended.status == 1
     assert [s["status"] for s in summaries(ended)] == ["completed", "completed", "failed", "failed"]
     assert ended.err.count("train.batch_size=5000 is not allowed") >= 2
 
 
-def test_a_model_that_cannot_be_mapped_over_trains_alone(tmp_path):
+def test_a_model_that_vmap_does_not_support_trains_alone(tmp_path):
     forward = "outputs = super().forward(inputs)\n        return outputs if outputs.sum() > 0 else 2 * outputs"
     add_model(tmp_path, "odd", OWN.format(name="odd", forward=forward), "bias: true")
     own = ("imports=[odd]", "model=odd")
@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_mapped_over_trains_alone(tmp_path):
     assert "alone: 2 jobs, #0 #1 (its computation cannot be stacked" in ended.out
 
 
-def test_a_model_that_fails_fails_alone(tmp_path):
+def test_a_failing_model_does_not_stop_the_others(tmp_path):
     forward = "return super().forward(inputs) if len(list(self.parameters())) == 2 else dict()['missing']"
     add_model(tmp_path, "bad", OWN.format(name="bad", forward=forward), "bias: true")
     own = ("imports=[bad]", "model=bad", "model.bias=false,true")
@@ -124,7 +124,7 @@ def test_a_model_that_fails_fails_alone(tmp_path):
     assert "KeyError" in str(summaries(ended)[0]["reason"])
 
 
-def test_without_memory_for_all_it_trains_halves(tmp_path, monkeypatch):
+def test_a_stack_that_runs_out_of_memory_trains_in_halves(tmp_path, monkeypatch):
     step, tried = StackedRuns.step, []
 
     def with_little_memory(self: StackedRuns, *batch: object) -> None:
@@ -142,15 +142,15 @@ def test_without_memory_for_all_it_trains_halves(tmp_path, monkeypatch):
     assert set(tried) == {4, 2}
 
 
-def test_a_stack_has_as_many_runs_as_there_is_memory_for(tmp_path, monkeypatch):
+def test_memory_limits_the_size_of_a_stack(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "available_memory", lambda: 2 * 8_000)
     monkeypatch.setattr(autotune, "bytes_of_run", lambda state, step: 4_000)
     ended = train(tmp_path, *VECTORIZED, "model=linear", "optimizer.lr=0.1,0.2,0.3,0.4,0.5", "seed=1", *TINY)
     assert [summary.get("together") for summary in summaries(ended)] == [2, 2, 2, 2, 1]
 
 
-def test_models_are_not_made_before_there_is_memory_for_them(tmp_path, monkeypatch):
-    """A linear model on iris has 15 parameters, of which twelve copies are counted: 720 bytes."""
+def test_models_are_built_only_when_memory_allows(tmp_path, monkeypatch):
+    """A linear model on iris has 15 parameters; twelve copies of them are counted, 720 bytes."""
     monkeypatch.setattr(devices, "available_memory", lambda: 2 * (3 * 720 + 10))
     monkeypatch.setattr(vectorized_launcher, "has_room_for_one_more", lambda loaded, device, processes: True)
     monkeypatch.setattr(vectorized_launcher, "fastest", lambda plans, states, processes: StackSize(len(plans), 1))
@@ -158,18 +158,18 @@ def test_models_are_not_made_before_there_is_memory_for_them(tmp_path, monkeypat
     assert [summary.get("together") for summary in summaries(ended)] == [3, 3, 3, 3, 3, 3, 1]
 
 
-def test_data_of_more_seeds_than_there_is_memory_for_are_loaded_later(tmp_path, monkeypatch):
+def test_datasets_of_further_seeds_are_loaded_only_when_memory_allows(tmp_path, monkeypatch):
     run = parsed("dataset=iris")
     data = setup.on_device(run, setup.build_data(run))
     splits = (data.train, data.validation, data.test)
     size = sum(split.inputs.nbytes + split.targets.nbytes for split in splits)
-    room = 2 * (4 * size - 1)  # half of what is free: the data of two seeds, and of both again, but of no third
-    monkeypatch.setattr(devices, "available_memory", lambda: room)
+    memory = 2 * (4 * size - 1)  # half of it is used: for the data of two seeds twice, but not of a third
+    monkeypatch.setattr(devices, "available_memory", lambda: memory)
     ended = train(tmp_path, *VECTORIZED, "model=linear", "seed=range(5)", *TINY)
     assert [summary.get("together") for summary in summaries(ended)] == [2, 2, 2, 2, None]
 
 
-def test_hopeless_members_are_pruned_and_the_best_is_not(tmp_path):
+def test_hopeless_members_are_pruned_and_the_best_are_not(tmp_path):
     longer = ("train.steps=60", "train.validate_every=10", "sweep.prune=median", "sweep.prune_after=20")
     ended = train(tmp_path, *VECTORIZED, "optimizer.lr=1e-6,2e-6,3e-6,0.003,0.01,0.03", *TINY, *longer)
     found = summaries(ended)
@@ -184,8 +184,8 @@ JOBS = ("optimizer.lr=0.01,0.001", "seed=1,2", *TINY, "train.steps=12", "train.v
 
 
 @pytest.mark.parametrize("steps", [5, 6, 8])
-def test_a_stack_that_was_stopped_goes_on_to_the_last_bit(steps, tmp_path, monkeypatch):
-    """Between two points of the curves, at one, and at a validation."""
+def test_a_stopped_stack_continues_bit_for_bit(steps, tmp_path, monkeypatch):
+    """Stopped between two points of the curves, at a point, and at a validation."""
     whole = train(tmp_path / "whole", *VECTORIZED, *JOBS)
     with monkeypatch.context() as patch:
         asked = []
@@ -207,7 +207,7 @@ def test_a_stack_that_was_stopped_goes_on_to_the_last_bit(steps, tmp_path, monke
 
 
 def killed_at_the_ninth_step(sweep: Path) -> None:
-    """A stack that has saved each member at its second validation, step 8."""
+    """Kill a stack after it has saved each member at its second validation, step 8."""
     fatal = (
         "import os, signal\nfrom dl_lab import train\nfrom dl_lab.sweeps import vectorized_launcher\n"
         "from dl_lab.vectorized import engine, loop\nfrom dl_lab.vectorized.autotune import StackSize\n"
@@ -225,7 +225,7 @@ def killed_at_the_ninth_step(sweep: Path) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def test_a_stack_that_was_killed_goes_on_from_its_checkpoints(tmp_path):
+def test_a_killed_stack_continues_from_its_checkpoints(tmp_path):
     whole = train(tmp_path / "whole", *VECTORIZED, *JOBS)
     sweep = tmp_path / "killed" / "sweep"
     killed_at_the_ninth_step(sweep)
@@ -235,8 +235,8 @@ def test_a_stack_that_was_killed_goes_on_from_its_checkpoints(tmp_path):
         assert (ours / "metrics.jsonl").read_bytes() == (theirs / "metrics.jsonl").read_bytes()
 
 
-def test_a_member_of_a_stack_that_was_killed_goes_on_alone_and_says_so(tmp_path):
-    """To the last digits; its sweep then has the others left, and a rerun says where it comes from."""
+def test_a_member_of_a_killed_stack_continues_alone_and_records_it(tmp_path):
+    """The sweep then continues with the other members."""
     whole = by_number(train(tmp_path / "whole", *VECTORIZED, *JOBS))
     sweep = tmp_path / "killed" / "sweep"
     killed_at_the_ninth_step(sweep)
@@ -253,8 +253,8 @@ def test_a_member_of_a_stack_that_was_killed_goes_on_alone_and_says_so(tmp_path)
         assert_close(metrics(ours), metrics(theirs))
 
 
-def test_a_rerun_of_a_member_says_that_it_was_one_of_a_stack(tmp_path):
-    """If a metric differs at all: whether the last digits do is chance, so one is made to."""
+def test_a_rerun_of_a_member_explains_the_different_last_digits(tmp_path):
+    """One metric is changed, because whether the last digits differ is chance."""
     member = by_number(train(tmp_path, *VECTORIZED, "optimizer.lr=0.01,0.001", "seed=1,2", *TINY))[0]
     points = metrics(member)
     points[0]["loss"] *= 1 + 1e-7
@@ -268,7 +268,7 @@ def test_a_rerun_of_a_member_says_that_it_was_one_of_a_stack(tmp_path):
     assert "together" not in json.loads((tmp_path / "again" / "summary.json").read_text())
 
 
-def test_with_fail_fast_the_job_that_failed_is_named_and_the_others_go_on_later(tmp_path):
+def test_fail_fast_names_the_failed_member_and_stops_the_others(tmp_path):
     jobs = ("optimizer=sgd", "optimizer.lr=0.1,1e30", "seed=1,2", *TINY, "train.steps=40", "train.log_every=1")
     ended = train(tmp_path, *VECTORIZED, *jobs, "sweep.fail_fast=true")
     assert ended.status == 1
@@ -278,7 +278,7 @@ def test_with_fail_fast_the_job_that_failed_is_named_and_the_others_go_on_later(
     assert [job["status"] for job in jobs][:3] == ["stopped", "stopped", "diverged"]
 
 
-def test_a_member_whose_folder_is_taken_fails_alone(tmp_path):
+def test_a_member_whose_folder_exists_fails_alone(tmp_path):
     sweep = tmp_path / "sweep"
     (sweep / "1" / "checkpoints").mkdir(parents=True)
     (sweep / "1" / "metrics.jsonl").write_text("")
@@ -287,7 +287,7 @@ def test_a_member_whose_folder_is_taken_fails_alone(tmp_path):
     assert statuses["0"] == statuses["2"] == "completed"
 
 
-def test_jobs_that_failed_before_their_record_began_are_run_when_what_was_missing_is_there(tmp_path):
+def test_jobs_that_failed_before_training_run_again_once_their_data_exist(tmp_path):
     table = tmp_path / "table.csv"
     data = ("dataset=csv", f"dataset.path={table}", "dataset.targets=[y]", "model=linear", *TINY[1:])
     failed = train(tmp_path, *VECTORIZED, *data, "seed=1,2")
@@ -299,7 +299,7 @@ def test_jobs_that_failed_before_their_record_began_are_run_when_what_was_missin
     assert [summary["status"] for summary in summaries(again)] == ["completed"] * 2
 
 
-def test_a_stack_whose_data_have_changed_is_not_resumed(tmp_path, monkeypatch):
+def test_a_stack_with_changed_data_does_not_continue(tmp_path, monkeypatch):
     table = tmp_path / "table.csv"
     table.write_text("x,y\n" + "".join(f"{n},{2 * n}\n" for n in range(60)))
     data = ("dataset=csv", f"dataset.path={table}", "dataset.targets=[y]", "model=linear", *TINY[1:])
@@ -313,19 +313,19 @@ def test_a_stack_whose_data_have_changed_is_not_resumed(tmp_path, monkeypatch):
     assert again.err.count("has changed since step 1") >= 2
 
 
-def test_a_damaged_summary_of_a_job_is_as_none(tmp_path):
+def test_a_damaged_summary_counts_as_missing(tmp_path):
     ended = train(tmp_path, *VECTORIZED, "seed=1,2", *TINY)
     sweep = by_number(ended)[0].parent
-    ledger = json.loads((sweep / "sweep.json").read_text())
-    ledger["jobs"][0]["status"] = "running"
-    (sweep / "sweep.json").write_text(json.dumps(ledger))
+    manifest = json.loads((sweep / "sweep.json").read_text())
+    manifest["jobs"][0]["status"] = "running"
+    (sweep / "sweep.json").write_text(json.dumps(manifest))
     (sweep / "0" / "summary.json").write_text('{"sta')
     again = train(tmp_path, *VECTORIZED, "seed=1,2", *TINY, f"sweep.resume={sweep}")
     assert (again.status, again.err) == (0, "")
     assert [summary["status"] for summary in summaries(again)] == ["completed"] * 2
 
 
-def test_a_run_is_not_resumed_behind_its_end(tmp_path):
+def test_a_run_does_not_continue_beyond_its_end(tmp_path):
     ended = train(tmp_path, *TINY, "train.steps=12")
     kept = (ended.run / "summary.json").read_bytes()
     again = train(tmp_path, f"resume={ended.run}", "train.steps=null", "train.epochs=1", "train.batch_size=10")
