@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import get_type_hints
 
 from dl_lab.config.compose import CONF
-from dl_lab.config.schema import MAX_THREADS, RunSettings, TrainConfig
+from dl_lab.config.schema import MAX_THREADS, SWEEPS, RunSettings, TrainConfig
 from dl_lab.config.validation import in_words
 from dl_lab.registry import REGISTRIES
 
 GUIDE = CONF / "README.md"
 BEGIN, END = "<!-- written by python -m dl_lab.config.reference -->\n", "<!-- end -->\n"
-SCHEMAS = {"train": TrainConfig}
 GROUPS = [*REGISTRIES, "train", "sweep", "hydra/launcher", "hydra/sweeper"]
 BASE = re.compile(r"defaults:\n  - (\w+)\n")
 KEY = re.compile(r"^( *)(\w+):(?: +(\S.*?))?(?: +# (.*(?:\n +# .*)*))?$", re.MULTILINE)
@@ -38,8 +37,14 @@ def keys(path: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
+def schema_of(group: str, choice: str) -> type | None:
+    if group in REGISTRIES:
+        return REGISTRIES[group][choice].schema
+    return SWEEPS[choice] if group == "sweep" else TrainConfig if group == "train" else None
+
+
 def allowed(schema: type | None) -> dict[str, str]:
-    """Types and ranges of the keys of a schema; nothing for a group without one, whose comments give them."""
+    """Types and ranges of the keys of a schema; nothing without one."""
     hints = get_type_hints(schema, include_extras=True) if schema else {}
     return {
         key: in_words(hint).replace(f" to {MAX_THREADS}", " to 64 or the number of cores")
@@ -61,7 +66,7 @@ def group_reference(group: str) -> str:
         own = keys(path)
         values = ", ".join(f"`{key}: {value}`" for key, (value, _) in own.items())
         choices.append((f"`{path.stem}`", title(path), values))
-        ranges = allowed(REGISTRIES[group][path.stem].schema if group in REGISTRIES else SCHEMAS.get(group))
+        ranges = allowed(schema_of(group, path.stem))
         for key, (_, meaning) in own.items():
             order.append(key)
             rows.setdefault((key, ranges.get(key, ""), meaning), []).append(path.stem)

@@ -1,4 +1,4 @@
-"""The typed configuration of a run."""
+"""The typed configurations of a run and of a sweep."""
 
 import os
 from dataclasses import dataclass
@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import platformdirs
-from annotated_types import Interval
+from annotated_types import Ge, Interval
 
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.core.schema import PositiveFloat, PositiveInt, Schema
 from dl_lab.registry import Entry
 
 MAX_THREADS = max(64, os.cpu_count() or 1)  # the system ends a process that asks for too many, without a message
+MAX_JOBS = 100_000  # also the most values of one key: all are in memory before the first job starts
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,29 @@ class TrainConfig(Schema):
     def steps_between_validations(self, steps_per_epoch: int) -> int:
         epochs = ceil(self.MIN_STEPS_BETWEEN_VALIDATIONS / steps_per_epoch)
         return self.validate_every or epochs * steps_per_epoch
+
+
+class GridConfig(Schema):
+    """The settings of every sweep; `resume` is the folder of a sweep to continue."""
+
+    name: str
+    resume: str | None
+    fail_fast: bool
+    prune: Literal["none", "median", "asha"]
+    prune_after: PositiveInt
+    prune_factor: Annotated[int, Ge(2), "a whole number, 2 or more"]
+    prune_least: PositiveInt
+
+
+class SearchConfig(GridConfig):
+    """The number of trials of a search, how many are proposed at a time, and the seed of the search."""
+
+    trials: Annotated[int, Interval(ge=1, le=MAX_JOBS), f"a whole number from 1 to {MAX_JOBS}"]
+    batch: PositiveInt | None
+    seed: Annotated[int, Interval(ge=0, lt=2**32), "a whole number from 0 to 2^32 - 1"]
+
+
+SWEEPS: dict[str, type[GridConfig]] = {"grid": GridConfig, "random": SearchConfig, "optuna": SearchConfig}
 
 
 class RunSettings(Schema):

@@ -1,41 +1,14 @@
-"""The typed configuration of a sweep, and checks of the values that it combines. Imports no torch."""
+"""Checks of the settings of a sweep and of the values that it combines. Imports no torch."""
 
 from collections.abc import Iterable
 from math import prod
-from typing import Annotated, Literal
 
-from annotated_types import Ge, Interval
 from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
+from dl_lab.config.schema import MAX_JOBS, SWEEPS, GridConfig
 from dl_lab.config.validation import typed
 from dl_lab.core.errors import ConfigError, require, unknown
-from dl_lab.core.schema import PositiveInt, Schema
-
-MAX_JOBS = 100_000  # also the most values of one key: all are in memory before the first job starts
-
-
-class GridConfig(Schema):
-    """The settings of every sweep; `resume` is the folder of a sweep to continue."""
-
-    name: str
-    resume: str | None
-    fail_fast: bool
-    prune: Literal["none", "median", "asha"]
-    prune_after: PositiveInt
-    prune_factor: Annotated[int, Ge(2), "a whole number, 2 or more"]
-    prune_least: PositiveInt
-
-
-class SearchConfig(GridConfig):
-    """The number of trials of a search, how many are proposed at a time, and the seed of the search."""
-
-    trials: Annotated[int, Interval(ge=1, le=MAX_JOBS), f"a whole number from 1 to {MAX_JOBS}"]
-    batch: PositiveInt | None
-    seed: Annotated[int, Interval(ge=0, lt=2**32), "a whole number from 0 to 2^32 - 1"]
-
-
-SCHEMAS = {"grid": GridConfig, "random": SearchConfig, "optuna": SearchConfig}
 
 
 def settings_of(config: DictConfig) -> GridConfig:
@@ -46,9 +19,9 @@ def settings_of(config: DictConfig) -> GridConfig:
     """
     values = OmegaConf.to_container(config.sweep, resolve=True)
     assert isinstance(values, dict)
-    if values["name"] not in SCHEMAS:
-        raise unknown("sweep.name", values["name"], SCHEMAS)
-    settings: GridConfig = typed(SCHEMAS[values["name"]], values, "sweep")
+    if values["name"] not in SWEEPS:
+        raise unknown("sweep.name", values["name"], SWEEPS)
+    settings: GridConfig = typed(SWEEPS[values["name"]], values, "sweep")
     return settings
 
 

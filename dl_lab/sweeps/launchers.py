@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from dl_lab.core.errors import ConfigError, require
 
 if TYPE_CHECKING:
-    from dl_lab.sweeps.config import GridConfig
+    from dl_lab.config.schema import GridConfig
     from dl_lab.sweeps.job import Job
     from dl_lab.sweeps.process_pool import ProcessPool
     from dl_lab.sweeps.report import Report

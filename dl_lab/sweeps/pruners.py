@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from statistics import median
 
+from dl_lab.config.schema import GridConfig
 from dl_lab.data.spec import higher_is_better
-from dl_lab.sweeps.config import GridConfig
 from dl_lab.sweeps.manifest import Manifest
 
 Losses = Mapping[int, Mapping[int, float]]  # by run, then by step; lower is better

@@ -7,9 +7,9 @@ from typing import Never, Protocol
 
 from tqdm import tqdm
 
+from dl_lab.config.schema import GridConfig
 from dl_lab.core.errors import JobsFailed
 from dl_lab.core.progress import format_metrics
-from dl_lab.sweeps.config import GridConfig
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest
 from dl_lab.sweeps.pruners import PruningHistory

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydra.core.override_parser.types import IntervalSweep, Override
 
+from dl_lab.config.schema import SearchConfig
 from dl_lab.core.errors import ConfigError, require
-from dl_lab.sweeps.config import SearchConfig, values_of
+from dl_lab.sweeps.config import values_of
 from dl_lab.sweeps.manifest import Entry
 from dl_lab.sweeps.report import Runner
 from dl_lab.sweeps.sweep import Sweep

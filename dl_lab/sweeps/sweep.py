@@ -11,12 +11,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dl_lab.config.compose import refuse_added_keys
 from dl_lab.config.messages import explain
+from dl_lab.config.schema import GridConfig
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped
 from dl_lab.core.signals import sigterm_raises
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.identity import digest, signature
 from dl_lab.sweeps.compose import Composer
-from dl_lab.sweeps.config import GridConfig
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import NAME, Entry, Manifest, resolved
 from dl_lab.sweeps.report import Display, Runner, SweepReport, failure_lines

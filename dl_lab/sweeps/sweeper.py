@@ -17,7 +17,7 @@ from dl_lab.core.errors import ConfigError, require
 from dl_lab.sweeps.launchers import LabLauncher, run_with_plugin
 
 if TYPE_CHECKING:
-    from dl_lab.sweeps.config import GridConfig, SearchConfig
+    from dl_lab.config.schema import GridConfig, SearchConfig
     from dl_lab.sweeps.report import Runner
 
 
@@ -47,7 +47,8 @@ class LabSweeper(Sweeper):
             JobsFailed: at the end, if jobs failed, with a line for each.
         """
         from dl_lab.config.compose import is_of_sweep
-        from dl_lab.sweeps.config import SearchConfig, settings_of
+        from dl_lab.config.schema import SearchConfig
+        from dl_lab.sweeps.config import settings_of
 
         setup_globals()
         settings = settings_of(self.config)

@@ -6,9 +6,9 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
 
+from dl_lab.config.schema import GridConfig
 from dl_lab.config.validation import typed
 from dl_lab.core.errors import ConfigError
-from dl_lab.sweeps.config import GridConfig
 from dl_lab.sweeps.pruners import below_median, hopeless, outranked
 
 SETTINGS = {"name": "grid", "resume": None, "fail_fast": False, "prune_after": 1, "prune_factor": 2, "prune_least": 1}
