@@ -131,12 +131,13 @@ def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, st
         ConfigError: if no completed run has the metric.
     """
     metric = re.sub("^val/", "best/", metric)
-    left_out: dict[Path, str] = {}
     grouped: dict[str, list[Run]] = {}
     for run in runs:
         grouped.setdefault(run.configuration_name, []).append(run)
     higher = higher_is_better(metric)
-    configurations = [_configuration(group, metric, higher, left_out) for group in grouped.values()]
+    parts = [_configuration(group, metric, higher) for group in grouped.values()]
+    configurations = [each for each, _ in parts]
+    left_out = {folder: reason for _, reasons in parts for folder, reason in reasons.items()}
     scored = [each for each in configurations if each.scores]
     measured = (run.metric(metric) for run in runs if run.status in ("completed", "pruned"))
     worst = (min if higher else max)(filter(isfinite, measured), default=nan)
@@ -151,7 +152,7 @@ def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, st
 
 
 def _no_scores(runs: Sequence[Run], metric: str) -> ConfigError:
-    """The error for runs none of which has completed with this metric."""
+    """The error if no completed run has the metric."""
     completed = [run for run in runs if run.status == "completed"]
     if not completed:
         ended = ", ".join(f"{number} {state}" for state, number in Counter(run.status for run in runs).items())
@@ -160,7 +161,9 @@ def _no_scores(runs: Sequence[Run], metric: str) -> ConfigError:
     return unknown("metric", metric, known | {f"train/{name.partition('/')[2]}" for name in known - set(NUMBERS)})
 
 
-def _configuration(runs: Sequence[Run], metric: str, higher: bool, left_out: dict[Path, str]) -> Configuration:
+def _configuration(runs: Sequence[Run], metric: str, higher: bool) -> tuple[Configuration, dict[Path, str]]:
+    """The configuration of these runs, and the completed runs that do not count with the reasons."""
+    left_out: dict[Path, str] = {}
     completed: dict[int, Run] = {}
     scores: dict[int, float] = {}
     for run in runs:
@@ -172,7 +175,7 @@ def _configuration(runs: Sequence[Run], metric: str, higher: bool, left_out: dic
         if run.seed in completed:  # a seed that ran twice counts once
             left_out[completed[run.seed].folder] = "its configuration and seed were run again"
         completed[run.seed], scores[run.seed] = run, score
-    return Configuration(configuration(runs[0].values), runs, completed, scores, higher)
+    return Configuration(configuration(runs[0].values), runs, completed, scores, higher), left_out
 
 
 def _differences(leader: Configuration, other: Configuration) -> list[float]:
@@ -183,7 +186,7 @@ def _differences(leader: Configuration, other: Configuration) -> list[float]:
 
 def differing(values: Sequence[Scalars]) -> list[str]:
     """The keys that distinguish configurations. Omits a key that the choice of its group determines, such as momentum
-    if it comes with optimizer=sgd. Configurations of which only some keys are known differ in the known ones.
+    if it comes with optimizer=sgd. If only some keys of a configuration are known, only these count.
     """
     most = max(map(len, values), default=0)
     keys = list(dict.fromkeys(key for each in values for key in each))

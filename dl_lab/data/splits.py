@@ -16,7 +16,7 @@ PADDING = -1  # a target that is not counted
 
 
 class Split(ABC):
-    """Examples, of which a batch is selected by indices. Its length is the number of examples in a training epoch."""
+    """Examples that are selected by indices. The length of a split is the number of examples in a training epoch."""
 
     @abstractmethod
     def __len__(self) -> int: ...

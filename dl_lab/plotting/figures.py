@@ -61,7 +61,7 @@ def curves(
     axes.set_xscale("log" if log_x else "linear")
     axes.set_yscale("log" if log_y else "linear")
     if not log_x and all(np.array_equal(array(across), np.round(array(across))) for across, _ in lines.values()):
-        axes.xaxis.get_major_locator().set_params(integer=True)  # there is no layer 2.5
+        axes.xaxis.get_major_locator().set_params(integer=True)  # such as layers
     axes.grid(alpha=0.3)
     if len(lines) > 8:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
@@ -159,7 +159,7 @@ def matrix(
     figure, axes = panel(title, x, y, (side + 0.8, side))
     image = axes.imshow(cells, cmap=colors, aspect="auto")
     figure.colorbar(image)
-    axes.locator_params(integer=True)  # there is no row 0.5
+    axes.locator_params(integer=True)  # rows and columns
     if names:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), names)
