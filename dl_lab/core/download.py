@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 
 import torch
 
@@ -22,6 +23,8 @@ def missing_data(files: str, data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, RuntimeError, http.client.HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it is an open response
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
             f"data_dir={data_dir} does not hold {files}, and the download failed ({reason}); "

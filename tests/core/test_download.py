@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 from support.configs import parsed
-from support.server import CONTENT, SHA256, Answer, body, files, not_found, open_responses, refusal, serving
+from support.server import CONTENT, SHA256, Answer, body, files, not_found, refusal, serving
 
 from dl_lab.core.download import download
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
 from dl_lab.datasets import text
 from dl_lab.training.setup import build_data
-
-pytestmark = open_responses
 
 
 def chunked_and_cut_off(handler: BaseHTTPRequestHandler) -> None:

@@ -14,7 +14,7 @@ import torch
 from support.commands import train
 from support.configs import parsed
 from support.interrupted import assert_equal, interrupted
-from support.server import _network, body, files, open_responses, serving  # noqa: F401  # autouse: used by being here
+from support.server import body, files, serving
 from support.torchvision_sets import CIFAR, IDX, LABELS, SETS, TEST, accept, as_published, made_up, md5, pairs, publish
 from torchvision import datasets
 from torchvision.transforms import ToTensor
@@ -23,9 +23,6 @@ from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
 from dl_lab.datasets import images, mnist, text
 from dl_lab.training.setup import build_data
-
-pytestmark = open_responses
-
 
 every_set = pytest.mark.parametrize("name", SETS)
 

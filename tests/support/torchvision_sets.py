@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.server import _network, body, files, open_responses, serving  # noqa: F401  # autouse: used by being here
 from torchvision import datasets
 
 

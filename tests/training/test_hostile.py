@@ -14,14 +14,11 @@ import torch
 import yaml
 from support.commands import TINY, Ended, command, train
 from support.interrupted import RUN, interrupted
-from support.server import _network, body, open_responses, serving  # noqa: F401  # autouse: used by being here
+from support.server import body, serving
 from torchvision import datasets
 
 from dl_lab import evaluate
 from dl_lab.runs import checkpoint
-
-pytestmark = open_responses
-
 
 LITTLE = ("train.steps=2",)
 

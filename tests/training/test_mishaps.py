@@ -15,7 +15,7 @@ from PIL import Image
 from support.commands import TINY, Ended, spawn, train
 from support.configs import choices
 from support.interrupted import RUN, assert_equal, interrupted
-from support.server import _network, open_responses, refusal, serving  # noqa: F401  # autouse: used by being here
+from support.server import refusal, serving
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dl_lab.core import atomic_io, download
@@ -24,10 +24,7 @@ from dl_lab.runs import tensorboard
 from dl_lab.training import loop
 
 SHORT = ("train.steps=12", "train.validate_every=4", "train.log_every=3", "hydra.run.dir=run", "data_dir=/nowhere")
-pytestmark = [
-    open_responses,
-    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
 def pictures(folder: Path) -> tuple[str, ...]:
