@@ -8,20 +8,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.core.errors import ConfigError, unknown_key
 
-HERE = Path(__file__).parents[1]
-
-
-CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
+PACKAGE = Path(__file__).parents[1]
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # installed, or in a checkout
 
 
 def compose(*overrides: str) -> DictConfig:
-    """The configuration of `python -m dl_lab.train OVERRIDES`, for programs."""
+    """Return the configuration of `python -m dl_lab.train OVERRIDES`."""
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return hydra.compose("config", list(overrides))
 
 
 def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
-    """Raise ConfigError for +key=value: every key that there is has a value already, so an added one is unknown."""
+    """Raise ConfigError for +key=value: every known key has a value already, so an added key is unknown."""
     for override in overrides:
         if override.startswith("+") and not override.startswith("++"):
             group, _, key = override[1:].split("=", 1)[0].rpartition(".")
@@ -30,11 +28,11 @@ def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
 
 
 def is_of_sweep(override: str) -> bool:
-    """Whether an override says which jobs there are, as against what one is."""
+    """Whether an override belongs to the group sweep."""
     return override.lstrip("+~").startswith(("sweep.", "sweep="))
 
 
 def refuse_sweep(overrides: Iterable[str]) -> None:
-    """Raise ConfigError for a key of the group sweep on a single run."""
+    """Raise ConfigError for an override of the group sweep in a single run."""
     for override in filter(is_of_sweep, overrides):
-        raise ConfigError(f"{override} says how a sweep goes, and this is one run; allowed: with -m")
+        raise ConfigError(f"{override} applies to sweeps only; hint: -m starts a sweep")

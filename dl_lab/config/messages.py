@@ -1,8 +1,10 @@
-"""One line for every error that a user can cause or meet."""
+"""One-line messages for the errors that a user can cause or meet."""
 
 import errno
 import re
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException, SearchPathException
 from omegaconf import DictConfig
@@ -10,8 +12,8 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from dl_lab.core.errors import ConfigError, Diverged, Failed, is_out_of_memory, unknown, unknown_key
 
-# What a machine refuses, as against what our code gets wrong.
-REFUSALS = {
+# Errors of the file system that the user can fix; any other is a bug.
+FILE_ERRORS = {
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -23,76 +25,105 @@ REFUSALS = {
     errno.ENAMETOOLONG,
     errno.EMFILE,
 }
-
-
-NOT_DETERMINISTIC = r"(\S+) does not have a deterministic implementation"
-
-
-PLUGINS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}  # launchers, and the extras with them
+EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}  # launchers, and the extras with them
 
 
 def explain(error: BaseException) -> str | None:
-    """A user's mistake, or a machine's refusal, in one line; None for anything else."""
+    """Return one line for a user's mistake or a failure of the machine, and None for a bug."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
     ours = [str(link) for link in chain if isinstance(link, ConfigError | Diverged | Failed)]
-    line = ours[0] if ours else _explain_hydra(chain[-1]) or _explain_hydra(error)
-    return None if line is None else str(ConfigError(line))  # one line, whatever was given
+    line = ours[0] if ours else _explain_foreign(chain[-1]) or _explain_foreign(error)
+    return None if line is None else str(ConfigError(line))  # which makes it one line
 
 
-def _is_raised_by_hydra(error: BaseException) -> bool:
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return bool(frames) and frames[-1][0].f_globals["__name__"].startswith("hydra.")
-
-
-def _explain_hydra(error: BaseException) -> str | None:
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        if group == "hydra/launcher" and name in PLUGINS:
-            return f"hydra/launcher={name} is not installed; allowed: after pip install 'dl_lab[{PLUGINS[name]}]'"
-        return str(unknown(group or "--config-name", name, error.options or []))
-    if isinstance(error, OverrideParseException):
-        reason = _first_line(error.message)
-        says_more = f" ({reason})" if error.override not in reason else ""
-        return f"{error.override} cannot be read{says_more}; allowed: key=value"
-    if isinstance(error, OmegaConfBaseException):
-        parent = error.parent_node
-        if isinstance(error, InterpolationResolutionError) and "Errno" in str(error):
-            reason = _first_line(str(error)).rsplit("] ", 1)[-1]
-            return f"{error.full_key} cannot be made ({reason}); allowed: another folder, with {error.full_key}=FOLDER"
-        if isinstance(parent, DictConfig) and error.key is not None and error.key not in list(parent):
-            keys = [str(key) for key in parent if key not in ("hydra", "experiment")]
-            return str(unknown_key(parent._get_full_key(None), error.key, keys))
-        return f"{error.full_key or 'configuration'}: {_first_line(str(error))}; allowed: see --help"
-    if isinstance(error, SearchPathException):
-        return f"--config-dir: {_first_line(str(error))}; allowed: a folder that is there"
-    if isinstance(error, HydraException):
-        if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
-            return f"{ambiguous[1]} is several values; allowed: one, or -m to run each"
-        return f"{' '.join(str(error).split())}; allowed: see --help"
-    if isinstance(error, ValueError | AssertionError) and _is_raised_by_hydra(error):  # as of model=3
-        return f"{_first_line(str(error)) or 'a choice cannot be read'}; allowed: group=choice and key=value"
-    if is_out_of_memory(error):
-        return (
-            "there is not enough memory; allowed: train.accumulate=2 or more (the same step in pieces), a smaller "
-            "train.batch_size, train.eval_batch_size, model or data"
-        )
-    if isinstance(error, RuntimeError) and (operation := re.match(NOT_DETERMINISTIC, str(error))):
-        return f"{operation[1]} has no deterministic form on this device; allowed: deterministic=false, or device=cpu"
-    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
-        return f"{_first_line(str(error))}; allowed: dataset.num_workers=0, which shows what killed it"
-    if isinstance(error, OSError) and error.errno in REFUSALS and error.filename:
-        return cannot_write(error)
+def _explain_foreign(error: BaseException) -> str | None:
+    """The line for an error of Hydra, OmegaConf, torch or the file system."""
+    for kinds, describe in HANDLERS:
+        if isinstance(error, kinds) and (line := describe(error)) is not None:
+            return line
     return None
 
 
+def _missing_choice(error: MissingConfigException) -> str | None:
+    if not error.missing_cfg_file:
+        return None
+    group, _, name = error.missing_cfg_file.rpartition("/")
+    if group == "hydra/launcher" and name in EXTRAS:
+        return f"hydra/launcher={name} is not installed; hint: pip install 'dl_lab[{EXTRAS[name]}]'"
+    return str(unknown(group or "--config-name", name, error.options or []))
+
+
+def _unreadable_override(error: OverrideParseException) -> str:
+    reason = _first_line(error.message)
+    details = f" ({reason})" if error.override not in reason else ""
+    return f"{error.override} cannot be read{details}; allowed: key=value"
+
+
+def _unreadable_configuration(error: OmegaConfBaseException) -> str:
+    parent = error.parent_node
+    if isinstance(error, InterpolationResolutionError) and "Errno" in str(error):
+        reason = _first_line(str(error)).rsplit("] ", 1)[-1]
+        return f"{error.full_key} cannot be created ({reason}); hint: another folder, with {error.full_key}=FOLDER"
+    if isinstance(parent, DictConfig) and error.key is not None and error.key not in list(parent):
+        keys = [str(key) for key in parent if key not in ("hydra", "experiment")]
+        return str(unknown_key(parent._get_full_key(None), error.key, keys))
+    return f"{error.full_key or 'configuration'}: {_first_line(str(error))}; hint: see --help"
+
+
+def _hydra(error: HydraException) -> str:
+    if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
+        return f"{ambiguous[1]} has several values; allowed: one; hint: -m runs each"
+    return f"{' '.join(str(error).split())}; hint: see --help"
+
+
+def _inside_hydra(error: ValueError | AssertionError) -> str | None:
+    """Hydra raises these for overrides such as model=3."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if not frames or not frames[-1][0].f_globals["__name__"].startswith("hydra."):
+        return None
+    return f"{_first_line(str(error)) or 'a choice cannot be read'}; allowed: group=choice and key=value"
+
+
+def _torch(error: MemoryError | RuntimeError) -> str | None:
+    if is_out_of_memory(error):
+        return (
+            "there is not enough memory; hint: train.accumulate=2 or more computes the same step in pieces, or reduce "
+            "train.batch_size, train.eval_batch_size, the model or the data"
+        )
+    if operation := re.match(r"(\S+) does not have a deterministic implementation", str(error)):
+        return f"{operation[1]} is not deterministic on this device; hint: deterministic=false, or device=cpu"
+    if "DataLoader worker" in str(error):
+        return f"{_first_line(str(error))}; hint: dataset.num_workers=0 shows the cause"
+    return None
+
+
+def _file(error: OSError) -> str | None:
+    return cannot_write(error) if error.errno in FILE_ERRORS and error.filename else None
+
+
 def cannot_write(error: OSError) -> str:
-    """The line for a folder or file that the machine refuses."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{error.filename} cannot be written ({error.strerror}); allowed: room for it, made on that disk"
-    return f"{error.filename} cannot be written ({error.strerror}); allowed: another folder, with hydra.run.dir=FOLDER"
+    """The line for a folder or file that cannot be written."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "free some space on that disk" if is_full else "another folder, with hydra.run.dir=FOLDER"
+    return f"{error.filename} cannot be written ({error.strerror}); hint: {hint}"
 
 
 def _first_line(text: str) -> str:
     return text.strip().split("\n", 1)[0]
+
+
+Handler = tuple[type[BaseException] | tuple[type[BaseException], ...], Callable[[Any], str | None]]
+
+# From specific to general: an error goes to the first handler that has a line for it.
+HANDLERS: list[Handler] = [
+    (MissingConfigException, _missing_choice),
+    (OverrideParseException, _unreadable_override),
+    (OmegaConfBaseException, _unreadable_configuration),
+    (SearchPathException, lambda error: f"--config-dir: {_first_line(str(error))}; allowed: an existing folder"),
+    (HydraException, _hydra),
+    ((ValueError, AssertionError), _inside_hydra),
+    ((MemoryError, RuntimeError), _torch),
+    (OSError, _file),
+]

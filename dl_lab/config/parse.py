@@ -1,4 +1,4 @@
-"""The typed configuration of a run, and parse(): everything that can be known to be wrong is told before data load."""
+"""Parse a composed configuration: find every mistake that can be found before the data is loaded."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -20,13 +20,13 @@ from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
 
 
 def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
-    """Check a composed configuration and give it types.
+    """Validate a composed configuration and give it types.
 
     Raises:
-        ConfigError: for the first unknown name, wrong type, value out of range or pair that does not fit.
+        ConfigError: for an unknown name, a value that is not allowed, or choices that do not fit together.
     """
     values = _resolved(config)
-    values.pop("sweep", None)  # which jobs there are, as against what one is
+    values.pop("sweep", None)  # not part of a run
     settings_names = [field.name for field in fields(RunSettings)]
     known = [*REGISTRIES, "train", "claim", *settings_names]
     for key in values:
@@ -34,7 +34,7 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
             raise unknown_key("", key, known)
     for key in known:
         if key not in values:
-            raise ConfigError(f"{key} is missing; allowed: see --help")
+            raise ConfigError(f"{key} is missing; hint: see --help")
     settings = typed(RunSettings, {name: values[name] for name in settings_names}, "")
     import_user_modules(settings.imports)
     choices = {group: _choice(group, values[group]) for group in REGISTRIES}
@@ -46,19 +46,19 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
 
 
 def with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """The same configuration, so that it means the same from any folder."""
+    """Return a copy that is valid in every working folder."""
     saved = {**values, "dataset": dict(values["dataset"])}
     for group, key in ((saved["dataset"], "path"), (saved, "data_dir")):
         if group.get(key) is not None:
             try:
                 group[key] = str(Path(str(group[key])).expanduser().absolute())
-            except RuntimeError as error:  # ~ of a user who is not there
-                raise ConfigError(f"{key}={group[key]} is in nobody's home; allowed: a folder or file") from error
+            except RuntimeError as error:  # ~ of an unknown user
+                raise ConfigError(f"{key}={group[key]} has no such home folder; allowed: a folder or file") from error
     return saved
 
 
 def import_user_modules(modules: list[str]) -> None:
-    """Import what `imports` names, from the current folder or the installed packages; it registers what it brings."""
+    """Import modules of the user, from the current folder or an installed package; they register their entries."""
     here = str(Path.cwd())
     if modules and here not in sys.path:
         sys.path.insert(0, here)
@@ -74,7 +74,7 @@ def import_user_modules(modules: list[str]) -> None:
 
 
 def _resolved(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """A plain mapping is taken as it is: OmegaConf would take 4 ms to read it, for every job of a sweep."""
+    """Return plain values; a mapping is only copied, because OmegaConf takes 4 ms for each job of a sweep."""
     try:
         values = (
             OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -82,9 +82,9 @@ def _resolved(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
             else deepcopy(dict(config))
         )
     except MissingMandatoryValue as error:
-        raise ConfigError(f"{error.full_key} is missing; allowed: give it, as {error.full_key}=VALUE") from error
+        raise ConfigError(f"{error.full_key} is missing; hint: {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}; allowed: see --help") from error
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}; hint: see --help") from error
     assert isinstance(values, dict)
     refuse_interpolations(values)
     return {str(key): value for key, value in values.items()}
@@ -101,13 +101,13 @@ def _choice(group: str, values: Any) -> Choice:
 
 
 def check_best(best: str, metrics: Iterable[str]) -> None:
-    """Raises: ConfigError if `train.best` is none of the metrics."""
+    """Raises: ConfigError if `train.best` is not one of the metrics."""
     if best not in metrics:
         raise unknown("train.best", best, metrics)
 
 
 def check_fit(run: RunConfig) -> None:
-    """Refuse a model that cannot take the data, a loss that does not fit the task, dropout on tokens.
+    """Check that model, loss, schedule and dropout fit the dataset and the optimizer.
 
     Raises:
         ConfigError: naming the choices that fit.
@@ -128,8 +128,10 @@ def check_fit(run: RunConfig) -> None:
         check_best(run.train.best, METRICS[task])
     if run.optimizer.entry.name == "rprop" and run.schedule.entry.name != "constant":
         schedule = run.schedule.entry.name
-        raise ConfigError(f"schedule={schedule} cannot reach optimizer=rprop, it reads lr once; allowed: constant")
+        raise ConfigError(
+            f"schedule={schedule} does not work with optimizer=rprop, which reads lr only once; allowed: constant"
+        )
     if kind == "tokens" and getattr(run.dropout.config, "input_p", 0) > 0:
         raise ConfigError(
-            f"dropout.input_p={run.dropout.config.input_p} does not fit {about}; allowed: 0, and dropout.p"
+            f"dropout.input_p={run.dropout.config.input_p} does not fit {about}; allowed: 0; hint: dropout.p"
         )

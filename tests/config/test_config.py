@@ -195,7 +195,7 @@ def test_a_group_without_a_name_is_told():
 
 
 def test_what_only_the_user_knows_is_asked_for():
-    with pytest.raises(ConfigError, match=r"^dataset.path is missing; allowed: give it, as dataset.path=VALUE"):
+    with pytest.raises(ConfigError, match=r"^dataset.path is missing; hint: dataset.path=VALUE"):
         parse(compose("dataset=text", "model=transformer"))
 
 

@@ -101,7 +101,7 @@ MISFITS = [
     (["dataset=diabetes", "loss=cross_entropy"], ("loss=cross_entropy", "allowed: auto, huber, l1, mse\n")),
     (
         ["dataset=sorting", "model=transformer", "dropout=dropout", "dropout.input_p=0.1"],
-        ("dropout.input_p=0.1", "dataset=sorting", "0, and dropout.p"),
+        ("dropout.input_p=0.1", "dataset=sorting", "allowed: 0; hint: dropout.p"),
     ),
     (
         ["dataset=iris", "model=logistic", "dataset.targets=[species,petal_width]"],

@@ -252,4 +252,4 @@ def test_a_third_party_launcher_runs_unfinished_jobs_and_failures_are_recorded(t
 @pytest.mark.parametrize(("name", "extra"), [("submitit_slurm", "slurm"), ("ray", "ray")])
 def test_the_error_for_a_missing_launcher_names_its_extra(name, extra):
     error = MissingConfigException("not found", f"hydra/launcher/{name}", [])
-    assert explain(error) == (f"hydra/launcher={name} is not installed; allowed: after pip install 'dl_lab[{extra}]'")
+    assert explain(error) == (f"hydra/launcher={name} is not installed; hint: pip install 'dl_lab[{extra}]'")

@@ -16,7 +16,7 @@ from dl_lab.sweeps.manifest import Entry, Manifest
 KINDS = {
     36: ("failed", "ZeroDivisionError: division by zero"),
     37: ("failed", "model.width=37 is not allowed; allowed: another"),
-    38: ("failed", "there is not enough memory; allowed: "),
+    38: ("failed", "there is not enough memory; hint: "),
     39: ("diverged", "the loss is nan at step 1; hint: lower optimizer.lr"),
 }
 
@@ -184,7 +184,7 @@ def test_a_mistake_in_a_sweep_is_one_line_before_any_job_runs(tmp_path, argument
 def test_a_single_run_rejects_keys_of_a_sweep(tmp_path):
     ended = train(tmp_path, "sweep.fail_fast=true", *TINY)
     assert ended.status == 2
-    assert ended.err == "error: sweep.fail_fast=true says how a sweep goes, and this is one run; allowed: with -m\n"
+    assert ended.err == "error: sweep.fail_fast=true applies to sweeps only; hint: -m starts a sweep\n"
 
 
 def test_many_changes_share_few_writes(tmp_path, monkeypatch):

@@ -111,7 +111,9 @@ def test_checkpoint_configuration_with_interpolations_is_refused(tmp_path):
 def test_configuration_with_code_or_of_another_form_is_refused(tmp_path, key, hostile):
     path = tmp_path / "run" / ".hydra" / "config.yaml"
     path.write_text(path.read_text() + hostile if hostile.startswith("optimizer") else hostile)
-    assert_refused(train(tmp_path, key), "allowed: ")
+    ended = train(tmp_path, key)
+    assert_refused(ended)
+    assert "allowed: " in ended.err or "hint: " in ended.err
     assert not (tmp_path / "sprung").exists()
 
 
@@ -212,4 +214,4 @@ def test_link_that_leaves_the_image_folder_is_refused(tmp_path):
     (tmp_path / "pictures" / "a" / "inside.png").symlink_to(tmp_path / "pictures" / "b" / "0.png")
     assert train(tmp_path, *small, "hydra.run.dir=inside").status == 0
     (tmp_path / "pictures" / "a" / "out.png").symlink_to("../../secret.png")
-    assert_refused(train(tmp_path, *small), "pictures/a/out.png", "leaves dataset.path")
+    assert_refused(train(tmp_path, *small), "pictures/a/out.png", "is a link out of dataset.path")

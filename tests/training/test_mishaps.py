@@ -106,7 +106,7 @@ def test_run_fails_if_images_vanish_and_resumes_once_they_are_back(tmp_path):
     ended = while_it_runs(here, 5, lambda: (tmp_path / "pictures" / "a").rename(away), *overrides)
     assert ended.status == 1
     assert len(ended.err.splitlines()) == 1, ended.err
-    assert "is not a whole picture (FileNotFoundError)" in ended.err
+    assert "is not a readable image (FileNotFoundError)" in ended.err
     assert "continue with resume=" in ended.err
     assert ended.summary["status"] == "failed"
     away.rename(tmp_path / "pictures" / "a")
@@ -151,7 +151,7 @@ def test_decompression_bomb_is_refused(tmp_path):
     path.write_bytes(content[:12] + header + zlib.crc32(header).to_bytes(4) + content[33:])
     ended = train(tmp_path, *overrides)
     assert ended.status in (1, 2)
-    assert f"{path} is not a whole picture (DecompressionBombError)" in ended.err
+    assert f"{path} is not a readable image (DecompressionBombError)" in ended.err
     assert ended.err.count("\n") == 1
 
 
@@ -217,7 +217,7 @@ def test_nondeterministic_operation_is_named(tmp_path, monkeypatch):
         torch.use_deterministic_algorithms(False)
     assert ended.status == 2
     assert "put_" in ended.err
-    assert "allowed: deterministic=false" in ended.err
+    assert "hint: deterministic=false" in ended.err
     assert ended.err.count("\n") == 1
 
 
