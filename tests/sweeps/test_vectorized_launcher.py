@@ -262,9 +262,9 @@ def test_a_rerun_of_a_member_explains_the_different_last_digits(tmp_path):
     ended = train(tmp_path, f"rerun={member}", "hydra.run.dir=again")
     assert ended.status == 1
     told = ended.out[ended.out.index("differs") :].splitlines()
-    apart = float(told[1].split("largest difference is ")[1].split(" ")[0])
+    apart = float(told[1].split("largest relative difference is ")[1].split(" ")[0])
     assert 0 < apart < 1e-5
-    assert "  the first run was one of a stack of 4, whose sums are in another order: last digits differ" in told
+    assert "  the first run was in a stack of 4, whose sums are in another order: last digits differ" in told
     assert "together" not in json.loads((tmp_path / "again" / "summary.json").read_text())
 
 
