@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dl_lab.analysis.comparison import Comparison, Configuration, Importance, importance
+from dl_lab.analysis.comparison import Comparison, Configuration
+from dl_lab.analysis.importance import Importance, importance
 from dl_lab.plotting import sweep_figures
 from dl_lab.runs.reader import PARTS
 from dl_lab.runs.tensorboard import EventWriter

@@ -13,7 +13,7 @@ from dl_lab.core import rng
 class Augmentation:
     """Random changes of training images (batch, channel, height, width), drawn on the device.
 
-    `flip` mirrors half of them left to right; `crop` moves each by up to so many pixels, black coming in.
+    `flip` mirrors half of them horizontally. `crop` moves each by up to that many pixels and fills with black.
     """
 
     flip: bool

@@ -1,4 +1,4 @@
-"""How examples are divided into training, validation and test."""
+"""The division of examples into training, validation and test split."""
 
 from math import inf
 from typing import Annotated
@@ -25,15 +25,15 @@ class SplitConfig(Schema):
 
 
 def held_out(fraction_or_count: float, examples: int) -> int:
-    """Examples that a `validation` or `test` field asks for, of so many."""
+    """The number of held-out examples, given a field `validation` or `test`."""
     return round(fraction_or_count * examples) if fraction_or_count < 1 else int(fraction_or_count)
 
 
 def divide(examples: int, validation: float, test: float, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of the training, validation and test examples: `order` (examples,) cut in three, test at its end.
+    """Cut `order` (example,) into the indices of the training, validation and test examples, in this order.
 
     Raises:
-        ConfigError: if no validation or training example would be left.
+        ConfigError: if no example is left for training or validation.
     """
     for_test, for_validation = held_out(test, examples), held_out(validation, examples)
     require(for_validation >= 1, "dataset.validation", validation, f"at least 1 of the {examples} examples")

@@ -277,7 +277,7 @@ def test_two_swept_keys_have_a_heat_map_and_importances(tmp_path, config):
     names = {path.stem for path in (tmp_path / "compare").glob("*.png")}
     assert names == {"by_optimizer.lr", "by_optimizer.momentum", "heat_map", "importance", "curves"}
     from dl_lab.analysis.comparison import compare as compare_runs
-    from dl_lab.analysis.comparison import importance
+    from dl_lab.analysis.importance import importance
     from dl_lab.runs.finder import find
 
     found = importance(compare_runs(find([tmp_path])[0], "best/loss")[0])
