@@ -77,8 +77,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 REASONS = {
     0: "optimizer=adamm is not known (nearest: adam)",
     6: "model=cnn does not fit dataset=iris",
-    7: "optimizer.lr=-1.0 is not allowed",
-    10: "optimizer.lr=-1.0 is not allowed; allowed: a number above 0",
+    7: "optimizer.lr=-1 is not allowed",
+    10: "optimizer.lr=-1 is not allowed; allowed: a number above 0",
 }
 
 
