@@ -1,4 +1,4 @@
-"""The registries: a name from the command line reaches what is registered here, and nothing else."""
+"""The registries of all groups. A name on the command line can select registered entries only."""
 
 import pkgutil
 from collections.abc import Callable, Iterable
@@ -16,9 +16,9 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 class Entry:
     """One choice of a group.
 
-    `build` takes an instance of `schema` first and what exists only at run time after it. `kinds` and `tasks` are
-    those that a model or loss accepts, or that a dataset gives; a dataset that can give several tasks has a `task`
-    on its configuration that says which.
+    `build` receives an instance of `schema`, then what exists only at run time. `kinds` and `tasks` are those that a
+    model or loss accepts, or that a dataset provides; if a dataset provides several tasks, its configuration has a
+    `task`.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Entry:
 
 
 class Registry:
-    """The choices of one group, found by importing every module of `package` when first asked for."""
+    """The entries of one group; the first lookup imports every module of `package`."""
 
     def __init__(self, group: str, package: str):
         self.group = group
@@ -43,7 +43,7 @@ class Registry:
         """Register the decorated builder under `name`.
 
         Raises:
-            ValueError: if the name is taken.
+            ValueError: if the name is already registered.
         """
 
         def add(build: Builder) -> Builder:
@@ -59,10 +59,10 @@ class Registry:
         return sorted(self._entries)
 
     def __getitem__(self, name: str) -> Entry:
-        """The entry called `name`.
+        """Return the entry with this name.
 
         Raises:
-            ConfigError: if there is none, with the nearest.
+            ConfigError: for an unknown name, with the nearest one.
         """
         self._import_all()
         if name not in self._entries:

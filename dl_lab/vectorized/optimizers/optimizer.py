@@ -1,4 +1,4 @@
-"""One optimizer of the registry for many runs at once."""
+"""An optimizer of the registry for all members of a stack."""
 
 from collections.abc import Hashable, Sequence
 from copy import copy
@@ -14,8 +14,9 @@ from dl_lab.vectorized.optimizers.stack import RULES, Stack
 
 
 def must_be_equal(name: str, config: Any) -> Hashable | None:
-    """What of a configuration all runs of a stack must share; None if there is no rule for the optimizer, or none that
-    knows every field of this configuration.
+    """Return the hyper-parameters that all members of a stack must share.
+
+    None means that the optimizer cannot be stacked: no rule knows every field of its configuration.
     """
     rule, values = RULES.get(name), asdict(config)
     if rule is None or values.keys() != rule.numbers | rule.equal:
@@ -28,10 +29,10 @@ def _hashable(value: Any) -> Hashable:
 
 
 class StackedOptimizer:
-    """An optimizer of the registry for runs that each have their own lr, betas, weight decay, ...
+    """An optimizer for runs that each have their own lr, betas, weight decay, ...
 
-    `configs`: one a run, alike in `must_be_equal`. `names_and_shapes`: the parameters of one run in the order of
-    `model.parameters()`. `decay_biases`: as in `train.decay_biases`.
+    `configs`: one for each run, with equal `must_be_equal`. `names_and_shapes`: the parameters of one run, in the order
+    of `model.parameters()`. `decay_biases`: as in `train.decay_biases`.
     """
 
     def __init__(
@@ -66,23 +67,23 @@ class StackedOptimizer:
     def step(self, flat: Tensor, gradient: Tensor, factors: Tensor) -> None:
         """Update `flat` (run, P), the parameters of each run one after the other, in place by `gradient` (run, P).
 
-        `factors` (run,), float64 on the CPU: what the schedules make of each run's lr at this step.
+        `factors` (run,), float64 on the CPU: the factor of each run's schedule at this step.
         """
         for part in self.parts:
             part.step(flat, gradient, factors)
 
     def lrs(self) -> list[float]:
-        """Each run's lr at the last step, or before the first step the one that its configuration has."""
+        """The lr of each run at the last step; before the first step, the lr of its configuration."""
         lrs: list[float] = self.parts[0].stack.rate.tolist()
         return lrs
 
     def keep(self, runs: Tensor) -> None:
-        """Go on with these runs alone (int64 indices), in this order."""
+        """Keep only these runs (int64 indices), in this order."""
         for part in self.parts:
             part.stack.keep(runs)
 
     def of_run(self, run: int) -> "StackedOptimizer":
-        """A copy of what it keeps of this run, as run 0: for `to_torch` at another time."""
+        """Copy the state of this run, as run 0, for a later `to_torch`."""
         alone = copy(self)
         alone.parts = [copy(part) for part in self.parts]
         for part in alone.parts:
@@ -90,23 +91,23 @@ class StackedOptimizer:
         return alone
 
     def to_torch(self, run: int, optimizer: torch.optim.Optimizer) -> None:
-        """Fill the state and the lr of an optimizer that was built for this run alone."""
+        """Copy the state and lr of a run into a torch optimizer built for this run."""
         for part, alone in zip(self.parts, solo_optimizers(optimizer), strict=True):
             part.to_torch(run, alone)
 
     def from_torch(self, run: int, optimizer: torch.optim.Optimizer) -> None:
-        """Go on from the state and the lr of an optimizer that has trained this run alone; before the first step."""
+        """Continue from the state and lr of a torch optimizer that has trained this run; call before the first step."""
         for part, alone in zip(self.parts, solo_optimizers(optimizer), strict=True):
             part.from_torch(run, alone)
 
 
 def solo_optimizers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
-    """The optimizers of torch that an optimizer of ours consists of: itself, or of muon two."""
+    """The torch optimizers that an optimizer consists of: two for muon, otherwise one."""
     return list(getattr(optimizer, "optimizers", [optimizer]))
 
 
 class Part:
-    """The parameters that one rule takes, of all or, with muon, of some; `places`: where they are in (run, P)."""
+    """The parameters that one rule updates (with muon, not all); `places`: their columns in (run, P)."""
 
     def __init__(self, stack: Stack, places: list[slice], whole_model: bool):
         self.stack, self.places = stack, places
@@ -126,16 +127,16 @@ class Part:
             flat[:, self.columns] = weights
 
     def views(self, flat: Tensor) -> list[Tensor]:
-        """(run, P) as one (run, *shape) a parameter."""
+        """Views of (run, P), one (run, *shape) for each parameter."""
         return [
             flat[:, place].view(len(flat), *shape) for place, shape in zip(self.places, self.stack.shapes, strict=True)
         ]
 
     def parameters(self, alone: torch.optim.Optimizer) -> list[tuple[dict[str, Any], Tensor, dict[str, Tensor]]]:
-        """Of each parameter: its group in the optimizer, itself, and its state in the stack, to be read or written."""
+        """For each parameter: its group in the torch optimizer, the parameter, and its state in the stack."""
         shapes = self.stack.shapes
         order = list(range(len(shapes)))
-        if self.stack.decays is not None:  # what is spared has a group of its own, behind
+        if self.stack.decays is not None:  # parameters without decay are in a second group
             order.sort(key=lambda number: len(shapes[number]) < 2)
         members = [(group, parameter) for group in alone.param_groups for parameter in group["params"]]
         assert [parameter.shape for _, parameter in members] == [shapes[number] for number in order]
@@ -156,13 +157,13 @@ class Part:
             for name, values in states.items():
                 if stack.owned(name, run):
                     like = parameter.detach() if values.shape[1:] == parameter.shape else values[run]
-                    state[name] = torch.empty_like(like).copy_(values[run])  # in the parameter's memory layout
+                    state[name] = torch.empty_like(like).copy_(values[run])  # in the memory layout of the parameter
             if state:
                 alone.state[parameter] = state
 
     def from_torch(self, run: int, alone: torch.optim.Optimizer) -> None:
         stack = self.stack
-        assert stack.count[run] == 0, "a run that has taken a step is not put back"
+        assert stack.count[run] == 0, "the run has already taken a step"
         stack.rate[run] = alone.param_groups[0]["lr"]
         for _, parameter, states in self.parameters(alone):
             state = alone.state.get(parameter, {})

@@ -1,4 +1,4 @@
-"""What an update rule may use: hyper-parameters and state of many runs, and columns that broadcast over parameters."""
+"""Hyper-parameters and state of many runs for an update rule, and columns that broadcast over parameters."""
 
 from collections.abc import Callable
 from copy import copy
@@ -18,10 +18,10 @@ Step = Callable[..., None]
 class Rule:
     """How one optimizer updates parameters.
 
-    `build` makes the step from a Stack, for weights and gradients (run, P) that it updates in place; a `whole` rule
-    takes two lists of views (run, *shape) instead, one a parameter. Runs may differ in `numbers` but not in `equal`.
-    `counts`: torch has the step in its state; `on_device`: and keeps numbers of the state beside the parameters.
-    `rest`: given, the rule takes matrices alone, and AdamW what else there is, with the values that `rest` makes.
+    `build` returns the step of a Stack, a function of weights and gradients (run, P) that updates the weights in place;
+    a `whole` rule receives two lists of views (run, *shape) instead. Runs may differ in `numbers` but not in `equal`.
+    `counts`: the state in torch contains the step; `on_device`: torch keeps numbers of the state on the device.
+    `rest`: if given, the rule trains matrices only, and AdamW trains the others with the values that `rest` returns.
     """
 
     build: Callable[["Stack"], Step]
@@ -46,12 +46,13 @@ def rule(
     on_device: bool = False,
     rest: Callable[[Values], Values] | None = None,
 ) -> Callable[[Callable[["Stack"], Step]], Callable[["Stack"], Step]]:
-    """Register the decorated function as the rule of the optimizer `name`; `numbers` and `equal` are fields of its
-    configuration, separated by spaces, all of them.
+    """Register the decorated function as the rule of the optimizer `name`.
+
+    `numbers` and `equal` together name all fields of its configuration, separated by spaces.
     """
 
     def add(build: Callable[["Stack"], Step]) -> Callable[["Stack"], Step]:
-        assert name not in RULES, f"{name} has a rule"
+        assert name not in RULES, f"{name} already has a rule"
         fields = frozenset(numbers.split()), frozenset(equal.split())
         RULES[name] = Rule(build, *fields, whole=whole, counts=counts, on_device=on_device, rest=rest)
         return build
@@ -60,10 +61,10 @@ def rule(
 
 
 class Stack:
-    """Runs that share a rule, with their hyper-parameters and state, for parameters of these shapes.
+    """Hyper-parameters and state of runs that share a rule, for parameters of these shapes.
 
-    `count` (run,): steps taken, this one among them; `rate` (run,): the lr of this step. Numbers of a run are float64
-    on the CPU, as torch computes them, whatever the parameters are: a device never waits for them, nor they for it.
+    `count` (run,): steps taken, including this one; `rate` (run,): the lr of this step. The numbers of a run are
+    float64 on the CPU, as in torch, so that they never wait for a device.
     """
 
     def __init__(
@@ -94,11 +95,11 @@ class Stack:
         (self.decay_column,) = self.columns(self.weight_decay)
         if self.decays is not None:
             self.decay_column = self.decay_column * self.decays
-        self.decayed_gradient = self.room() if self.has_decay else None
+        self.decayed_gradient = self.scratch() if self.has_decay else None
         self.take_step = self.rule.build(self)
 
     def _decays(self) -> Tensor:
-        """(1, P): 0 for the parameters that weight decay spares, 1 for the others."""
+        """A mask (1, P): 0 for parameters without weight decay, 1 for the others."""
         row = torch.zeros(1, self.slices[-1].stop, dtype=self.dtype, device=self.device)
         for part, shape in zip(self.slices, self.shapes, strict=True):
             row[:, part] = float(len(shape) >= 2)
@@ -119,10 +120,10 @@ class Stack:
         rate, self.owners = self.rate[runs.cpu()], {}
         self._prepare()
         self.rate = rate
-        self.kept = {name: self.kept[name] for name in self.owners}  # no run left may need, say, momentum
+        self.kept = {name: self.kept[name] for name in self.owners}  # for example, no remaining run has momentum
 
     def of_run(self, run: int) -> "Stack":
-        """A copy of what is kept of this run; it takes no steps."""
+        """Copy the state of this run; the copy cannot take steps."""
         alone, one = copy(self), slice(run, run + 1)
         alone.values = self.values[one]
         alone.count, alone.rate = self.count[one].clone(), self.rate[one].clone()
@@ -133,54 +134,54 @@ class Stack:
         return alone
 
     def shared(self, field: str) -> Any:
-        """The value that all runs have in common."""
+        """The value of a field that is equal in all runs."""
         return self.values[0][field]
 
     def number(self, field: str) -> Tensor:
-        """(run,), or for a list of numbers (number, run)."""
+        """The values of a field (run,), or (number, run) for a list of numbers."""
         return torch.tensor([values[field] for values in self.values], dtype=torch.float64).movedim(0, -1)
 
     def columns(self, *numbers: Tensor) -> tuple[Tensor, ...]:
-        """Each (run,) as (run, 1) where the parameters are and as precise; all in one copy, which is not waited for."""
+        """Turn each (run,) into (run, 1) with the device and dtype of the parameters, in one asynchronous copy."""
         together = torch.stack(numbers).to(self.dtype)
         return together.to(self.device, non_blocking=self.device.type == "cuda").unsqueeze(-1).unbind()
 
     def zeros(self, name: str, owners: Tensor | None = None) -> Tensor:
-        """State (run, P) under torch's name; `owners` (run,): which runs have it in torch, if not all."""
+        """State (run, P) under its name in torch; `owners` (run,): the runs that have it in torch, if not all."""
         return self.filled(name, torch.zeros(len(self.values), dtype=torch.float64), owners)
 
     def filled(self, name: str, numbers: Tensor, owners: Tensor | None = None) -> Tensor:
-        """State (run, P) that starts with a number of each run."""
+        """State (run, P) with one initial number for each run."""
         if name not in self.kept:
             (column,) = self.columns(numbers)
             self.kept[name] = column.repeat(1, self.slices[-1].stop)
         self.owners[name] = torch.ones_like(numbers).bool() if owners is None else owners
         return self.kept[name]
 
-    def room(self) -> Tensor:
-        """(run, P) for what a step computes on its way; memory that is asked for anew in every step is slow to come."""
+    def scratch(self) -> Tensor:
+        """A buffer (run, P) for intermediate results; allocating it in every step would be slow."""
         size = 0 if self.rule.whole else self.slices[-1].stop
         return torch.empty(len(self.values), size, dtype=self.dtype, device=self.device)
 
     def zeros_for(self, parameter: int, name: str, shape: tuple[int, ...]) -> Tensor:
-        """State (run, *shape) of one parameter, given by its place."""
+        """State (run, *shape) of one parameter, given by its number."""
         states = self.kept_of[parameter]
         if name not in states:
             states[name] = torch.zeros(len(self.values), *shape, dtype=self.dtype, device=self.device)
         return states[name]
 
     def one_for_each(self, name: str) -> Tensor:
-        """State (run,) that starts as 1, rounded as torch keeps its numbers: to float32 whatever the parameters are."""
+        """State (run,) with initial value 1, in float32 for every parameter dtype, as in torch."""
         return self.kept_numbers.setdefault(name, torch.ones(len(self.values), dtype=torch.get_default_dtype()))
 
     def decayed(self, weights: Tensor, gradient: Tensor) -> Tensor:
-        """The gradient with that of weight decay."""
+        """The gradient plus that of weight decay."""
         if not self.has_decay:
             return gradient
         return torch.addcmul(gradient, weights, self.decay_column, out=self.decayed_gradient)
 
     def decay(self, weights: Tensor) -> None:
-        """Weight decay beside the gradient: weights shrink in proportion to the lr."""
+        """Decoupled weight decay: shrink the weights in proportion to the lr."""
         if not self.has_decay:
             return
         (shrunk,) = self.columns(1 - self.rate * self.weight_decay)
@@ -190,16 +191,16 @@ class Stack:
             weights.addcmul_(weights, (shrunk - 1) * self.decays)
 
     def states(self, parameter: int) -> dict[str, Tensor]:
-        """What torch keeps of a parameter under its names: each (run, ...), views that can be written to."""
+        """The state of a parameter under its names in torch: writable views (run, ...)."""
         part, shape = self.slices[parameter], self.shapes[parameter]
         tensors = {name: tensor[:, part].view(len(tensor), *shape) for name, tensor in self.kept.items()}
         return tensors | self.kept_of[parameter]
 
     def owned(self, name: str, run: int) -> bool:
-        """Does torch keep this state for the run?"""
+        """Whether torch has this state for the run."""
         return name not in self.owners or bool(self.owners[name][run])
 
     def numbers(self, run: int) -> dict[str, float]:
-        """What torch keeps of a run beside tensors as large as parameters, under its names."""
+        """The scalar state of a run, under its names in torch."""
         step = {"step": float(self.count[run])} if self.rule.counts else {}
         return step | {name: float(numbers[run]) for name, numbers in self.kept_numbers.items()}

@@ -1,4 +1,4 @@
-"""Rules that look at a parameter as a whole: its rows and columns, its size, or its singular values."""
+"""Update rules that need a whole parameter: its rows and columns, its norm, or its singular values."""
 
 from math import prod, sqrt
 from typing import Any
@@ -10,12 +10,12 @@ from dl_lab.vectorized.optimizers.stack import Stack, Step, Values, rule
 
 
 def norm(blocks: Tensor) -> Tensor:
-    """Of (run, batch, row, column), a norm a run: (run, 1, 1, 1)."""
+    """The norm of each run (run, 1, 1, 1) of blocks (run, batch, row, column)."""
     return torch.linalg.vector_norm(blocks, dim=(1, 2, 3), keepdim=True)
 
 
 def as_blocks(tensor: Tensor) -> Tensor:
-    """(run, ..., row, column) as (run, batch, row, column), where a vector is one row."""
+    """View (run, ..., row, column) as (run, batch, row, column); a vector is one row."""
     rows = tensor.shape[-2] if tensor.ndim > 2 else 1
     columns = tensor.shape[-1] if tensor.ndim > 1 else 1
     return tensor.view(len(tensor), -1, rows, columns)
@@ -23,7 +23,7 @@ def as_blocks(tensor: Tensor) -> Tensor:
 
 @rule("adafactor", "lr beta2_decay eps d weight_decay", whole=True)
 def adafactor(stack: Stack) -> Step:
-    """Mean squares by row and by column alone, and steps in proportion to the size of the parameter."""
+    """Adafactor: mean squares by row and by column, and steps proportional to the scale of the parameter."""
     tiny = torch.finfo(stack.dtype).eps
     both_eps = [[tiny if eps is None else eps for eps in values["eps"]] for values in stack.values]
     eps1, eps2 = torch.tensor(both_eps, dtype=torch.float64).T
@@ -50,7 +50,7 @@ def adafactor(stack: Stack) -> Step:
 
 
 def mean_squares(stack: Stack, number: int, shape: torch.Size) -> tuple[Tensor, ...]:
-    """The state of a parameter: of each row and of each column, or if it has only one dimension, of each number."""
+    """The state of a parameter: one number per row and per column, or per element if it has one dimension."""
     if len(shape) < 2:
         return (as_blocks(stack.zeros_for(number, "variance", tuple(shape))),)
     rows = stack.zeros_for(number, "row_var", (*shape[:-1], 1))
@@ -59,7 +59,7 @@ def mean_squares(stack: Stack, number: int, shape: torch.Size) -> tuple[Tensor, 
 
 
 def factored(gradient: Tensor, rows: Tensor, columns: Tensor, new: Tensor, tiny: Tensor) -> Tensor:
-    """The mean square of each number, from those of its row and of its column, after this gradient."""
+    """Update the mean squares of rows and columns; returns the estimate for each element."""
     for dim, means in ((-1, rows), (-2, columns)):
         lengths = torch.linalg.vector_norm(gradient, dim=dim, keepdim=True)
         means.lerp_(lengths.square_().div_(gradient.shape[dim]), new)
@@ -67,13 +67,13 @@ def factored(gradient: Tensor, rows: Tensor, columns: Tensor, new: Tensor, tiny:
 
 
 def of_adamw(values: Values) -> dict[str, Any]:
-    """What muon's AdamW has, for parameters that are no matrices."""
+    """The hyper-parameters of the AdamW that trains parameters that are not matrices."""
     own = {"lr": values["adamw_lr"], "betas": values["adamw_betas"], "weight_decay": values["weight_decay"]}
     return own | {"eps": 1e-8, "amsgrad": False}
 
 
 def muon(stack: Stack) -> Step:
-    """The running mean of gradients with all its singular values brought near 1."""
+    """Muon: the running mean of gradients, orthogonalized so that all singular values are near 1."""
     nesterov, steps, coefficients = (stack.shared(field) for field in ("nesterov", "ns_steps", "ns_coefficients"))
     momentum = stack.number("momentum")
     new, kept, eps = (column.unsqueeze(-1) for column in stack.columns(1 - momentum, momentum, stack.number("eps")))
@@ -100,10 +100,10 @@ if hasattr(torch.optim, "Muon"):  # torch 2.9
 
 
 def orthogonal(matrices: Tensor, coefficients: list[float], steps: int, eps: Tensor) -> Tensor:
-    """Newton-Schulz steps on (run, row, column), or on one matrix, in bfloat16 and in torch's order.
+    """Apply Newton-Schulz steps to (run, row, column), or to one matrix, in bfloat16 and in torch's order.
 
-    Of 10,000 products of stacked matrices a few round the other way than one matrix does alone. In float64, where runs
-    are compared to the last digits, the matrices go one after the other, which takes ten times as long.
+    A few of 10,000 products of stacked matrices round differently than for a single matrix. In float64, where runs are
+    compared to the last digits, the matrices are processed one by one, which takes ten times as long.
     """
     if matrices.dtype == torch.float64 and matrices.ndim == 3:
         return torch.stack([orthogonal(one, coefficients, steps, own) for one, own in zip(matrices, eps, strict=True)])
@@ -119,6 +119,6 @@ def orthogonal(matrices: Tensor, coefficients: list[float], steps: int, eps: Ten
 
 
 def lr_ratio(shape: torch.Size, adjust: str | None) -> float:
-    """By how much the lr of a matrix differs: to keep the size of outputs, or that of AdamW's steps."""
+    """The factor on the lr of a matrix: keeps the scale of outputs, or matches the scale of AdamW's steps."""
     rows, columns = shape
     return 0.2 * sqrt(max(rows, columns)) if adjust == "match_rms_adamw" else sqrt(max(1, rows / columns))
