@@ -1,4 +1,4 @@
-"""The run folder: what writes it, what reads it, and how a run is resumed from it.
+"""The run folder: everything that writes it, reads it, and continues a run from it.
 
-Read `logger` first, then `reader`.
+Read `logger.py` first, then `reader.py`; `identity.py` says which runs are runs of the same configuration.
 """

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from dl_lab.runs.reader import Run
+from dl_lab.runs.reader import Run, read_resumptions
 
 CIRCUMSTANCES = ("git_commit", "git_clean", "device", "threads", "compiled")
 Points = Sequence[Mapping[str, Any]]  # lines of metrics.jsonl
@@ -48,8 +48,8 @@ def explanations(first: Run, second: Run) -> list[str]:
         found.append("the code of the first run had uncommitted changes")
     if size := first.summary.get("together"):
         found.append(f"the first run was in a stack of {size}, whose sums are in another order: last digits differ")
-    if (resumed := first.folder / ".hydra" / "resumed.yaml").exists():
-        found.append(f"the first run was resumed, see {resumed}")
+    if read_resumptions(first.folder):
+        found.append(f"the first run was resumed, see {first.folder / '.hydra' / 'resumed.yaml'}")
     return found
 
 

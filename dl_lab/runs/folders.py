@@ -1,16 +1,22 @@
-"""Names for new run folders, and the removal of those that stay empty."""
+"""Reserve names for new run folders, remove those that stay empty, and lock a folder while it is written."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-_reserved: list[Path] = []  # run folders made by this process, and what it made to hold them
+from filelock import FileLock, Timeout
+
+from dl_lab.core.errors import ConfigError
+
+_reserved: list[Path] = []  # folders that this process made, with the parents that it made for them
 
 
 def reserve_run_folder(root: str) -> str:
-    """Make a folder `root`/<date>/<time>, with a number behind it if another run has that name already."""
+    """Make a folder `root`/<date>/<time>, with a number appended if the name is taken."""
     now = datetime.now()
     day = Path(root) / now.strftime("%Y-%m-%d")
-    holders = [holder for holder in (day, *day.parents) if not holder.exists()]
+    parents = [parent for parent in (day, *day.parents) if not parent.exists()]
     day.mkdir(parents=True, exist_ok=True)
     number = 0
     while True:
@@ -20,13 +26,33 @@ def reserve_run_folder(root: str) -> str:
         except FileExistsError:
             number += 1
         else:
-            _reserved.extend([folder, *holders])
+            _reserved.extend([folder, *parents])
             return str(folder)
 
 
 def remove_empty_folders() -> None:
-    """Leave no trace of a run that was refused before it began."""
+    """Remove the folders that this process reserved and that are still empty, as those of refused runs."""
     for folder in sorted(_reserved, key=lambda folder: len(folder.parts), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     _reserved.clear()
+
+
+@contextmanager
+def locked(folder: Path, content: str) -> Iterator[None]:
+    """Hold the lock of a folder for a "run" or "sweep"; the system releases it if this process is killed.
+
+    Raises:
+        ConfigError: if another process holds it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(f"{folder} is being written by another {content}; hint: choose another folder") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # in a folder that has become read-only the file remains
+            (folder / ".lock").unlink(missing_ok=True)
+        lock.release()

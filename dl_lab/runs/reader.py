@@ -55,7 +55,7 @@ class Run:
     @cached_property
     def overrides(self) -> list[str]:
         """The overrides of the command that started the run."""
-        return [str(override) for override in _load_strict(self.folder / ".hydra" / "overrides.yaml", list)]
+        return read_overrides(self.folder)
 
     def metric(self, name: str) -> float:
         """A metric: best/NAME of the best validation, last/NAME of the last one, test/NAME, train/NAME of the last
@@ -162,6 +162,17 @@ def read_summary(folder: Path) -> dict[str, Any]:
     if summary and not isinstance(summary.get("status"), str):
         raise ConfigError(f"{path} {FOREIGN}; hint: restore it")
     return summary
+
+
+def read_overrides(folder: Path) -> list[str]:
+    """The overrides of the command that started a run. Raises ConfigError if they cannot be read."""
+    return [str(override) for override in _load_strict(folder / ".hydra" / "overrides.yaml", list)]
+
+
+def read_resumptions(folder: Path) -> list[Any]:
+    """The steps from which a run continued, with new overrides. Raises ConfigError if they cannot be read."""
+    path = folder / ".hydra" / "resumed.yaml"
+    return list(_load_strict(path, list)) if path.exists() else []
 
 
 FOREIGN = "is not as a run writes it"

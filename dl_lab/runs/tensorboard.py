@@ -1,5 +1,5 @@
-"""TensorBoard's records, built from its own protocol buffers: no torch.utils.tensorboard, which takes seconds to
-import, and no sub-run for hyper-parameters.
+"""Write TensorBoard events with its own protocol buffers. torch.utils.tensorboard takes seconds to import, and needs a
+sub-run for hyperparameters.
 """
 
 import os
@@ -26,13 +26,13 @@ from dl_lab.runs.tfrecord import record
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-AT_THE_END = ("best/", "test/", "_hparams_/session_end_info")
+FINAL_TAGS = ("best/", "test/", "_hparams_/session_end_info")
 DT_DOUBLE, DT_STRING = 2, 7  # of tensorboard.compat.proto.types_pb2
 
 
-def cut(folder: Path, step: int) -> float:
-    """Leave out of the events files what lies behind `step`, what only a finished run has, and a record that was not
-    written whole, so that a run that goes on from there has one unbroken curve. Returns the time of the last event.
+def rewind(folder: Path, step: int) -> float:
+    """Remove from event files all events after `step`, the final events of a finished run and incomplete records, so
+    that the curves of a resumed run are continuous. Returns the time of the last event that remains.
     """
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
@@ -41,15 +41,15 @@ def cut(folder: Path, step: int) -> float:
         with atomic_write(path) as file:
             for content in RawEventFileLoader(str(path)).Load():
                 event = Event.FromString(content)
-                if event.step <= step and not any(value.tag.startswith(AT_THE_END) for value in event.summary.value):
+                if event.step <= step and not any(value.tag.startswith(FINAL_TAGS) for value in event.summary.value):
                     file.write(record(content))
                     latest = max(latest, event.wall_time)
     return latest
 
 
-def new_events_file(folder: Path) -> Path:
-    """A name that no events file in `folder` has, of the form by which TensorBoard knows and orders them: behind all
-    that are there, even if the clock was put back.
+def new_event_file(folder: Path) -> Path:
+    """An unused name for an event file. TensorBoard orders files by the time in their names, so it is later than those
+    of all others in the folder, even if the clock was set back.
     """
     others = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
     moment = max([int(time.time()), *(int(other) + 1 for other in others if other.isdigit())])
@@ -58,24 +58,24 @@ def new_events_file(folder: Path) -> Path:
 
 
 class EventWriter:
-    """Writes one events file into a folder. It has no thread and keeps no file open, as TensorBoard's own writer does:
-    hundreds write at once when runs train together, and a disk that is full is told where it happens.
+    """Writes one event file. Unlike TensorBoard's own writer it has no thread and keeps no file open: a stack has
+    hundreds of writers, and the error of a full disk is raised where it happens.
     """
 
     FLUSH_SECONDS = 10
 
     def __init__(self, folder: Path, latest: float = 0.0):
-        """No event gets a time before `latest`, nor before that of another, even if the clock is put back."""
+        """The times of events never decrease, and start at `latest`, even if the clock is set back."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = new_events_file(folder)
-        self._waiting = BytesIO()
+        self.path = new_event_file(folder)
+        self._buffer = BytesIO()
         self._written, self._latest = 0, latest
         self._write(Event(file_version="brain.Event:2"))
         self.flush()
 
     def _write(self, event: Event) -> None:
         self._latest = event.wall_time = max(time.time(), self._latest)
-        self._waiting.write(record(event.SerializeToString()))
+        self._buffer.write(record(event.SerializeToString()))
 
     def _add(self, values: list[Summary.Value], step: int) -> None:
         self._write(Event(step=step, summary=Summary(value=values)))
@@ -83,27 +83,27 @@ class EventWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Append what waits to the file; of a record that the disk has no room for, nothing stays behind."""
-        waiting = self._waiting.getvalue()
+        """Append the buffer to the file; on an error such as a full disk the file keeps its former length."""
+        content = self._buffer.getvalue()
         with name_in_errors(self.path):
             try:
                 with self.path.open("ab") as file:
-                    file.write(waiting)
+                    file.write(content)
             except OSError:
                 if self.path.exists():
                     os.truncate(self.path, self._written)
                 raise
-        self._written += len(waiting)
-        self._waiting.seek(0)
-        self._waiting.truncate()
+        self._written += len(content)
+        self._buffer.seek(0)
+        self._buffer.truncate()
         self._flushed = time.monotonic()
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """One point for each tag."""
+        """Add one point to each tag."""
         self._add([Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()], step)
 
     def text(self, tag: str, markdown: str, step: int) -> None:
-        """A text for the TEXT tab."""
+        """Add a text to the TEXT tab."""
         metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
         tensor = TensorProto(
             dtype=DT_STRING,
@@ -113,7 +113,7 @@ class EventWriter:
         self._add([Summary.Value(tag=tag, metadata=metadata, tensor=tensor)], step)
 
     def figure(self, tag: str, figure: "Figure", step: int) -> None:
-        """A matplotlib figure for the IMAGES tab."""
+        """Add a matplotlib figure to the IMAGES tab."""
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
         width, height = (int(inches * 100) for inches in figure.get_size_inches())
@@ -121,7 +121,7 @@ class EventWriter:
         self._add([Summary.Value(tag=tag, image=image)], step)
 
     def histogram(self, tag: str, values: NDArray[np.floating[Any]], step: int) -> None:
-        """A distribution for the HISTOGRAMS tab, in 30 bins."""
+        """Add a distribution in 30 bins to the HISTOGRAMS tab."""
         counts, edges = np.histogram(values, bins=30)
         table = np.column_stack([edges[:-1], edges[1:], counts]).astype(np.float64)
         metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="histograms"))
@@ -134,10 +134,10 @@ class EventWriter:
         self._add([Summary.Value(tag=f"_hparams_/{tag}", metadata=SummaryMetadata(plugin_data=plugin))], 0)
 
     def hparams_start(self, values: Mapping[str, float | str | bool], group: str) -> None:
-        """A session of the HPARAMS tab, which shows one row for all sessions of a `group`: their `values` are the same,
-        their metrics are averaged. No experiment is described: TensorBoard then takes the columns from all runs that it
-        is shown, puts those that differ first, and offers every scalar as a metric; a description of one sweep's would
-        take the place of all others' (_find_experiment_tag in its backend_context.py).
+        """Start a session of the HPARAMS tab. All sessions of a `group` share a row with the `values` of the first one
+        and the mean of their metrics. No experiment is described, so that TensorBoard takes the columns from all runs
+        that it shows, puts those that differ first, and offers every scalar as a metric. The description of one sweep
+        would replace all others (_find_experiment_tag in its backend_context.py).
         """
         start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time(), group_name=group)
         for name, value in values.items():
@@ -146,24 +146,24 @@ class EventWriter:
         self._hparams("session_start_info", plugin_data_pb2.HParamsPluginData(version=0, session_start_info=start))
 
     def hparams_end(self, succeeded: bool) -> None:
-        """The row's status."""
+        """End the session with its status."""
         status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
         end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
         self._hparams("session_end_info", plugin_data_pb2.HParamsPluginData(version=0, session_end_info=end))
 
     def margin_charts(self, category: str, tags: list[str]) -> None:
-        """The CUSTOM SCALARS tab: for each tag one chart, which draws TAG/mean within TAG/lower and TAG/upper of every
-        run that has them.
-        """
+        """Add charts, one per tag, to the CUSTOM SCALARS tab: TAG/mean between TAG/lower and TAG/upper of every run."""
         charts = []
         for tag in tags:
-            of = layout_pb2.MarginChartContent.Series(value=f"{tag}/mean", lower=f"{tag}/lower", upper=f"{tag}/upper")
-            charts.append(layout_pb2.Chart(title=tag, margin=layout_pb2.MarginChartContent(series=[of])))
+            series = layout_pb2.MarginChartContent.Series(
+                value=f"{tag}/mean", lower=f"{tag}/lower", upper=f"{tag}/upper"
+            )
+            charts.append(layout_pb2.Chart(title=tag, margin=layout_pb2.MarginChartContent(series=[series])))
         layout = layout_pb2.Layout(category=[layout_pb2.Category(title=category, chart=charts)])
         metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="custom_scalars"))
         tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()], tensor_shape=TensorShapeProto())
         self._add([Summary.Value(tag="custom_scalars__config__", metadata=metadata, tensor=tensor)], 0)
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write what is buffered."""
         self.flush()

@@ -1,6 +1,6 @@
-"""The records of which TensorBoard's files consist: a length and a content, each with its checksum (TFRecord).
+"""TFRecord, the format of TensorBoard's event files: a length and a content, each with a checksum.
 
-TensorBoard's own writer computes checksums byte by byte in Python, and imports a stub of TensorFlow to do so.
+TensorBoard's own writer computes checksums byte by byte in Python, and imports a stub of TensorFlow for it.
 """
 
 import struct
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), lowest bit first
-WIDTH = 256  # bytes at once
+WIDTH = 256  # bytes per NumPy operation
 
 
 def record(content: bytes) -> bytes:
-    """A record that holds `content`."""
+    """The record of a content, in bytes."""
     return _length(len(content)) + content + struct.pack("<I", masked(crc32c(content)))
 
 
@@ -25,33 +25,33 @@ def _length(length: int) -> bytes:
 
 
 def masked(checksum: int) -> int:
-    """A checksum as records keep it: the checksum of data that end in their own would always be the same."""
+    """The checksum as records store it. Unmasked, data that end in their own checksum would all have the same one."""
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def crc32c(content: bytes) -> int:
     """The CRC-32C of four bytes or more."""
     assert len(content) >= 4
-    start = -len(content) % WIDTH  # zeros in front change nothing
+    start = -len(content) % WIDTH  # leading zeros do not change a checksum
     padded = np.zeros(start + len(content), dtype=np.uint8)
     padded[start:] = np.frombuffer(content, dtype=np.uint8)
     padded[start : start + 4] ^= 0xFF
-    (tables, places), checksum = _tables(), 0
+    (tables, positions), checksum = _tables(), 0
     for row in padded.reshape(-1, WIDTH):
         row[:4] ^= np.frombuffer(checksum.to_bytes(4, "little"), dtype=np.uint8)
-        checksum = int(np.bitwise_xor.reduce(tables[places, row]))
+        checksum = int(np.bitwise_xor.reduce(tables[positions, row]))
     return checksum ^ 0xFFFFFFFF
 
 
 @cache
 def _tables() -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """What each byte value contributes to the checksum of WIDTH bytes at each of their places (WIDTH, 256), and the
-    places; a checksum is linear, the exclusive or of its bytes' contributions.
+    """The contribution of each byte value at each position to the checksum of WIDTH bytes (WIDTH, 256), and the
+    positions. A checksum is the exclusive or of the contributions of its bytes.
     """
     last: NDArray[np.uint32] = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         last = np.where(last & 1, last >> 1 ^ POLYNOMIAL, last >> 1).astype(np.uint32)
     rows = [last]
-    while len(rows) < WIDTH:  # one zero more behind it
+    while len(rows) < WIDTH:  # followed by one more zero
         rows.append(rows[-1] >> 8 ^ last[rows[-1] & 0xFF])
     return np.stack(rows[::-1]), np.arange(WIDTH)

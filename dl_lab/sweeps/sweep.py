@@ -3,10 +3,10 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dl_lab.config.compose import refuse_added_keys
@@ -15,6 +15,7 @@ from dl_lab.config.schema import GridConfig
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped
 from dl_lab.core.signals import sigterm_raises
 from dl_lab.data.spec import higher_is_better
+from dl_lab.runs.folders import locked
 from dl_lab.runs.identity import digest, signature
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.job import Job, JobOutcome
@@ -36,11 +37,8 @@ class Sweep:
             ConfigError: if a new folder holds a sweep already, one to continue holds none, or another sweep locks it.
         """
         self.folder = folder_of(config, settings)
-        self._lock = FileLock(self.folder / ".lock")
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            raise ConfigError(f"{self.folder} is being written by another sweep; hint: choose another folder") from None
+        self._lock = ExitStack()
+        self._lock.enter_context(locked(self.folder, "sweep"))
         self.manifest = Manifest(self.folder, shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]]))
         if not (path := self.folder / "multirun.yaml").exists():
             OmegaConf.save(config, path)  # as Hydra's basic sweeper does
@@ -56,7 +54,7 @@ class Sweep:
     def __exit__(self, *_: object) -> None:
         self.manifest.write()
         self._display.close()
-        self._lock.release()
+        self._lock.close()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], run: Runner) -> list[Entry]:
         """Run the jobs with these overrides that have no final result yet. Returns the manifest's entry of each job.

@@ -24,7 +24,7 @@ from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
 from dl_lab.runs import resume
 from dl_lab.runs.checkpoint import Checkpoint
-from dl_lab.runs.logger import Logbook
+from dl_lab.runs.logger import RunLogger
 from dl_lab.training import loop, setup
 from dl_lab.training.bookkeeping import Outcome
 from dl_lab.training.state import ActiveRun, Plan, TrainState, restore
@@ -143,7 +143,7 @@ def recorded(
     """
     resumed_at = state.step if start.in_own_folder else None
     with (
-        Logbook(folder, plan.run.as_dict, overrides, resumed_at) as logger,
+        RunLogger(folder, plan.run.as_dict, overrides, resumed_at) as logger,
         closing(Progress(plan.total_steps, state.step, silent)) as progress,
     ):
         if start.checkpoint is not None:

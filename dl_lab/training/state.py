@@ -15,7 +15,7 @@ from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import Progress
 from dl_lab.data.dataset import Data
 from dl_lab.runs.checkpoint import Checkpoint
-from dl_lab.runs.logger import Logbook
+from dl_lab.runs.logger import RunLogger
 from dl_lab.schedules.schedules import Schedule
 from dl_lab.training.tasks import Task, Totals, moved
 
@@ -83,7 +83,7 @@ class ActiveRun:
 
     plan: Plan
     state: TrainState
-    logger: Logbook
+    logger: RunLogger
     progress: Progress
     started: float = field(default_factory=time.perf_counter)
     shared_by: int = 1

@@ -26,7 +26,7 @@ from dl_lab.config.compose import compose
 from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
 from dl_lab.data.splits import Streamed
-from dl_lab.runs.logger import Logbook
+from dl_lab.runs.logger import RunLogger
 from dl_lab.training import loop
 from dl_lab.training.setup import build_data, build_run
 from dl_lab.training.state import ActiveRun
@@ -57,7 +57,7 @@ def train(steps: int, *overrides: str) -> tuple[float, float]:
     """Seconds of `fit`, with metrics, TensorBoard, a validation and a checkpoint, and the median seconds of a step."""
     run = parse(compose(*overrides, f"train.steps={steps + 10}", f"train.validate_every={steps + 10}"))
     plan, state = build_run(run, build_data(run))
-    with tempfile.TemporaryDirectory() as folder, Logbook(Path(folder), run.as_dict, []) as logbook:
+    with tempfile.TemporaryDirectory() as folder, RunLogger(Path(folder), run.as_dict, []) as logbook:
         for inputs, targets in loop.islice(loop.training_batches(plan.data.train, 0, plan.batch_size, plan.device), 10):
             loop.train_step(state, plan, inputs, targets)
             state.step += 1

@@ -57,7 +57,7 @@ def test_every_length_that_is_too_short_is_noticed(tmp_path):
     content = path.read_bytes()
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        with pytest.raises(ConfigError, match=r"damaged|cut off|empty|no checkpoint of ours"):
+        with pytest.raises(ConfigError, match=r"damaged|cut off|empty|not a checkpoint of dl_lab"):
             checkpoint.load(path, CPU)
 
 
@@ -136,7 +136,7 @@ def test_a_damaged_best_checkpoint_that_is_older_is_given_up_and_that_is_said(tm
     flip(tmp_path / "run" / "checkpoints" / "best.pt")
     resumed = train(tmp_path, "resume=run")
     assert resumed.status == 0, resumed.err
-    assert "best.pt is damaged (its checksum does not fit it); the best validation from now on" in resumed.err
+    assert "best.pt is damaged (wrong checksum); the best validation from now on" in resumed.err
     best = torch.load(resumed.run / "checkpoints" / "best.pt", weights_only=True)
     assert best["step"] == resumed.summary["best"]["step"] > 12
 
