@@ -12,9 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError
-from dl_lab.runs.reader import read_summary
+from dl_lab.runs.identity import signature
+from dl_lab.runs.reader import Run, read_summary, read_tolerant
 
 NAME = "sweep.json"
+VERSION = 2
 FINAL = ("completed", "diverged", "pruned")  # a job with one of these statuses does not run again
 FAILURES = ("failed", "diverged")
 WRITE_DELAY = 0.3  # seconds
@@ -92,6 +94,8 @@ class Manifest:
             raise ConfigError(f"{self._path} cannot be read ({reason}); hint: start a new sweep") from error
         for entry in self.jobs:
             self.look_up(entry)
+            if saved.get("version") == 1 and isinstance(run := read_tolerant(self.folder / entry.folder), Run):
+                entry.signature = signature(run.config)  # version 1 also signed keys that compute nothing, such as name
 
     def look_up(self, entry: Entry) -> None:
         """Update a job from its run folder, which is right where the two differ."""
@@ -151,7 +155,7 @@ class Manifest:
             if self._due is not None:
                 self._due.cancel()
                 self._due = None
-            head = {"version": 1, **self._head, "objective": self.objective}
+            head = {"version": VERSION, **self._head, "objective": self.objective}
             jobs = [asdict(entry) for entry in self.jobs]
             text = json.dumps({**head, "jobs": jobs, "search": self.search}, indent=1)
             with atomic_write(self._path) as file:

@@ -176,9 +176,9 @@ def test_a_plain_mapping_holds_values_and_nothing_to_look_up(value, words):
         parse(with_entry("optimizer", "adam", lr=value))
 
 
-def test_a_missing_group_or_setting_is_told():
+def test_a_missing_group_or_setting_is_an_error():
     for key in [*REGISTRIES, "train", "seed", "device"]:
-        with pytest.raises(ConfigError, match=f"^{key} is missing; allowed: "):
+        with pytest.raises(ConfigError, match=f"^{key} is missing; hint: "):
             parse({name: value for name, value in base().items() if name != key})
 
 

@@ -73,7 +73,7 @@ def test_the_manifest_agrees_with_the_run_folders(planted):
 def test_the_manifest_records_the_command_and_overrides(tmp_path):
     ended = train(tmp_path, "-m", "optimizer.lr=0.1,0.2", "sweep.fail_fast=true", "train.best=accuracy", *TINY)
     saved = json.loads((ended.runs[0].parent / "sweep.json").read_text())
-    assert saved["version"] == 1
+    assert saved["version"] == 2
     assert saved["command"].startswith("python -m dl_lab.train -m optimizer.lr=0.1,0.2 sweep.fail_fast=true")
     assert datetime.fromisoformat(saved["started"]) <= datetime.now()
     assert saved["objective"] == "val/accuracy"

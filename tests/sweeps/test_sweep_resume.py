@@ -182,3 +182,17 @@ def test_a_stopped_sweep_prunes_the_same_jobs_as_an_uninterrupted_one(tmp_path, 
     assert train(tmp_path, *asked, "sweep.resume=here").status == 0
     assert ends(tmp_path / "here") == ends(tmp_path / "whole")
     assert {status for status, _ in ends(tmp_path / "here")} == {"pruned", "completed"}
+
+
+def test_a_sweep_of_an_older_version_keeps_its_finished_jobs(tmp_path):
+    jobs = ("-m", "seed=1,2", *TINY)
+    sweep = tmp_path / "here"
+    train(tmp_path, *jobs, "hydra.sweep.dir=here")
+    saved = json.loads((sweep / "sweep.json").read_text())
+    for job in saved["jobs"]:
+        job["signature"] = "of other keys"
+    (sweep / "sweep.json").write_text(json.dumps({**saved, "version": 1}))
+    ended = train(tmp_path, *jobs, "name=other", "sweep.resume=here")
+    assert ended.status == 0
+    assert "completed" not in ended.out
+    assert len(json.loads((sweep / "sweep.json").read_text())["jobs"]) == 2

@@ -76,7 +76,7 @@ def test_checkpoint_with_code_is_refused_by_resume_and_evaluate(tmp_path, write)
     sprung = tmp_path / "sprung"
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         write(path, Trap(sprung))
-    assert_refused(train(tmp_path, "resume=run"), "last.pt", "no other to go on from")
+    assert_refused(train(tmp_path, "resume=run"), "last.pt", "there is no other checkpoint")
     assert_refused(command(evaluate.main, tmp_path, "run=run"), "best.pt")
     assert not sprung.exists()
 
