@@ -38,7 +38,7 @@ def typed(schema: type, values: Any, group: str) -> Any:
 
 @cache
 def _adapter(schema: type) -> "TypeAdapter[dict[str, Any]]":
-    """The validator of the fields of a dataclass, of ours or of a user; __post_init__ runs afterwards."""
+    """The validator of the fields of a dataclass, a schema or one written by a user; __post_init__ runs afterwards."""
     from pydantic import ConfigDict, TypeAdapter, with_config
     from typing_extensions import TypedDict
 

@@ -12,7 +12,7 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 
 
 class Progress:
-    """Show the progress of a run with `total_steps` steps, `done` of which were taken before; nothing if `silent`."""
+    """Show the progress of a run with `total_steps` steps, after `done` earlier steps; show nothing if `silent`."""
 
     def __init__(self, total_steps: int, done: int = 0, silent: bool = False):
         self._width = len(str(total_steps))

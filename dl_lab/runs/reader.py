@@ -1,6 +1,6 @@
-"""Read run folders, the only code to do so: files are data, of which nothing is executed or looked up elsewhere.
+"""Read run folders. Files are data: nothing in them is executed or looked up elsewhere.
 
-`read_strict` refuses whatever a run would not write; `read_tolerant` returns what can be read. Imports no torch.
+`read_strict` rejects everything that a run would not write; `read_tolerant` returns what can be read. Imports no torch.
 """
 
 import json

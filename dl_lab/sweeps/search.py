@@ -91,8 +91,8 @@ def proposed(axes: Sequence[Axis], trials: Sequence[Trial], count: int, seed: in
         study = optuna.create_study(sampler=sampler, direction="maximize" if maximize else "minimize")
     spaces = {axis.key: distribution(axis) for axis in axes}
     study.add_trials([frozen(axes, spaces, trial) for trial in trials])
-    asked = [study.ask(spaces).params for _ in range(count)]
-    return [{axis.key: value_at(axis, parameters[axis.key]) for axis in axes} for parameters in asked]
+    suggested = [study.ask(spaces).params for _ in range(count)]
+    return [{axis.key: value_at(axis, parameters[axis.key]) for axis in axes} for parameters in suggested]
 
 
 def distribution(axis: Axis) -> "BaseDistribution":

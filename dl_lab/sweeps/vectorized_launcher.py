@@ -53,14 +53,14 @@ class Alone:
 
 @dataclass(kw_only=True)
 class JobMember(Member):
-    """A member of a stack and the job that it is."""
+    """A member of a stack, with its job."""
 
     job: Job
 
 
 @dataclass(frozen=True)
 class PreparedGroup:
-    """Jobs of a group in memory, by what else they must share to stack; those that do not stack; those that wait for
+    """The result of preparing a group: jobs in memory, one list per stack; jobs that do not stack; jobs that wait for
     memory.
     """
 
@@ -237,7 +237,7 @@ def unfinished(members: Sequence[JobMember]) -> list[JobMember]:
 
 
 def hopeless(members: list[JobMember], report: Report) -> list[bool]:
-    """Which members the sweep's pruner ends. It hears of all validations first, so that order does not matter."""
+    """Which members the sweep's pruner ends. All validations are reported first, so that their order has no effect."""
     for member in members:
         report.validated(member.job, member.run.state.step, member.run.state.last or {})
     return [report.hopeless(member.job, member.run.state.step) for member in members]

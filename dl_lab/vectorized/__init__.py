@@ -1,4 +1,4 @@
 """Training of many runs as one stack; can be skipped at first reading.
 
-Read `loop` beside `training.loop`, then `engine`.
+Read `loop` together with `training.loop`, then `engine`.
 """

@@ -73,7 +73,7 @@ class StackedRuns:
         self.norms: Tensor | None = None
 
     def _views(self, flat: Tensor, gradients: bool = False) -> list[Tensor]:
-        """Each parameter (R, *shape) of (R, P), in the same memory."""
+        """View `flat` (R, P) as one tensor (R, *shape) per parameter, in the same memory."""
         views = [flat[:, place].view(len(flat), *shape) for place, shape in zip(self.places, self.shapes, strict=True)]
         return [view.detach().requires_grad_() for view in views] if gradients else views
 
@@ -104,7 +104,7 @@ class StackedRuns:
         return torch.tensor(values, dtype=devices.widest_dtype(self.device), device=self.device)
 
     def _run_one(self, number_names: tuple[str, ...], *tensors: Tensor) -> tuple[Tensor, Tensors]:
-        """The objective () of one run and its totals that are tensors. `tensors` are the parameters, buffers, numbers,
+        """Return one run's scalar loss and its tensor totals. `tensors` are the parameters, buffers, numbers,
         inputs and targets as `_mapped` lists them; nested arguments would make vmap slow.
         """
         inputs, targets = tensors[-2:]
@@ -123,7 +123,7 @@ class StackedRuns:
     def _mapped(
         self, parameters: Sequence[Tensor], buffers: Tensors, numbers: Tensors, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Totals]:
-        """The objectives (R,) and totals (R, ...) of all runs on a batch."""
+        """Return the losses (R,) and totals (R, ...) of all runs on a batch."""
         tensors = (*parameters, *buffers.values(), *numbers.values())
         axes = (0,) * len(tensors) + (self.batches.axis,) * 2
         objectives, totals = vmap(partial(self._run_one, tuple(numbers)), axes)(*tensors, inputs, targets)

@@ -1,4 +1,4 @@
-"""Training many runs as one: for a stack of runs, what `training.loop.fit` is for one. Read `fit_stack` beside it."""
+"""The training loop of a stack. Read `fit_stack` together with `training.loop.fit`, which trains one run."""
 
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
@@ -115,7 +115,7 @@ def fit_stack(
 
 
 def already_ended(members: list[M]) -> dict[int, Outcome]:
-    """Members whose process was killed between their last validation and their end."""
+    """The outcomes of members whose process was killed between their last validation and their end, by number."""
     ended = {}
     for number, member in enumerate(members):
         outcome = bookkeeping.out_of_patience(member.run)

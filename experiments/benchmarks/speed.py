@@ -57,14 +57,14 @@ def train(steps: int, *overrides: str) -> tuple[float, float]:
     """Seconds of `fit`, with metrics, TensorBoard, a validation and a checkpoint, and the median seconds of a step."""
     run = parse(compose(*overrides, f"train.steps={steps + 10}", f"train.validate_every={steps + 10}"))
     plan, state = build_run(run, build_data(run))
-    with tempfile.TemporaryDirectory() as folder, RunLogger(Path(folder), run.as_dict, []) as logbook:
+    with tempfile.TemporaryDirectory() as folder, RunLogger(Path(folder), run.as_dict, []) as logger:
         for inputs, targets in loop.islice(loop.training_batches(plan.data.train, 0, plan.batch_size, plan.device), 10):
             loop.train_step(state, plan, inputs, targets)
             state.step += 1
         start = time.perf_counter()
         with redirect_stdout(StringIO()):
             stopwatch = Stopwatch(plan.total_steps)
-            loop.fit(ActiveRun(plan, state, logbook, stopwatch))
+            loop.fit(ActiveRun(plan, state, logger, stopwatch))
         return time.perf_counter() - start, statistics.median(e - s for s, e in pairwise(stopwatch.ends))
 
 

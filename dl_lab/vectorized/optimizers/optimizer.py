@@ -149,8 +149,8 @@ class Part:
         if stack.count[run] == 0:
             return
         for group, parameter, states in self.parameters(alone):
-            beside = stack.rule.on_device or group.get("fused") or group.get("capturable")
-            where = parameter.device if beside else torch.device("cpu")
+            on_device = stack.rule.on_device or group.get("fused") or group.get("capturable")
+            where = parameter.device if on_device else torch.device("cpu")
             dtype = torch.float32 if group.get("fused") else torch.get_default_dtype()
             numbers = stack.numbers(run)
             state = {name: torch.tensor(number, dtype=dtype, device=where) for name, number in numbers.items()}
