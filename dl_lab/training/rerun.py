@@ -8,7 +8,7 @@ from dl_lab.runs import diff, resume
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.identity import RERUN_KEYS
 from dl_lab.runs.reader import read_strict
-from dl_lab.training.run import AGAIN, NEW, Result, Start, train
+from dl_lab.training.run import NEW, Result, start_in, train
 
 
 def continue_run(folder: Path, overrides: list[str]) -> Result:
@@ -18,10 +18,10 @@ def continue_run(folder: Path, overrides: list[str]) -> Result:
         ConfigError: if there is no run, if it has ended, or if an override would change what it computes.
     """
     run = read_strict(folder)
-    saved = resume.last_checkpoint(folder)
-    config = resume.continued(run, overrides, 0 if saved is None else int(saved["step"]))
+    start = start_in(folder)
+    step = 0 if start.checkpoint is None else int(start.checkpoint["step"])
+    config = resume.continued(run, overrides, step)
     new = [override for override in overrides if override not in run.overrides]
-    start = AGAIN if saved is None else Start(in_own_folder=True, checkpoint=saved)
     return train(parse(config), folder, [*run.overrides, *new], start)
 
 

@@ -11,7 +11,6 @@ from experiments.support import replay
 from experiments.support.findings import Report
 
 SUM = 37.75895
-SCIKIT_LEARN = "https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression"
 
 
 def check(runs: list[Run], report: Report) -> None:

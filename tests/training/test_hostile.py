@@ -20,8 +20,6 @@ from torchvision import datasets
 from dl_lab import evaluate
 from dl_lab.runs import checkpoint
 
-LITTLE = ("train.steps=2",)
-
 
 class Trap:
     """An object whose pickle creates a folder when it is loaded."""
