@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -44,8 +45,26 @@ def _adapter(schema: type) -> "TypeAdapter[dict[str, Any]]":
 
     hints = get_type_hints(schema, include_extras=True)
     make: Any = TypedDict  # mypy knows only literal fields
-    types = make(schema.__name__, {field.name: hints[field.name] for field in fields(schema)})
+    types = make(schema.__name__, {field.name: _as_in_yaml(hints[field.name]) for field in fields(schema)})
     return TypeAdapter(with_config(ConfigDict(coerce_numbers_to_str=True))(types))
+
+
+def _as_in_yaml(hint: Any) -> Any:
+    """The same type, which also accepts true and false as text, and members of an Enum by name."""
+    from pydantic import BeforeValidator
+
+    if hint is str:
+        return Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, bool) else value)]
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return Annotated[hint, BeforeValidator(lambda name: hint.__members__.get(str(name), name))]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return Annotated[(_as_in_yaml(arguments[0]), *hint.__metadata__)]
+    if origin is list:
+        return list[_as_in_yaml(arguments[0])]  # type: ignore[misc]
+    if origin in (Union, UnionType):
+        return Union[tuple(map(_as_in_yaml, arguments))]  # noqa: UP007  # the types are not known here
+    return hint
 
 
 def _config_error(schema: type, values: dict[str, Any], group: str, error: Mapping[str, Any]) -> ConfigError:
@@ -53,7 +72,7 @@ def _config_error(schema: type, values: dict[str, Any], group: str, error: Mappi
     name = str(error["loc"][0])
     key = f"{group}.{name}" if group else name
     hint = get_type_hints(schema, include_extras=True)[name]
-    if error["type"] == "missing":
+    if error["type"] == "missing" and len(error["loc"]) == 1:
         return ConfigError(f"{key} is missing; allowed: {in_words(hint)}")
     if error["type"] == "literal_error" and len(error["loc"]) == 1:
         return unknown(key, values[name], _choices(hint))
@@ -83,12 +102,16 @@ def in_words(hint: Any) -> str:
     plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
     if hint in plain:
         return plain[hint]
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return ", ".join(hint.__members__)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         texts = [extra for extra in hint.__metadata__ if isinstance(extra, str)]
         return texts[-1] if texts else in_words(arguments[0])
     if origin is Literal:
         return ", ".join(arguments)
+    if origin is tuple:
+        return f"a list of {' and '.join(map(in_words, arguments))}"
     if origin is list:
         return f"a list, each {in_words(arguments[0])}"
     if origin in (Union, UnionType):

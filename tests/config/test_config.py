@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -331,3 +332,32 @@ def test_an_experiment_sets_what_belongs_to_no_group_and_the_command_line_has_th
 @pytest.mark.parametrize("name", choices("experiment"))
 def test_every_experiment_is_a_configuration_that_can_run(name):
     assert parsed(f"experiment={name}").settings.seed == 0
+
+
+class Level(Enum):
+    LOW = 1
+    HIGH = 2
+
+
+@dataclass(frozen=True)
+class LabelledConfig:
+    label: str
+    labels: list[str]
+    level: Level
+    size: int | str | None
+
+
+LABELLED = {"label": True, "labels": [1, False, "b"], "level": "HIGH", "size": 3}
+
+
+def test_a_users_dataclass_takes_booleans_as_text_and_enum_members_by_name():
+    config = typed(LabelledConfig, LABELLED, "model")
+    assert config == LabelledConfig(label="True", labels=["1", "False", "b"], level=Level.HIGH, size=3)
+    with pytest.raises(ConfigError, match=r"^model.level=MIDDLE is not allowed; allowed: LOW, HIGH$"):
+        typed(LabelledConfig, {**LABELLED, "level": "MIDDLE"}, "model")
+
+
+def test_a_run_can_be_named_by_a_boolean():
+    assert parsed("name=true", "tags=[true,1]").settings.tags == ["True", "1"]
+    with pytest.raises(ConfigError, match=r"^train.batch_size=True"):
+        parsed("train.batch_size=true")
