@@ -1,8 +1,12 @@
 """Run the whole suite on every core, with one thread per process."""
 
 import os
+import sys
+from collections.abc import Iterator
 
 import pytest
+
+from dl_lab.registry import REGISTRIES
 
 # Workers, and the processes that tests start, must not compete for cores. Torch reads this when it is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -13,3 +17,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return 0
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.fixture(autouse=True)
+def _forget_entries_of_users() -> Iterator[None]:
+    """Remove the entries that a test has registered, and their modules, so that the order of tests does not matter."""
+    yield
+    for registry in REGISTRIES.values():
+        for name, entry in list(registry._entries.items()):
+            module = entry.build.__module__
+            if module.partition(".")[0] not in ("dl_lab", "experiments"):
+                del registry._entries[name]
+                sys.modules.pop(module, None)

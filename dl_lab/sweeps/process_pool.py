@@ -191,19 +191,19 @@ class Worker:
                 report.ended(job, JobOutcome("stopped", "interrupted"))
 
     def _replace(self, report: Report) -> list[Job]:
-        """Start another process for one that died. A single job fails with it; of several, each runs separately,
-        because any of them can be the cause.
+        """Start another process for one that died. A single job fails with it, unless a signal stopped the process; of
+        several, each runs separately, because any of them can be the cause.
         """
         left, self.jobs, self.busy = list(self.jobs.values()), {}, False
         self.process.join()
-        reason = cause_of_death(self.process.exitcode)
+        reason, was_stopped = cause_of_death(self.process.exitcode), self.process.exitcode == 128 + signal.SIGTERM
         self._start_process()
         if len(left) > 1:
             report.note(f"a process with {len(left)} runs has died: {reason}; each of them continues separately")
             return [resumed(job) for job in left]
         for job in left:
             report.started(job)
-            report.ended(job, JobOutcome("failed", reason))
+            report.ended(job, JobOutcome("stopped", "interrupted") if was_stopped else JobOutcome("failed", reason))
         return []
 
 

@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -84,7 +85,7 @@ def work(connection: Connection, threads: int) -> None:
     threading.Thread(target=stop_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # the default has a semaphore, which would outlive a killed process
     relay = Relay(connection)
-    ends = suppress(EOFError, ConnectionError, Stopped)
+    ends = suppress(EOFError, ConnectionError)
     # progress bars and warnings of several runs at once would mix
     with exit_on_error(relay), ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         from dl_lab.core import devices  # imports torch, which takes seconds, while the main process composes jobs
@@ -103,9 +104,11 @@ def work(connection: Connection, threads: int) -> None:
 
 @contextmanager
 def exit_on_error(report: Report) -> Iterator[None]:
-    """Report an unexpected error of this process and exit."""
+    """Exit with the status of a signal, or report an unexpected error of this process and exit."""
     try:
         yield
+    except Stopped as stopped:  # between two shares
+        sys.exit(stopped.status)
     except Exception:
         report.trace(traceback.format_exc())
         os._exit(1)

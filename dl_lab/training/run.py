@@ -73,7 +73,7 @@ class Result:
         metrics = {name: self.best[name] for name in self.plan.task.metric_names}
         early = [f"ended early: {self.outcome.reason}"] if self.outcome.reason else []
         chosen_by = f"(best val/{self.plan.run.train.best}, step {int(self.best['step'])})"
-        test = f"{format_metrics(self.test)}  (the same checkpoint)" if self.test else "this dataset has no test split"
+        test = f"{format_metrics(self.test)}  (the same checkpoint)" if self.test else "this run has no test split"
         look = f"look  tensorboard --logdir {shlex.quote(str(self.folder))}"
         return "\n".join(
             [*early, f"val   {format_metrics(metrics)}  {chosen_by}", f"test  {test}", f"run   {self.folder}", look]

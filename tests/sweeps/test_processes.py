@@ -222,7 +222,10 @@ def test_ctrl_c_while_processes_start_prints_one_line(tmp_path):
             wait_until(lambda: (tmp_path / "here" / "sweep.json").exists())
         finally:
             os.killpg(sweep.pid, signal.SIGINT)
-        _, told = sweep.communicate(timeout=100)
+        try:
+            _, told = sweep.communicate(timeout=100)
+        finally:
+            sweep.kill()
     assert (sweep.returncode, told.strip()) == (
         130,
         f"stopped; hint: continue with the same command and sweep.resume={tmp_path}/here",
