@@ -80,7 +80,7 @@ def test_an_error_about_a_wrong_type_says_what_is_allowed(group, name, schema, f
 
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
-def test_a_missing_key_and_an_unknown_one_are_told_for_every_entry(group, name):
+def test_a_missing_key_and_an_unknown_one_are_reported_for_every_entry(group, name):
     values = with_entry(group, name)
     for key in [field.name for field in fields(REGISTRIES[group][name].schema) if field.name != "name"]:
         without = {**values, group: {inner: value for inner, value in values[group].items() if inner != key}}
@@ -164,7 +164,7 @@ def test_a_dataclass_of_a_user_extends_a_configuration_of_ours():
             typed(UsersLineConfig, {**values, **wrong_value}, "dataset")
 
 
-def test_an_unknown_key_is_told_with_the_nearest():
+def test_an_unknown_key_is_reported_with_the_nearest():
     with pytest.raises(ConfigError, match=r"^optimizer.beta is not a key \(nearest: betas\); allowed: .*amsgrad"):
         parse(with_entry("optimizer", "adam", beta=[0.9, 0.999]))
     with pytest.raises(ConfigError, match=r"^sed is not a key \(nearest: seed\); allowed: "):
@@ -183,12 +183,12 @@ def test_a_missing_group_or_setting_is_an_error():
             parse({name: value for name, value in base().items() if name != key})
 
 
-def test_a_name_that_nobody_registered_is_told_with_the_nearest():
+def test_a_name_that_nobody_registered_is_reported_with_the_nearest():
     with pytest.raises(ConfigError, match=r"^model.name=mpl is not known \(nearest: mlp\); allowed: cnn, "):
         parse(with_entry("model", "mlp", name="mpl"))
 
 
-def test_a_group_without_a_name_is_told():
+def test_a_group_without_a_name_is_reported():
     with pytest.raises(ConfigError, match=r"^loss=.* has no name; allowed: one of auto, "):
         parse({**base(), "loss": {}})
     with pytest.raises(ConfigError, match=r"^loss=mse has no name; allowed: one of auto, "):

@@ -115,7 +115,7 @@ MISFITS = [
     CHOICES_AND_KEYS + VALUES + MISFITS,
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_told_in_one_line(tmp_path, arguments, parts):
+def test_a_mistake_is_reported_in_one_line(tmp_path, arguments, parts):
     assert_refused(tmp_path, *arguments, parts=parts)
 
 
@@ -128,7 +128,7 @@ def test_a_mistake_is_told_in_one_line(tmp_path, arguments, parts):
     ],
     ids=["empty", "ragged", "no number"],
 )
-def test_a_mistake_in_a_csv_file_is_told_with_line_and_column(tmp_path, content, parts):
+def test_a_mistake_in_a_csv_file_is_reported_with_line_and_column(tmp_path, content, parts):
     (tmp_path / "table.csv").write_text(content)
     assert_refused(tmp_path, "dataset=csv", "dataset.path=table.csv", "dataset.targets=[b]", parts=parts)
 
@@ -154,12 +154,12 @@ def test_a_mistake_in_a_csv_file_is_told_with_line_and_column(tmp_path, content,
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_missing_data_of_the_users_own_is_told(tmp_path, arguments, parts):
+def test_missing_data_of_the_users_own_is_reported(tmp_path, arguments, parts):
     (tmp_path / "bare").mkdir()
     assert_refused(tmp_path, *arguments, parts=parts)
 
 
-def test_a_text_shorter_than_a_window_and_an_empty_one_are_told(tmp_path):
+def test_a_text_shorter_than_a_window_and_an_empty_one_are_reported(tmp_path):
     (tmp_path / "short.txt").write_text("a few words")
     (tmp_path / "empty.txt").write_text("")
     model = ("dataset=text", "model=transformer")
@@ -185,13 +185,13 @@ def test_without_a_network_the_missing_text_and_its_folder_are_named(tmp_path, m
     assert [path for path in (tmp_path / "kept").rglob("*") if path.is_file()] == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("in the way")
     assert_told(train(tmp_path, *TINY, "hydra.run.dir=file/run"), "file", "hydra.run.dir")
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_outputs_that_is_no_folder_is_told(tmp_path):
+def test_outputs_that_is_no_folder_is_reported(tmp_path):
     (tmp_path / "outputs").write_text("in the way")
     assert_told(train(tmp_path, *TINY), "outputs", "hydra.run.dir")
 
@@ -213,7 +213,7 @@ def test_a_folder_that_holds_a_run_is_left_as_it_is(tmp_path):
         ("model.hidden_sizes=[100000000000]", ("not enough memory", "model")),
     ],
 )
-def test_what_no_machine_can_do_is_told_in_one_line(tmp_path, argument, parts):
+def test_what_no_machine_can_do_is_reported_in_one_line(tmp_path, argument, parts):
     assert_refused(tmp_path, argument, parts=parts)
 
 

@@ -167,7 +167,7 @@ GOOD = "1,2\n" * 10
         pytest.param("y\n" + "1\n" * 10, ["dataset.features", "every numeric column is a target"], id="a target alone"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_in_one_line_that_names_the_place(
+def test_what_is_wrong_is_reported_in_one_line_that_names_the_place(
     tmp_path: Path, content: str | bytes, said: list[str]
 ) -> None:
     message = refusal(tmp_path, content)
@@ -189,7 +189,7 @@ CLASSES = "x,kind\n" + "1,a\n2,b\n" * 5
         pytest.param('x,kind\n1,"a\nb"\n2,"a\nb"\n', ["column kind", "one class"], id="a line break in the only name"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_classes_is_told_in_one_line(tmp_path: Path, content: str, said: list[str]) -> None:
+def test_what_is_wrong_with_classes_is_reported_in_one_line(tmp_path: Path, content: str, said: list[str]) -> None:
     message = refusal(tmp_path, content, "dataset.targets=[kind]", "dataset.task=classification")
     for part in ["dataset.path=", "table.csv", *said]:
         assert part in message
@@ -210,7 +210,7 @@ def test_names_in_a_feature_are_refused_with_the_way_out(tmp_path: Path) -> None
         assert part in message
 
 
-def test_a_missing_file_and_a_folder_are_told_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_reported_in_one_line(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "none.csv", "No such file"), (tmp_path, "directory")):
         with pytest.raises(ConfigError) as caught:
             built(path, "dataset.targets=[y]")

@@ -395,7 +395,7 @@ def test_features_are_those_named_in_the_order_asked_for() -> None:
         ("digits", ["dataset.examples=1259"], "dataset.examples=1259 is not allowed; allowed: at most 1258"),
     ],
 )  # fmt: skip
-def test_what_is_not_allowed_is_told_in_one_line(name: str, overrides: list[str], said: str) -> None:
+def test_what_is_not_allowed_is_reported_in_one_line(name: str, overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         built(name, *overrides)
     assert str(caught.value).startswith(said)

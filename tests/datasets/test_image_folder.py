@@ -216,7 +216,7 @@ def test_folders_without_pictures_are_refused(tmp_path: Path, make: Any, said: s
 @pytest.mark.parametrize(
     ("keep", "workers"), [(0, 0), (40, 0), (-30, 0), (-30, 1)], ids=["empty", "no pixels", "cut off", "by a worker"]
 )
-def test_a_corrupt_picture_is_told_in_one_line_that_names_it(tmp_path: Path, keep: int, workers: int) -> None:
+def test_a_corrupt_picture_is_reported_in_one_line_that_names_it(tmp_path: Path, keep: int, workers: int) -> None:
     write(tmp_path, {"a": 4, "b": 4})
     for broken in (tmp_path / "b").iterdir():  # all, so that one is in the training split whatever the seed
         broken.write_bytes(broken.read_bytes()[:keep])

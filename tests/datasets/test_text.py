@@ -94,7 +94,7 @@ def test_the_shortest_training_part_holds_one_window(tmp_path: Path) -> None:
         pytest.param("abcdefghij" * 2, ["dataset.context_length=16", "training part, 16 char"], id="no whole window"),
     ],
 )
-def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, content: str | bytes, said: list[str]) -> None:
+def test_what_cannot_be_used_is_reported_in_one_line(tmp_path: Path, content: str | bytes, said: list[str]) -> None:
     context = 16 if "dataset.context_length=16" in said else 8
     with pytest.raises(ConfigError) as caught:
         of_text(tmp_path, content, f"dataset.context_length={context}")
@@ -103,7 +103,7 @@ def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, content: str | 
         assert part in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder_are_told_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_reported_in_one_line(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "none.txt", "No such file"), (tmp_path, "directory")):
         with pytest.raises(ConfigError) as caught:
             built("dataset=text", f"dataset.path={path}")

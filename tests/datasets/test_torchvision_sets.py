@@ -141,7 +141,7 @@ def test_a_missing_set_is_downloaded_and_only_then(name: str, tmp_path: Path, mo
 
 @every_set
 @pytest.mark.parametrize("reached", [True, False], ids=["not found", "refused"])
-def test_a_set_that_cannot_be_downloaded_is_told_in_one_line_and_leaves_no_file(
+def test_a_set_that_cannot_be_downloaded_is_reported_in_one_line_and_leaves_no_file(
     name: str, reached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving({}) as url:
@@ -173,7 +173,7 @@ def test_a_download_that_is_not_what_was_published_is_refused_and_the_next_one_h
 
 @every_set
 @pytest.mark.parametrize("keep", [0, 10, -5], ids=["empty", "a broken header", "cut off"])
-def test_a_file_that_is_not_whole_is_told_in_one_line(
+def test_a_file_that_is_not_whole_is_reported_in_one_line(
     name: str, keep: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(name, made_up(name), tmp_path, monkeypatch)

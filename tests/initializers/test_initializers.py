@@ -191,7 +191,7 @@ def test_layers_of_one_shape_are_drawn_one_after_the_other(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", INITIALIZERS.names())
-def test_biases_start_where_they_are_told_to_or_stay(name: str) -> None:
+def test_biases_start_at_the_configured_value_or_keep_theirs(name: str) -> None:
     for bias, expected in ((0.25, 0.25), (None, 0.123)):
         model = module()
         initialize(model, choice(name, bias=bias), "relu", rng.generator(0, "initialization"))
