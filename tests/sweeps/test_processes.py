@@ -17,7 +17,8 @@ from support.commands import TINY, spawn, train
 from support.sweeps import add_model, assert_close, by_number, metrics, table
 
 from dl_lab.config.messages import explain
-from dl_lab.sweeps import forkserver, process_pool
+from dl_lab.core.errors import Stopped
+from dl_lab.sweeps import forkserver, process_pool, worker
 from dl_lab.sweeps.worker import Relay
 
 
@@ -53,6 +54,8 @@ class Doomed(nn.Linear):
             os.kill(os.getpid(), signal.SIGKILL)
         if config.width == 3:
             os._exit(7)
+        if config.width == 5:
+            os._exit(143)  # as after SIGTERM between two shares
 """
 
 
@@ -76,14 +79,20 @@ def test_jobs_in_processes_equal_jobs_in_turn_and_fail_if_their_process_dies(tmp
     own = ("-m", "--config-dir", "own", "imports=[doomed]", "model=doomed", *TINY)
     train(tmp_path, *own, "hydra.sweep.dir=there", "model.width=1,4")
     in_processes = ("hydra/launcher=processes", "hydra.launcher.processes=2")
-    ended = train(tmp_path, *own, "hydra.sweep.dir=here", "model.width=1,4,2,3", *in_processes)
+    ended = train(tmp_path, *own, "hydra.sweep.dir=here", "model.width=1,4,2,3,5", *in_processes)
     assert ended.status == 1
     jobs = table(tmp_path / "here")
-    assert [job["status"] for job in jobs] == ["completed", "completed", "failed", "failed"]
+    assert [job["status"] for job in jobs] == ["completed", "completed", "failed", "failed", "stopped"]
     assert jobs[2]["reason"] == "its process was ended by SIGKILL (often because memory ran out)"
     assert jobs[3]["reason"] == "its process ended with status 7"
     assert_same_runs(tmp_path / "here", tmp_path / "there")
     assert json.loads((tmp_path / "here" / "0" / "summary.json").read_text())["threads"] == 1
+
+
+def test_a_process_that_is_stopped_between_two_shares_exits_with_the_status_of_the_signal():
+    with pytest.raises(SystemExit) as end, worker.exit_on_error(Relay(Pipe()[0])):
+        raise Stopped("stopped", 143)
+    assert end.value.code == 143
 
 
 TOGETHER = ("-m", "hydra/launcher=vectorized", "hydra.launcher.processes=2")
