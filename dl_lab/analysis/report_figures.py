@@ -76,7 +76,7 @@ def draw(comparison: Comparison) -> "dict[str, Figure]":
     for name in curve_names(comparison.metric)[:1]:
         if curves := curves_of(comparison, name):
             number = f"the best {len(curves)} of {len(comparison.ranked)}" if len(comparison.ranked) > 1 else "all"
-            title = f"{name}: mean, minimum and maximum over seeds; {number}"
+            title = f"{name}: mean and range over seeds, {number}"
             figures["curves"] = sweep_figures.bands(curves, title, "step", with_unit(name))
     return figures
 
