@@ -16,10 +16,13 @@ def training_batches(split: Split, seed: int, batch_size: int, device: torch.dev
     may be smaller.
     """
     steps_per_epoch = ceil(len(split) / batch_size)
-    for epoch in count(start // steps_per_epoch):
-        order = split.shuffled(rng.generator(seed, "order", epoch)).to(device)
-        first = max(0, start - epoch * steps_per_epoch)
-        yield from split.batches(cut(order, batch_size)[first:])
+
+    def indices() -> Iterator[Tensor]:
+        for epoch in count(start // steps_per_epoch):
+            order = split.shuffled(rng.generator(seed, "order", epoch)).to(device)
+            yield from cut(order, batch_size)[max(0, start - epoch * steps_per_epoch) :]
+
+    return split.batches(indices())  # one call, so that the workers of a streamed split start once
 
 
 def cut(order: Tensor, batch_size: int) -> list[Tensor]:

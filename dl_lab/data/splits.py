@@ -1,7 +1,8 @@
 """The splits of a dataset: held in memory, windows of a text, or streamed from disk."""
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -22,7 +23,7 @@ class Split(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         """One (inputs, targets) for each tensor of indices (batch,)."""
 
     @abstractmethod
@@ -56,7 +57,7 @@ class InMemory(Split):
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         for index in indices:
             yield self.inputs.index_select(0, index), self.targets.index_select(0, index)
 
@@ -90,7 +91,7 @@ class Windows(Split):
     def in_order(self) -> Tensor:
         return torch.arange(0, len(self.tokens) - 1, self.context, device=self.tokens.device)
 
-    def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         offsets, last = torch.arange(self.context + 1, device=self.tokens.device), len(self.tokens) - 1
         for index in indices:
             positions = index[:, None] + offsets
@@ -113,12 +114,16 @@ class Streamed(Split):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
+        # In a process of a sweep the default context is the fork server, whose children import torch again.
+        forks = self.num_workers and sys.platform == "linux"
         loader = torch.utils.data.DataLoader(
             self.dataset,
-            batch_sampler=[self.indices[index.cpu()].tolist() for index in indices],
+            batch_sampler=(self.indices[index.cpu()].tolist() for index in indices),
             num_workers=self.num_workers,
             pin_memory=self.device.type == "cuda",
+            multiprocessing_context="fork" if forks else None,
+            generator=torch.Generator(),  # the default is torch's own stream, which belongs to the user's model
         )
         try:
             for inputs, targets in loader:

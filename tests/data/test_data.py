@@ -1,5 +1,8 @@
 """Batches, windows, augmentation, normalization and splits, against plain indexing, NumPy and torchvision."""
 
+import multiprocessing
+import os
+import sys
 from dataclasses import replace
 from itertools import islice
 from math import ceil
@@ -10,7 +13,7 @@ import torch
 from support.configs import parsed
 from torch import Tensor
 from torch.testing import assert_close
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 from torchvision.transforms import functional as vision
 
 from dl_lab.config.validation import typed
@@ -53,6 +56,27 @@ def test_a_batch_is_a_function_of_seed_and_step(split: Split, start: int) -> Non
     for (inputs, targets), (expected_inputs, expected_targets) in zip(resumed, uninterrupted[start:], strict=True):
         assert torch.equal(inputs, expected_inputs)
         assert torch.equal(targets, expected_targets)
+
+
+class Processes(Dataset[tuple[int, int]]):
+    """The process that reads an example, and its parent."""
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return os.getpid(), os.getppid()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others cannot fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_workers_are_forks_that_live_for_the_whole_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children of the fork server, which is the default in a process of a sweep, would import torch again."""
+    default = multiprocessing.context._default_context
+    monkeypatch.setattr(default, "_actual_context", multiprocessing.get_context("forkserver"))
+    state = torch.get_rng_state()
+    read = batches(Streamed(Processes(), torch.arange(8), 2, CPU), 0, 4, 6)  # 2 steps an epoch
+    workers = {int(pid) for pids, _ in read for pid in pids}
+    assert len(workers) == 2
+    assert {int(parent) for _, parents in read for parent in parents} == {os.getpid()}
+    assert torch.equal(torch.get_rng_state(), state)  # it belongs to the user's model
 
 
 @every_split
