@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from dl_lab.core.errors import ConfigError
+
 KINDS = ("features", "image", "tokens")
 TASKS = ("regression", "classification", "language_modelling", "multi_output")
 METRICS = {  # of a head, by its task
@@ -43,13 +45,20 @@ class DataSpec:
     """The kind of input, its shape without the batch dimension, and the heads that divide the outputs of a model.
 
     `input_shape` is (feature,), (channel, height, width) or, for tokens, (time,). `vocabulary` is the number of
-    distinct tokens. A model maps a batch to (batch, num_outputs), or to (batch, time, num_outputs) for tokens.
+    distinct tokens. A model maps a batch to (batch, num_outputs), or to (batch, time, num_outputs) for tokens. The
+    metrics of several heads begin with the heads' names, which are therefore distinct.
     """
 
     kind: str
     input_shape: tuple[int, ...]
     heads: tuple[Head, ...]
     vocabulary: int | None = None
+
+    def __post_init__(self) -> None:
+        names = [head.name for head in self.heads]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"dataset: {names.count(name)} heads are named {name!r}; allowed: distinct names")
 
     @property
     def task(self) -> str:

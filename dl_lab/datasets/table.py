@@ -65,11 +65,32 @@ def choose_columns(config: TableConfig, numbers: Sequence[str], classes: Sequenc
 
 
 def _statistics(values: NDArray[np.float64], standardize: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean and standard deviation of each column; 1 as the standard deviation of a constant column."""
+    """Return the mean and standard deviation of each column; 1 as the standard deviation of a constant column.
+
+    As in scikit-learn's StandardScaler, a column is constant if its variance is within the rounding error of its mean.
+    """
+    rows, columns = values.shape
     if not standardize:
-        return np.zeros(values.shape[1]), np.ones(values.shape[1])
-    std = values.std(axis=0)
-    return values.mean(axis=0), np.where(std > 0, std, 1.0)
+        return np.zeros(columns), np.ones(columns)
+    mean, variance = values.mean(axis=0), values.var(axis=0)
+    error = rows * np.finfo(np.float64).eps
+    is_constant = variance <= error * variance + (error * mean) ** 2
+    return mean, np.where(is_constant, 1.0, np.sqrt(variance))
+
+
+def _in_float32(field: str, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return standardized values.
+
+    Raises:
+        ConfigError: if the spread of a column in the training split is so small that others are too large for float32.
+    """
+    for name, largest in zip(names, np.abs(values).max(axis=0), strict=True):
+        if largest > np.finfo(np.float32).max:
+            raise ConfigError(
+                f"dataset.{field}={name} has a value {largest:.3g} standard deviations from the mean of the training "
+                "split; allowed: what float32 holds; hint: remove the column, or set dataset.standardize=false"
+            )
+    return values
 
 
 def split_rows(config: TableConfig, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,7 +109,8 @@ def split_rows(config: TableConfig, order: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def table_data(config: TableConfig, table: Table, seed: int) -> Data:
-    """Build the data from a table: one head for each class column, and one head for all numeric targets.
+    """Build the data from a table: one head for each class column, and one head for all numeric targets, which has the
+    name of its only target, or else "regression", with "_" added if a class column has that name.
 
     Inputs are (row, feature) float64. Targets are class numbers (row,) if the only target is a class column, otherwise
     (row, column) float64 in the order of the heads.
@@ -101,17 +123,21 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
     train = parts[0].numpy()
 
     mean, std = _statistics(features[train], config.standardize)
-    inputs = torch.from_numpy((features - mean) / std)
+    inputs = torch.from_numpy(_in_float32("features", names, (features - mean) / std))
     heads: list[Head] = []
     columns: list[Tensor] = []
     regression = tuple(name for name in config.targets if name in table.numbers)
+    classes = [name for name in config.targets if name in table.classes]
     if regression:
+        together = "regression"
+        while together in classes:
+            together += "_"
         values = np.column_stack([table.numbers[name] for name in regression])
         offset, scale = _statistics(values[train], config.standardize)
-        columns.append(torch.from_numpy((values - offset) / scale))
+        columns.append(torch.from_numpy(_in_float32("targets", regression, (values - offset) / scale)))
         heads.append(
             Head(
-                name=regression[0] if len(regression) == 1 else "regression",
+                name=regression[0] if len(regression) == 1 else together,
                 task="regression",
                 labels=regression,
                 offset=tuple(offset.tolist()),
@@ -119,11 +145,10 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
                 center=tuple(((values[train].mean(axis=0) - offset) / scale).tolist()),
             )
         )
-    for name in config.targets:
-        if name in table.classes:
-            numbers, labels = table.classes[name]
-            columns.append(torch.from_numpy(numbers)[:, None])
-            heads.append(Head(name=name, task="classification", labels=tuple(labels)))
+    for name in classes:
+        numbers, labels = table.classes[name]
+        columns.append(torch.from_numpy(numbers)[:, None])
+        heads.append(Head(name=name, task="classification", labels=tuple(labels)))
     only_classes = len(heads) == 1 and heads[0].task == "classification"
     targets = columns[0].squeeze(1) if only_classes else torch.cat([column.double() for column in columns], dim=1)
     splits = [InMemory(inputs[part], targets[part]) for part in parts]

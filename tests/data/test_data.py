@@ -321,7 +321,12 @@ def test_a_part_must_be_finite_and_not_negative(name: str, value: float) -> None
 def test_a_spec_counts_outputs_and_target_columns(
     tasks: list[str], sizes: list[int], task: str, outputs: int, columns: list[int]
 ) -> None:
-    heads = [Head(name="", task=each, labels=("",) * size) for each, size in zip(tasks, sizes, strict=True)]
-    spec = replace(SPEC, heads=tuple(heads))
+    triples = zip("ab", tasks, sizes, strict=False)
+    spec = replace(SPEC, heads=tuple(Head(name=name, task=each, labels=("",) * size) for name, each, size in triples))
     assert (spec.task, spec.num_outputs) == (task, outputs)
     assert [head.columns for head in spec.heads] == columns
+
+
+def test_heads_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigError, match="2 heads are named 'a'"):
+        replace(SPEC, heads=tuple(Head(name=name, task="regression", labels=("",)) for name in "aba"))

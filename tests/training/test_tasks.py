@@ -1,6 +1,7 @@
 """Totals add up exactly, and metrics agree with scikit-learn and torch."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -204,17 +205,19 @@ def test_the_perplexity_of_a_confident_error_is_finite() -> None:
     assert math.isfinite(metrics["perplexity"])
 
 
-def test_heads_take_outputs_and_target_columns_in_order() -> None:
-    heads = (CLASSES, regression(2, 10.0, 3.0), Head(name="size", task="classification", labels=("small", "large")))
+@pytest.mark.parametrize("names", [("kind", "value", "size"), ("a/loss", "a", "loss"), ("regression", "val", "a/b/")])
+def test_heads_take_outputs_and_target_columns_in_order(names: tuple[str, str, str]) -> None:
+    parts = (CLASSES, regression(2, 10.0, 3.0), Head(name="size", task="classification", labels=("small", "large")))
+    heads = tuple(replace(head, name=name) for head, name in zip(parts, names, strict=True))
     outputs, numbers = normal(60, 8), normal(60, 2)
     kinds, sizes = classes(4, 60), classes(2, 60)
     targets = torch.cat([kinds[:, None].double(), numbers, sizes[:, None].double()], dim=1)
     task = task_of(*heads)
     metrics = task.metrics(add_up([task.totals(outputs, targets)]))
     alone = {
-        "kind": (task_of(heads[0]), outputs[:, :4], kinds),
-        "value": (task_of(heads[1]), outputs[:, 4:6], numbers),
-        "size": (task_of(heads[2]), outputs[:, 6:], sizes),
+        names[0]: (task_of(heads[0]), outputs[:, :4], kinds),
+        names[1]: (task_of(heads[1]), outputs[:, 4:6], numbers),
+        names[2]: (task_of(heads[2]), outputs[:, 6:], sizes),
     }
     expected: dict[str, Any] = {"loss": 0.0}
     for name, (single, some, of) in alone.items():
