@@ -74,5 +74,5 @@ def test_a_value_too_far_from_the_training_rows_for_float32_is_refused(target: s
 )
 def test_heads_have_distinct_names(numbers: list[str], classes: list[str], expected: str) -> None:
     labels = {name: (np.arange(ROWS) % 2, ["no", "yes"]) for name in classes}
-    data = split({name: NOISE for name in ["x", *numbers]}, [*numbers, *classes], labels)
+    data = split(dict.fromkeys(["x", *numbers], NOISE), [*numbers, *classes], labels)
     assert [head.name for head in data.spec.heads] == [expected, *classes]
