@@ -2,6 +2,7 @@
 
 import gc
 import os
+import random
 import re
 import shutil
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,10 +49,12 @@ def choose(name: str, precision: str) -> torch.device:
     return torch.device(name)
 
 
-def seed_torch(seed: int, device: torch.device) -> None:
-    """Seed torch's global generators. On a CPU this skips torch.manual_seed, which takes a millisecond to remember the
-    seed for every kind of GPU that could be initialized later.
+def seed_global_generators(seed: int, device: torch.device) -> None:
+    """Seed the global generators of torch, NumPy and Python. On a CPU this skips torch.manual_seed, which takes a
+    millisecond to remember the seed for every kind of GPU that could be initialized later.
     """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # the one that user code may draw from
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)
     else:

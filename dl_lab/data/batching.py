@@ -22,7 +22,8 @@ def training_batches(split: Split, seed: int, batch_size: int, device: torch.dev
             order = split.shuffled(rng.generator(seed, "order", epoch)).to(device)
             yield from cut(order, batch_size)[max(0, start - epoch * steps_per_epoch) :]
 
-    return split.batches(indices())  # one call, so that the workers of a streamed split start once
+    # One call, so that the workers of a streamed split start once.
+    return split.with_draws(seed, start).batches(indices())
 
 
 def cut(order: Tensor, batch_size: int) -> list[Tensor]:

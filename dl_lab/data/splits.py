@@ -4,11 +4,13 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count, repeat
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from dl_lab.core import devices, rng
 from dl_lab.core.errors import ConfigError
 
 Batch = tuple[Tensor, Tensor]
@@ -33,6 +35,10 @@ class Split(ABC):
     def shuffled(self, generator: torch.Generator) -> Tensor:
         """The indices of one training epoch in random order."""
         return torch.randperm(len(self), generator=generator)
+
+    def with_draws(self, seed: int, step: int) -> Self:
+        """The same split for training batches from `step` on: what reading an example draws follows from both."""
+        return self
 
     def in_order(self) -> Tensor:
         """The indices that select everything exactly once."""
@@ -103,6 +109,18 @@ class Windows(Split):
 
 
 @dataclass(frozen=True)
+class SeededExamples(torch.utils.data.Dataset[Any]):
+    """A dataset of (index, seed), in which the seed determines what an example draws, in whichever worker."""
+
+    dataset: "torch.utils.data.Dataset[Any]"
+
+    def __getitem__(self, index_and_seed: tuple[int, int]) -> Any:
+        index, seed = index_and_seed
+        devices.seed_global_generators(rng.seed_for(seed, "example", index), torch.device("cpu"))
+        return self.dataset[index]
+
+
+@dataclass(frozen=True)
 class Streamed(Split):
     """The examples `indices` (example,) of a torch Dataset that is too large for memory, read by DataLoader workers."""
 
@@ -110,16 +128,28 @@ class Streamed(Split):
     indices: Tensor
     num_workers: int
     device: torch.device
+    seed: int = 0
+    step: int | None = None  # of the next training batch
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def with_draws(self, seed: int, step: int) -> Self:
+        return replace(self, seed=seed, step=step)
+
+    def _examples(self, indices: Iterable[Tensor]) -> Iterator[list[tuple[int, int]]]:
+        """The (index, seed) of the examples of each batch; outside training the seed is always the same."""
+        steps = repeat(0) if self.step is None else count(self.step)
+        for step, index in zip(steps, indices, strict=False):
+            seed = rng.seed_for(self.seed, "examples", step)
+            yield [(number, seed) for number in self.indices[index.cpu()].tolist()]
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         # In a process of a sweep the default context is the fork server, whose children import torch again.
         forks = self.num_workers and sys.platform == "linux"
         loader = torch.utils.data.DataLoader(
-            self.dataset,
-            batch_sampler=(self.indices[index.cpu()].tolist() for index in indices),
+            SeededExamples(self.dataset),
+            batch_sampler=self._examples(indices),
             num_workers=self.num_workers,
             pin_memory=self.device.type == "cuda",
             multiprocessing_context="fork" if forks else None,

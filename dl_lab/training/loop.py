@@ -57,8 +57,12 @@ def split_batch(inputs: Tensor, targets: Tensor, pieces: int) -> list[Batch]:
 
 
 def forward(state: TrainState, plan: Plan, inputs: Tensor, piece: int) -> Tensor:
-    """Outputs in training mode, with the augmentation and dropout masks of (seed, step, piece)."""
+    """Outputs in training mode, with all random numbers a function of (seed, step, piece): augmentation, dropout masks,
+    and what the user's own code draws.
+    """
     draw = state.step * plan.run.train.accumulate + piece
+    if plan.has_user_code:
+        devices.seed_global_generators(rng.seed_for(plan.seed, "global", draw), plan.device)
     if state.dropout_key is not None:
         state.dropout_key.copy_(rng.key(plan.seed, "dropout", draw))
     augmentation_key = None
@@ -72,14 +76,15 @@ def apply(model: Callable[[Tensor], Tensor], plan: Plan, inputs: Tensor) -> Tens
     return devices.apply(model, inputs, plan.device, plan.run.settings.precision)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # in inference mode, a buffer that a user's model assigns could not be loaded again
 def evaluate(model: nn.Module, plan: Plan, split: Split) -> dict[str, float]:
-    """Metrics over every example of a split."""
+    """Metrics over every example of a split. Random numbers that the user's own code draws are the same each time."""
     model.eval()
-    totals = [
-        plan.task.totals(apply(model, plan, plan.data.prepare(inputs)), targets)
-        for inputs, targets in split.everything(plan.eval_batch_size)
-    ]
+    totals = []
+    for number, (inputs, targets) in enumerate(split.everything(plan.eval_batch_size)):
+        if plan.has_user_code:
+            devices.seed_global_generators(rng.seed_for(plan.seed, "evaluation", number), plan.device)
+        totals.append(plan.task.totals(apply(model, plan, plan.data.prepare(inputs)), targets))
     model.train()
     return plan.task.metrics(add_up(totals))
 
@@ -103,7 +108,7 @@ def fit(run: ActiveRun, stop: Callable[[], bool] = lambda: False) -> Outcome:
         ended = None
         if validating or state.step % plan.run.train.log_every == 0:
             summed = add_up(chain.from_iterable(state.window))
-            shown = {"lr": state.optimizer.param_groups[0]["lr"], "gradient_norm": gradient_norm(state)}
+            shown = {"lr": learning_rate(state.optimizer), "gradient_norm": gradient_norm(state)}
             ended = bookkeeping.record_point(run, summed, shown, examples / (time.perf_counter() - since))
         if validating and ended is None:
             ended = bookkeeping.record_validation(run, evaluate(state.model, plan, plan.data.validation))
@@ -119,6 +124,12 @@ def fit(run: ActiveRun, stop: Callable[[], bool] = lambda: False) -> Outcome:
         if not state.window:
             since, examples = time.perf_counter(), 0
     return Outcome("completed", None, state.last)
+
+
+def learning_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The rate of the last step: the scheduled lr, or what the optimizer made of it."""
+    rate = getattr(optimizer, "rate", None)
+    return float(optimizer.param_groups[0]["lr"] if rate is None else rate)
 
 
 def gradient_norm(state: TrainState) -> float:

@@ -25,6 +25,8 @@ from dl_lab.schedules.schedules import Schedule
 from dl_lab.training.state import Plan, TrainState
 from dl_lab.training.tasks import Task
 
+CPU = torch.device("cpu")
+
 
 def build_data(run: RunConfig) -> Data:
     """The run's dataset, on the CPU and as stored.
@@ -32,6 +34,7 @@ def build_data(run: RunConfig) -> Data:
     Raises:
         ConfigError: if its builder rejects the data, or data in memory contain numbers that are not finite.
     """
+    devices.seed_global_generators(rng.seed_for(run.settings.seed, "data"), CPU)  # for datasets of the user's own
     data = cast(Data, run.dataset.entry.build(run.dataset.config, run.settings.data_folder, run.settings.seed))
     for name in ("train", "validation", "test"):
         if isinstance(split := getattr(data, name), InMemory):
@@ -62,7 +65,7 @@ def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
         return made[-1]
 
     with torch.random.fork_rng(devices=[]):
-        devices.seed_torch(rng.seed_for(seed, "initialization"), torch.device("cpu"))
+        devices.seed_global_generators(rng.seed_for(seed, "initialization"), CPU)
         model: nn.Module = run.model.entry.build(run.model.config, spec, make_dropout)
     activation = getattr(run.model.config, "activation", "identity")
     initialize(model, run.initializer, activation, rng.generator(seed, "initializer"))
@@ -118,11 +121,12 @@ def build_optimizer(run: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def exclude_biases(optimizer: torch.optim.Optimizer) -> None:
-    """Move parameters of fewer than two dimensions (biases and gains) to a parameter group without weight decay."""
+    """Move parameters of fewer than two dimensions (biases and gains) to a group without weight decay (or `lambd`)."""
     for group in list(optimizer.param_groups):
         excluded = [parameter for parameter in group["params"] if parameter.ndim < 2]
         group["params"] = [parameter for parameter in group["params"] if parameter.ndim >= 2]
-        optimizer.param_groups.append({**group, "params": excluded, "weight_decay": 0.0})
+        no_decay = dict.fromkeys([key for key in ("weight_decay", "lambd") if key in group], 0.0)
+        optimizer.param_groups.append(group | no_decay | {"params": excluded})
 
 
 def build_schedule(run: RunConfig, total_steps: int) -> Schedule:
@@ -144,7 +148,6 @@ def build_run(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     """
     device = devices.choose(run.settings.device, run.settings.precision)
     devices.make_deterministic(run.settings.deterministic)
-    devices.seed_torch(rng.seed_for(run.settings.seed, "global"), device)  # for layers of the user's own
     batch_size = run.train.batch_of(len(data.train))
     data = on_device(run, data)
     if run.train.one_batch:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
@@ -43,6 +44,13 @@ class Plan:
     @property
     def seed(self) -> int:
         return self.run.settings.seed
+
+    @cached_property
+    def has_user_code(self) -> bool:
+        """Whether a choice is not of dl_lab and may draw from the global generators, which its own choices never do."""
+        run = self.run
+        choices = (run.model, run.initializer, run.dropout, run.dataset, run.loss, run.schedule, run.optimizer)
+        return any(not getattr(choice.entry.build, "__module__", "").startswith("dl_lab.") for choice in choices)
 
     @property
     def validate_every(self) -> int:
