@@ -21,9 +21,9 @@ def leave_compiler_out() -> None:
             vars(function).setdefault("__dynamo_disable", function)
 
 
-def step(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
-    """Do optimizer.step(closure). Step hooks registered on one of torch's optimizers are not called."""
-    kind = type(optimizer)
+def step(optimizer: Optimizer, closure: Callable[[], Any] | None = None, kind: type[Optimizer] | None = None) -> Any:
+    """Do kind.step(optimizer, closure), by default optimizer.step. Step hooks of torch's optimizers are not called."""
+    kind = kind or type(optimizer)
     take: Callable[..., Any] = inspect.unwrap(kind.step) if kind.__module__.startswith("torch.optim") else kind.step
     with torch.no_grad():
         return take(optimizer, closure)

@@ -40,6 +40,12 @@ class Combined(torch.optim.Optimizer):
         super().__init__([parameter for group in self._groups() for parameter in group["params"]], {})
         self.param_groups = self._groups()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"optimizers": self.optimizers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["optimizers"])  # type: ignore[misc]
+
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from dl_lab.core import eager_optim
 from dl_lab.core.errors import require
 from dl_lab.core.schema import BelowOne, NonNegativeFloat, PositiveFloat, Schema
 from dl_lab.registry import OPTIMIZERS
@@ -37,7 +39,18 @@ class ASGDConfig(Schema):
     weight_decay: NonNegativeFloat
 
 
+class ASGD(torch.optim.ASGD):
+    """torch.optim.ASGD. `rate` is that of the last step: torch computes it one step in advance, from the lr of then."""
+
+    rate: Tensor | None = None
+
+    def step(self, closure: Any = None) -> Any:
+        state = self.state.get(self.param_groups[0]["params"][0])
+        self.rate = state["eta"].clone() if state else None
+        return eager_optim.step(self, closure, torch.optim.ASGD)
+
+
 @OPTIMIZERS.register("asgd", ASGDConfig)
 def asgd(config: ASGDConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Averaged SGD (Polyak & Juditsky 1992, doi:10.1137/0330046)."""
-    return torch.optim.ASGD(parameters, **asdict(config), foreach=True)
+    return ASGD(parameters, **asdict(config), foreach=True)

@@ -20,8 +20,9 @@ from dl_lab.config.schema import Choice, RunConfig
 from dl_lab.core import eager_optim
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.batching import training_batches
+from dl_lab.optimizers.sgd import ASGDConfig
 from dl_lab.registry import OPTIMIZERS
-from dl_lab.training.loop import train_step
+from dl_lab.training.loop import learning_rate, train_step
 from dl_lab.training.setup import build_data, build_optimizer, build_run
 from dl_lab.training.tasks import add_up
 
@@ -265,3 +266,36 @@ def test_every_optimizer_trains_the_cnn_with_its_channels_last(name: str) -> Non
     before = [parameter.detach().clone() for parameter in state.model.parameters()]
     train_step(state, plan, *next(training_batches(plan.data.train, 0, 16, plan.device)))
     assert all(not torch.equal(old, new) for old, new in zip(before, state.model.parameters(), strict=True))
+
+
+def test_asgd_records_the_rate_of_its_step() -> None:
+    config = ASGDConfig(lr=0.1, lambd=0.3, alpha=0.75, t0=1e6, weight_decay=0.0)
+    run = replace(configured("asgd"), optimizer=Choice(OPTIMIZERS["asgd"], config))
+    model = network()
+    optimizer = build_optimizer(run, model)
+    for step in range(8):
+        before = model[0].weight.detach().clone()
+        train(model, range(step, step + 1), optimizer)
+        with torch.no_grad():  # w' = w - rate * (gradient + lambd * w)
+            rates = (before - model[0].weight) / (model[0].weight.grad + 0.3 * before)
+        assert learning_rate(optimizer) == pytest.approx(float(rates.median()), rel=1e-5)  # float32 in torch
+
+
+def test_asgd_decays_no_biases_if_they_are_excluded() -> None:
+    run = parsed("optimizer=asgd", "train.decay_biases=false", "optimizer.lambd=0.3", "optimizer.lr=0.1")
+    ours, theirs = network(), network()
+    train(ours, range(20), build_optimizer(run, ours))
+    matrices = [parameter for parameter in theirs.parameters() if parameter.ndim >= 2]
+    others = {"params": [parameter for parameter in theirs.parameters() if parameter.ndim < 2], "lambd": 0.0}
+    train(theirs, range(20), torch.optim.ASGD([{"params": matrices}, others], lr=0.1, lambd=0.3))
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-6, atol=1e-6)
+
+
+def test_a_copy_of_muon_trains_the_copied_model() -> None:
+    state = {"model": network()}
+    state["optimizer"] = build_optimizer(configured("muon"), state["model"])
+    copy = deepcopy(state)
+    for each in (state, copy):
+        train(each["model"], range(3), each["optimizer"])
+    torch.testing.assert_close(copy["model"].state_dict(), state["model"].state_dict(), rtol=0, atol=0)
+    assert not torch.equal(copy["model"].state_dict()["0.weight"], network().state_dict()["0.weight"])

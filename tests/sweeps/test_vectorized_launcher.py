@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from support.commands import TINY, Ended, train
 from support.configs import parsed
 from support.sweeps import add_model, assert_close, by_number, metrics
@@ -51,10 +52,11 @@ def summaries(ended: Ended) -> list[dict[str, object]]:
 
 
 def test_similar_jobs_form_a_stack_and_the_others_run_alone_with_a_reason(tmp_path):
-    ended = train(tmp_path, *VECTORIZED, "optimizer=sgd,lbfgs", "seed=range(3)", *TINY)
+    ended = train(tmp_path, *VECTORIZED, "optimizer=sgd,lbfgs,muon", "seed=range(3)", *TINY)
     assert (ended.status, ended.err) == (0, "")
-    assert [summary.get("together") for summary in summaries(ended)] == [3, 3, 3, None, None, None]
-    assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 6
+    muon = 3 if hasattr(torch.optim, "Muon") else None
+    assert [summary.get("together") for summary in summaries(ended)] == [3, 3, 3, None, None, None, *[muon] * 3]
+    assert [summary["status"] for summary in summaries(ended)] == ["completed"] * 9
     assert "together: 3 runs as one stack" in ended.out
     assert "alone: 3 jobs, #3 #4 #5 (optimizer=lbfgs has no rule for a stack)" in ended.out
 

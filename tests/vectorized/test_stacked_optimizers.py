@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dl_lab.config.schema import Choice, RunConfig
 from dl_lab.core import eager_optim
 from dl_lab.registry import OPTIMIZERS
+from dl_lab.training.loop import learning_rate
 from dl_lab.training.setup import build_optimizer
 from dl_lab.vectorized.optimizers import StackedOptimizer, must_be_equal
 from dl_lab.vectorized.optimizers.stack import RULES
@@ -97,7 +98,7 @@ def cases() -> Iterator[Case]:
 
 
 CASES = list(cases())
-NO_DECAY_TO_SPARE = ("muon", "rprop")  # refused with decay_biases=false
+NO_DECAY_TO_SPARE = ("muon", "rprop", "asgd")  # refused or alone with decay_biases=false
 WITH_DECAY = [case for case in CASES if case.name not in NO_DECAY_TO_SPARE]
 PRECISIONS = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=str)
@@ -207,7 +208,7 @@ def test_each_run_ends_where_it_ends_alone(case: Case, dtype: torch.dtype) -> No
     advance(optimizer, flat, solos, problem, range(STEPS))
     assert_same(flat, together(solos), tolerance(case, dtype))
     assert not torch.allclose(flat, problem.start, rtol=1e-3, atol=1e-3)
-    assert optimizer.lrs() == [solo.optimizer.param_groups[0]["lr"] for solo in solos]
+    assert optimizer.lrs() == [learning_rate(solo.optimizer) for solo in solos]
 
 
 @PRECISIONS
@@ -263,7 +264,7 @@ def test_some_runs_stop_and_the_others_go_on(case: Case, dtype: torch.dtype) -> 
     for remaining in ([3, 0, 1], [1]):  # of the four, then of these three; the last one has no momentum
         kept = torch.tensor(remaining)
         optimizer.keep(kept)
-        assert optimizer.lrs() == [solos[run].optimizer.param_groups[0]["lr"] for run in remaining]
+        assert optimizer.lrs() == [learning_rate(solos[run].optimizer) for run in remaining]
         flat, solos = flat[kept], [solos[run] for run in remaining]
         problem.gradients, problem.factors = problem.gradients[:, kept], problem.factors[:, kept]
         advance(optimizer, flat, solos, problem, range(20, 40))

@@ -144,6 +144,7 @@ def asgd(stack: Stack) -> Step:
 
     def step(weights: Tensor, gradient: Tensor) -> None:
         eta.copy_(torch.where(stack.count == 1, stack.rate, eta))
+        stack.used_rate = eta.clone()
         rate, share = stack.columns(-eta, mu)
         weights.addcmul_(torch.addcmul(stack.decayed(weights, gradient), weights, pull, out=scratch), rate)
         mean.addcmul_(torch.sub(weights, mean, out=scratch), share)

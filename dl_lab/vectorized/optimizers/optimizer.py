@@ -74,7 +74,8 @@ class StackedOptimizer:
 
     def lrs(self) -> list[float]:
         """The lr of each run at the last step; before the first step, the lr of its configuration."""
-        lrs: list[float] = self.parts[0].stack.rate.tolist()
+        stack = self.parts[0].stack
+        lrs: list[float] = (stack.rate if stack.used_rate is None else stack.used_rate).tolist()
         return lrs
 
     def keep(self, runs: Tensor) -> None:

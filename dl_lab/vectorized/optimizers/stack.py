@@ -90,6 +90,7 @@ class Stack:
     def _prepare(self) -> None:
         self.lr = self.number("lr")
         self.rate = self.lr.clone()
+        self.used_rate: Tensor | None = None  # of the last step, for a rule that does not use `rate`
         self.weight_decay = self.number("weight_decay") if "weight_decay" in self.rule.numbers else self.lr * 0
         self.has_decay = bool(self.weight_decay.any())
         (self.decay_column,) = self.columns(self.weight_decay)
@@ -117,9 +118,9 @@ class Stack:
         self.kept_numbers = {name: numbers[runs.cpu()] for name, numbers in self.kept_numbers.items()}
         for kept in (self.kept, *self.kept_of):
             kept.update({name: tensor[on_device] for name, tensor in kept.items()})
-        rate, self.owners = self.rate[runs.cpu()], {}
+        rate, used, self.owners = self.rate[runs.cpu()], self.used_rate, {}
         self._prepare()
-        self.rate = rate
+        self.rate, self.used_rate = rate, None if used is None else used[runs.cpu()]
         self.kept = {name: self.kept[name] for name in self.owners}  # for example, no remaining run has momentum
 
     def of_run(self, run: int) -> "Stack":
