@@ -20,7 +20,8 @@ from dl_lab.training.run import NEW, Start, build_from, finish, recorded, start_
 from dl_lab.training.state import Plan, TrainState
 from dl_lab.vectorized import loop
 from dl_lab.vectorized.autotune import bytes_of_parameters, fastest, has_room_for_one_more
-from dl_lab.vectorized.loop import DoesNotStack, Member
+from dl_lab.vectorized.loop import Member
+from dl_lab.vectorized.verification import DoesNotStack
 
 MOST_NAMED = 16  # jobs in a line
 

@@ -15,7 +15,7 @@ from dl_lab.data.dataset import Data
 from dl_lab.training import loop
 from dl_lab.training.state import Plan, TrainState
 from dl_lab.vectorized.engine import StackedRuns
-from dl_lab.vectorized.loop import DoesNotStack
+from dl_lab.vectorized.verification import DoesNotStack, refuse_difference
 
 TRIAL_STEPS = 3  # the fastest one counts
 CLEARLY = 1.3  # how many times faster more threads must be: on a busy machine they wait for each other
@@ -53,6 +53,7 @@ def fastest(plans: Sequence[Plan], states: Sequence[TrainState], processes: int)
         runs = min(len(plans), devices.memory_for(plan.device, processes) // needed, MOST_RUNS, open_folders_at_once())
         if runs < 2:
             raise DoesNotStack("there is memory for one at a time")
+        refuse_difference(plans[:runs], states[:runs])
         in_turn, as_one = seconds_of(step), {}
         for number in devices.thread_counts(plan.run.settings.threads):
             torch.set_num_threads(number)

@@ -18,12 +18,9 @@ from dl_lab.training.state import ActiveRun, Plan, TrainState, checkpoint_of
 from dl_lab.vectorized.engine import StackedRuns
 from dl_lab.vectorized.member_state import MemberState, member_state_of
 from dl_lab.vectorized.optimizers import must_be_equal
+from dl_lab.vectorized.verification import DoesNotStack, described, layout, python_state, refuse_structure
 
 SAVE_SECONDS = 10  # between checkpoints of a stack, which validates too often to write all of them at each validation
-
-
-class DoesNotStack(Exception):
-    """Why a run trains alone."""
 
 
 @dataclass
@@ -53,6 +50,8 @@ def configuration_key(run: RunConfig) -> Hashable:
     optimizer_key = must_be_equal(optimizer, run.optimizer.config)
     if optimizer_key is None:
         raise DoesNotStack(f"optimizer={optimizer} has no rule for a stack")
+    if optimizer == "asgd" and not run.train.decay_biases:
+        raise DoesNotStack("train.decay_biases=false gives the biases of asgd a rate of their own")
     if run.train.accumulate > 1:
         raise DoesNotStack(f"train.accumulate={run.train.accumulate} saves the memory that a stack takes")
     if run.settings.compile:
@@ -62,16 +61,17 @@ def configuration_key(run: RunConfig) -> Hashable:
 
 
 def prepared_key(plan: Plan, state: TrainState) -> Hashable:
-    """What prepared runs must have in common besides their configuration: shapes, sizes of splits, steps.
+    """What prepared runs must have in common besides their configuration: shapes, attributes, sizes of splits, steps.
 
     Raises:
         DoesNotStack: if a run of this kind trains alone.
     """
     if isinstance(plan.data.train, Streamed):
         raise DoesNotStack(f"dataset={plan.run.dataset.entry.name} streams")
-    shapes = [(name, tuple(parameter.shape)) for name, parameter in state.model.named_parameters()]
+    refuse_structure(state.model)
     sizes = [len(split) for split in (plan.data.train, plan.data.validation, plan.data.test or ())]
-    return repr((shapes, sizes, plan.total_steps, plan.validate_every, state.step))
+    numbers = repr((layout(state.model), sizes, plan.total_steps, plan.validate_every, state.step))
+    return numbers, described(python_state(state.model))
 
 
 def fit_stack(
