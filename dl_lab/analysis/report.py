@@ -133,6 +133,7 @@ def table(comparison: Comparison) -> list[str]:
             more = "" if verdict.sign else format_value(verdict.more)
             row += [format_value(verdict.mean), _range(verdict.interval), verdict_text(verdict) + _lost(each), more]
         rows.append([*row, _counts(each.not_completed)])
+    rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     lines.insert(1, ["-" * width for width in widths])

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from math import ceil
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
+
+from dl_lab.plotting.names import plain, ticks, wrapped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,18 +23,13 @@ def array(numbers: Numbers) -> NDArray[Any]:
     return tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else np.asarray(numbers)
 
 
-def _wrapped(title: str, width: float) -> str:
-    """Wrap a title to a figure of `width` inches, with ten characters per inch."""
-    return fill(title, int(10 * width))
-
-
 def panel(title: str, x: str, y: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Figure, Any]:
     """A figure of `size` inches with one pair of axes."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    axes.set_title(_wrapped(title, size[0]))
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_title(wrapped(title, size[0]))
+    axes.set_xlabel(plain(x))
+    axes.set_ylabel(plain(y))
     return figure, axes
 
 
@@ -54,7 +50,7 @@ def curves(
         axes.scatter(array(points[0]), array(points[1]), s=14, color="gray", alpha=0.6)
     styles = cycle(["-", "--", "-.", ":"] if len(lines) <= 4 else ["-"])  # so that overlapping lines stay visible
     for (name, (across, up)), style in zip(lines.items(), styles, strict=False):
-        (line,) = axes.plot(array(across), array(up), style, label=name, linewidth=1.6)
+        (line,) = axes.plot(array(across), array(up), style, label=plain(name), linewidth=1.6)
         if bands is not None and name in bands:
             low, high = bands[name]
             axes.fill_between(array(across), array(low), array(high), color=line.get_color(), alpha=0.2)
@@ -76,7 +72,7 @@ def scatter(
     """Points (x, y) by group, and the line y = x if `diagonal`."""
     figure, axes = panel(title, x, y)
     for name, (across, up) in groups.items():
-        axes.scatter(array(across), array(up), s=14, alpha=0.7, label=name)
+        axes.scatter(array(across), array(up), s=14, alpha=0.7, label=plain(name))
     if diagonal:
         every = np.concatenate([array(values).ravel() for pair in groups.values() for values in pair])
         axes.plot([every.min(), every.max()], [every.min(), every.max()], color="black", linewidth=0.8)
@@ -107,7 +103,7 @@ def decision_boundary(
     shown = axes.scatter(where[:, 0], where[:, 1], c=array(labels), s=10, edgecolors="black", linewidths=0.3, **colors)
     (handles, _), present = shown.legend_elements(num=None), np.unique(array(labels))
     words = {"title": "class", "fontsize": 8, "title_fontsize": 8}
-    figure.legend(handles, [names[number] for number in present], loc="outside lower center", ncols=5, **words)
+    figure.legend(handles, ticks([names[number] for number in present]), loc="outside lower center", ncols=5, **words)
     return figure
 
 
@@ -161,8 +157,8 @@ def matrix(
     figure.colorbar(image)
     axes.locator_params(integer=True)  # rows and columns
     if names:
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), ticks(names), rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), ticks(names))
     if form is not None:
         middle = (cells.max() + cells.min()) / 2
         for (row, column), value in np.ndenumerate(cells):
@@ -187,7 +183,7 @@ def image_grid(
     rows = ceil(len(pixels) / columns)
     width = max(1.25 * columns + 0.4, 2.6)
     figure = Figure(figsize=(width, (1.25 + 0.4 * bool(names)) * rows + 0.6), layout="constrained")
-    figure.suptitle(_wrapped(title, width))
+    figure.suptitle(wrapped(title, width))
     bound = float(np.abs(pixels).max()) or 1.0
     limits = {"vmin": -bound, "vmax": bound} if shared else {}
     for number, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
@@ -195,7 +191,7 @@ def image_grid(
         if number < len(pixels):
             axes.imshow(pixels[number], cmap=colors, **limits)
             if names:
-                axes.set_title(names[number], fontsize=7)
+                axes.set_title("\n".join(ticks(names[number].split("\n"))), fontsize=7)
     return figure
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dl_lab.plotting.figures import panel
+from dl_lab.plotting.names import plain, ticks
 
 SPREAD = 10.0  # the least ratio of largest to smallest number on a logarithmic axis
 MOST_CELLS = 100  # of a heat map with a number in each cell
@@ -40,12 +41,16 @@ def _numeric(values: Values) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
+def _names(values: Values) -> list[str]:
+    return ticks([f"{value:.3g}" if isinstance(value, float) else value for value in values])
+
+
 def _scale(axes: Any, places: Mapping[Any, float], numeric: bool, logarithmic: bool) -> None:
     """Put ticks on the x axis at the swept values only."""
     if logarithmic:
         axes.set_xscale("log")
     axes.minorticks_off()
-    names = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in places]
+    names = _names(list(places))
     if not numeric or len(places) <= 10:
         long = sum(map(len, names)) > 60
         axes.set_xticks(list(places.values()), names, rotation=30 if long else 0, ha="right" if long else "center")
@@ -79,7 +84,7 @@ def bands(curves: Mapping[str, tuple[Any, Any, Any, Any]], title: str, x: str, y
     """Lines by name with a band around each, from (steps, mean, lower, upper), each (step,)."""
     figure, axes = panel(title, x, y, (6.4, 5.0))
     for name, (steps, mean, lower, upper) in curves.items():
-        (line,) = axes.plot(steps, mean, label=name, linewidth=1.6, marker="o" if len(steps) == 1 else None)
+        (line,) = axes.plot(steps, mean, label=plain(name), linewidth=1.6, marker="o" if len(steps) == 1 else None)
         axes.fill_between(steps, lower, upper, color=line.get_color(), alpha=0.15, linewidth=0)
     if is_logarithmic(np.concatenate([np.asarray(mean) for _, mean, _, _ in curves.values()]).tolist()):
         axes.set_yscale("log")
@@ -108,9 +113,9 @@ def heat_map(
     logarithmic = is_logarithmic(means[counts > 0].tolist())
     colors = "viridis_r" if best == "highest" else "viridis"
     image = axes.imshow(means, cmap=colors, norm="log" if logarithmic else None, origin="lower", aspect="auto")
-    figure.colorbar(image, ax=axes, label=names[2])
+    figure.colorbar(image, ax=axes, label=plain(names[2]))
     for axis, labels in ((axes.xaxis, columns), (axes.yaxis, rows)):
-        axis.set_ticks(range(len(labels)), [f"{each:.3g}" if isinstance(each, float) else str(each) for each in labels])
+        axis.set_ticks(range(len(labels)), _names(labels))
     axes.tick_params("x", rotation=90 if len(columns) > 12 else 0)
     if means.size <= MOST_CELLS:
         for (row, column), mean in np.ndenumerate(means):
@@ -126,12 +131,15 @@ def _points(across: Values, up: Values, scores: Sequence[float], best: str, name
     figure, axes = panel(f"{names[2]} of every run", names[0], names[1])
     colors = "viridis_r" if best == "highest" else "viridis"
     norm = "log" if is_logarithmic(scores) else None
-    places = [each if _numeric(each) else list(map(str, each)) for each in (across, up)]
+    places = [each if _numeric(each) else [ordered(each).index(value) for value in each] for each in (across, up)]
     points = axes.scatter(*places, c=scores, cmap=colors, norm=norm, s=28)
+    for axis, each in ((axes.xaxis, across), (axes.yaxis, up)):
+        if not _numeric(each):
+            axis.set_ticks(range(len(ordered(each))), _names(ordered(each)))
     axes.set_xscale("log" if is_logarithmic(across) else axes.get_xscale())
     axes.set_yscale("log" if is_logarithmic(up) else axes.get_yscale())
     axes.grid(alpha=0.3)
-    figure.colorbar(points, ax=axes, label=names[2])
+    figure.colorbar(points, ax=axes, label=plain(names[2]))
     return figure
 
 
@@ -139,7 +147,8 @@ def importances(keys: Sequence[str], means: Sequence[float], deviations: Sequenc
     """Horizontal bars of importance by key. The seed is gray: what is not longer than its bar is chance."""
     figure, axes = panel(title, "decrease of R² when shuffled", "", (6.4, 0.42 * len(keys) + 1.6))
     colors = ["silver" if key == "seed" else "tab:blue" for key in keys]
-    axes.barh(keys, means, xerr=deviations, color=colors, capsize=3)
+    axes.barh(range(len(keys)), means, xerr=deviations, color=colors, capsize=3)
+    axes.set_yticks(range(len(keys)), [plain(key, 40) for key in keys])
     axes.invert_yaxis()
     axes.grid(alpha=0.3, axis="x")
     return figure

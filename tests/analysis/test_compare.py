@@ -120,6 +120,17 @@ def test_screen_and_markdown_show_the_same_table_and_describe_the_metric(sweep):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_values_of_any_characters_are_compared(tmp_path, config):
+    columns = ["$$ cheap $$", "a|b", "x\ny", "$"]
+    for number, name in enumerate(columns):
+        write_run(tmp_path / "sweep" / str(number), config, {"dataset.targets": [name]}, 0, 0.1 + number)
+    ended = compared(tmp_path, tmp_path / "sweep")
+    assert ended.status == 0
+    table = [line for line in (tmp_path / "sweep" / "compare.md").read_text().splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(columns)
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+
+
 def test_one_swept_key_has_a_figure_and_curves(sweep):
     assert {path.name for path in (sweep[0] / "compare").glob("*.png")} == {"by_optimizer.lr.png", "curves.png"}
 
