@@ -31,7 +31,7 @@ class Data:
     is_text: bool = False
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Data":
-        """The same data on `device`, with floating-point tensors as `dtype`."""
+        """The same data on `device`, with floating-point inputs as `dtype`."""
         splits = {name: split for name in ("train", "validation", "test") if (split := getattr(self, name)) is not None}
         moved = {name: split.to(device, dtype) for name, split in splits.items()}
         if self.mean is None or self.std is None:

@@ -19,8 +19,7 @@ class Head:
     """A group of outputs with one task.
 
     `labels` are the names of the classes, regression targets or tokens. Training uses (value - offset) / scale for a
-    regression target, so `scale` converts an error to the unit of the target. `center` is close to the mean of the
-    training targets; r2 is computed relative to it, which avoids cancellation.
+    regression target, so `scale` converts an error to the unit of the target.
     """
 
     name: str
@@ -28,7 +27,6 @@ class Head:
     labels: tuple[str, ...]
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
-    center: tuple[float, ...] = ()
 
     @property
     def size(self) -> int:

@@ -30,7 +30,7 @@ class Split(ABC):
 
     @abstractmethod
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """The same split on `device`, with floating-point tensors as `dtype`."""
+        """The same split on `device`, with floating-point inputs as `dtype`."""
 
     def shuffled(self, generator: torch.Generator) -> Tensor:
         """The indices of one training epoch in random order."""
@@ -71,7 +71,9 @@ class InMemory(Split):
         return zip(self.inputs.split(batch_size), self.targets.split(batch_size), strict=True)  # views, not copies
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        return replace(self, inputs=_moved(self.inputs, device, dtype), targets=_moved(self.targets, device, dtype))
+        # r2 needs targets that are not rounded; a loss takes them in the precision of the outputs
+        targets = _moved(self.targets, device, devices.widest_dtype(device))
+        return replace(self, inputs=_moved(self.inputs, device, dtype), targets=targets)
 
 
 @dataclass(frozen=True)

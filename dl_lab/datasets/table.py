@@ -142,7 +142,6 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
                 labels=regression,
                 offset=tuple(offset.tolist()),
                 scale=tuple(scale.tolist()),
-                center=tuple(((values[train].mean(axis=0) - offset) / scale).tolist()),
             )
         )
     for name in classes:

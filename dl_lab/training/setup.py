@@ -155,6 +155,8 @@ def build_run(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     steps_per_epoch = ceil(len(data.train) / batch_size)
     task = build_task(run, data.spec)
     check_best(run.train.best, task.metric_names)
+    is_defined = len(data.validation) > 1 or not run.train.best.endswith("r2")
+    require(is_defined, "train.best", run.train.best, "another metric, as r2 of one validation example is undefined")
     total_steps = run.train.total_steps(steps_per_epoch)
     schedule = build_schedule(run, total_steps)
     path = getattr(run.dataset.config, "path", None)

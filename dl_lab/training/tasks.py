@@ -2,10 +2,10 @@
 any size, accumulation steps and runs; metrics are computed from the totals at the end.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import partial
-from math import exp, log
+from math import exp, log, nan
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Total = Tensor | int | list[float]  # on the device; a size known without reading the device; or on the host
 Totals = dict[str, Total]
 Numbers = Mapping[str, list[float]]
+EPSILON = torch.finfo(torch.float64).eps
 
 
 class Regression:
@@ -29,7 +30,6 @@ class Regression:
     def __init__(self, head: Head, loss: Loss):
         self.loss = loss
         self.scale = head.scale or (1.0,) * head.size
-        self.center = torch.tensor(head.center or (0.0,) * head.size, dtype=torch.float64)
 
     def count(self, targets: Tensor) -> int:
         return targets.numel()
@@ -38,35 +38,45 @@ class Regression:
         return {"count": self.count(targets), "examples": len(targets)}
 
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
-        error = widest((outputs - targets).detach())
-        exact = widest(targets.detach()) - self.center.to(error.dtype).to(error.device)
+        rounded = targets.to(outputs.dtype)
+        error = widest((outputs - rounded).detach())
+        exact = widest(targets)
+        mean = exact.mean(0)
         return {
-            "loss": self.loss(outputs, targets),
+            "loss": self.loss(outputs, rounded),
             **self.sizes(targets),
             "absolute": error.abs().sum(0),
             "squared": (error * error).sum(0),
-            "target": exact.sum(0),
-            "target_squared": (exact * exact).sum(0),
+            "target_mean": mean,
+            "target_spread": (exact - mean).square().sum(0),
         }
 
     def metrics(self, totals: Numbers) -> dict[str, float]:
         """loss, mean squared and mean absolute error over all targets, and r2, averaged over targets. As in
-        scikit-learn, r2 of a constant target is 1 if it is predicted exactly and 0 otherwise.
+        scikit-learn, r2 of a constant target is 1 if it is predicted exactly and 0 otherwise, and r2 of one example is
+        undefined (nan).
         """
         examples = totals["examples"][0]
-        scores = []
-        for squared, total, total_squared in zip(
-            totals["squared"], totals["target"], totals["target_squared"], strict=True
-        ):
-            spread = max(total_squared - total * total / examples, 0.0)
-            scores.append(1 - squared / spread if spread > 1e-12 * total_squared else float(squared == 0))
+        r2 = map(partial(_r2, examples), totals["squared"], totals["target_mean"], totals["target_spread"])
         return {
             "loss": totals["loss"][0] / totals["count"][0],
-            "r2": _mean(scores),
-            "mse": _mean([value * unit**2 for value, unit in zip(totals["squared"], self.scale, strict=True)])
+            "r2": _mean(list(r2)),
+            "mse": _mean([value * unit * unit for value, unit in zip(totals["squared"], self.scale, strict=True)])
             / examples,
             "mae": _mean([value * unit for value, unit in zip(totals["absolute"], self.scale, strict=True)]) / examples,
         }
+
+
+def _r2(examples: float, squared: float, mean: float, spread: float) -> float:
+    """1 - squared error / spread of the targets around their mean. A spread within the rounding error of the mean is
+    none, by the rule of scikit-learn's StandardScaler.
+    """
+    if examples < 2:
+        return nan
+    error = examples * EPSILON
+    if spread <= error * spread + examples * (error * mean) ** 2:
+        return float(squared == 0)
+    return 1 - squared / spread
 
 
 def _mean(values: list[float]) -> float:
@@ -168,17 +178,12 @@ class Task:
         self.head_tasks: list[HeadTask] = [HEAD_TASKS[head.task](head, losses[head.task]) for head in spec.heads]
         self.prefixes = [""] if len(spec.heads) == 1 else [f"{head.name}/" for head in spec.heads]
 
-    def with_tensors(self, losses: Mapping[str, Loss], centers: Sequence[Tensor | None]) -> "Task":
-        """The same task with the losses (by task of a head) and the centers (one per head, or None) of one run in a
-        stack.
-        """
+    def with_losses(self, losses: Mapping[str, Loss]) -> "Task":
+        """The same task with the losses (by task of a head) of one run in a stack."""
         task = copy(self)
         task.head_tasks = [copy(each) for each in self.head_tasks]
-        for head, each, center in zip(self.heads, task.head_tasks, centers, strict=True):
+        for head, each in zip(self.heads, task.head_tasks, strict=True):
             each.loss = losses[head.task]
-            if center is not None:
-                assert isinstance(each, Regression)
-                each.center = center
         return task
 
     @property
@@ -248,10 +253,22 @@ def moved(totals: Totals, device: torch.device) -> Totals:
 def add_up(window: Iterable[Mapping[str, Total]]) -> dict[str, list[float]]:
     """Add up totals in float64 on the host. Training waits for the device only here."""
     gathered = list(window)
-    return {name: _summed([totals[name] for totals in gathered]) for name in gathered[0]}
+    stacked = {name: _on_host([totals[name] for totals in gathered]) for name in gathered[0]}
+    for name in [name for name in stacked if name.endswith("target_mean")]:
+        prefix = name.removesuffix("target_mean")
+        merge_moments(stacked[prefix + "examples"], stacked[name], stacked[prefix + "target_spread"])
+    return {name: values.sum(0).tolist() for name, values in stacked.items()}
 
 
-def _summed(values: list[Total]) -> list[float]:
+def merge_moments(counts: Tensor, means: Tensor, spreads: Tensor) -> None:
+    """Change means and sums of squared deviations of parts (part, target) in place, so that they add up to those of the
+    whole, without cancellation (Chan et al. 1983, doi:10.1080/00031305.1983.10483115).
+    """
+    mean = (counts * means).sum(0) / counts.sum()
+    spreads += counts * (means - mean) ** 2
+    means[:] = mean / len(means)
+
+
+def _on_host(values: list[Total]) -> Tensor:
     tensors = [value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64) for value in values]
-    summed: list[float] = torch.stack(tensors).cpu().double().sum(0).reshape(-1).tolist()
-    return summed
+    return torch.stack(tensors).cpu().double().reshape(len(tensors), -1)

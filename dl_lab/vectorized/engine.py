@@ -88,10 +88,6 @@ class StackedRuns:
         for name in losses[0]:
             if any(loss[name] != losses[0][name] for loss in losses):
                 numbers[f"loss.{name}"] = self._precise([loss[name] for loss in losses])
-        for number, head in enumerate(plan.data.spec.heads):
-            if head.task == "regression":
-                centers = [each.data.spec.heads[number].center or (0.0,) * head.size for each in self.plans]
-                numbers[f"center.{number}"] = self._precise(centers)
         data = [each.data for each in self.plans]
         if data[0].mean is not None:
             for name in ("mean", "std"):
@@ -134,11 +130,10 @@ class StackedRuns:
         """The task of one run, with its own numbers."""
         task, loss = self.plans[0].task, self.plans[0].run.loss
         own = {name.removeprefix("loss."): value for name, value in numbers.items() if name.startswith("loss.")}
-        centers = [numbers.get(f"center.{number}") for number in range(len(task.heads))]
-        if not own and centers == [None] * len(centers):
+        if not own:
             return task
-        config = SimpleNamespace(**{**asdict(loss.config), **own}) if own else loss.config
-        return task.with_tensors({head.task: loss.entry.build(config, head.task) for head in task.heads}, centers)
+        config = SimpleNamespace(**{**asdict(loss.config), **own})
+        return task.with_losses({head.task: loss.entry.build(config, head.task) for head in task.heads})
 
     @contextmanager
     def _holding(self, tensors: Sequence[Tensor], drop: Tensor | None) -> Iterator[None]:
