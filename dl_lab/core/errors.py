@@ -115,5 +115,5 @@ def refuse_interpolations(values: Any, key: str = "") -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """True if the error means that a device or the machine has run out of memory."""
-    says_so = re.search("allocate memory|out of memory|unable to alloc|^$", str(error), re.I)
-    return isinstance(error, MemoryError | RuntimeError) and says_so is not None
+    says_so = re.search("allocate memory|out of memory|unable to alloc|ALLOC_FAILED|bad_alloc", str(error), re.I)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and says_so is not None)
