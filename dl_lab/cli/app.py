@@ -34,6 +34,7 @@ from dl_lab.runs.folders import remove_empty_folders, reserve_run_folder
 
 RERUN = "--experimental-rerun"
 NO_KEY = re.compile(r"\s*(\+\+?|~)?\s*(@[^=]*)?=")
+HOME = re.compile(r"(?<=[=,\[])~[^,\]]*")  # a value such as ~/data.csv, which Hydra reads in quotes only
 
 
 def choices(sources: Iterable[Mapping[str, str]]) -> str:
@@ -48,7 +49,8 @@ def choices(sources: Iterable[Mapping[str, str]]) -> str:
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:
-    """Move Hydra's options before the overrides, because it does not read an option between two overrides.
+    """Move Hydra's options before the overrides, because it does not read an option between two overrides, and quote
+    values that begin with ~.
 
     Raises:
         ConfigError: for an unknown option, an option that runs code from a file, and a value without a key.
@@ -70,7 +72,7 @@ def options_first(arguments: Sequence[str]) -> list[str]:
         if NO_KEY.match(override):
             raise ConfigError(f"{override} cannot be read (it has no key); allowed: key=value")
         options.remove(override)
-    return options + parsed.overrides
+    return options + [each if re.search("['\"]", each) else HOME.sub(r"'\g<0>'", each) for each in parsed.overrides]
 
 
 def run(task: Callable[[DictConfig], Any]) -> None:

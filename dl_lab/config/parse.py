@@ -15,6 +15,7 @@ from dl_lab.config.schema import Choice, RunConfig, RunSettings, TrainConfig
 from dl_lab.config.validation import typed as typed
 from dl_lab.core import devices
 from dl_lab.core.errors import ConfigError, refuse_interpolations, unknown, unknown_key
+from dl_lab.core.paths import user_path
 from dl_lab.data.spec import METRICS
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
 
@@ -27,6 +28,8 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
     """
     values = _resolved(config)
     values.pop("sweep", None)  # not part of a run
+    if isinstance(dataset := values.get("dataset"), dict) and isinstance(path := dataset.get("path"), str):
+        dataset["path"] = str(user_path(path, "dataset.path")) if path.startswith("~") else path
     settings_names = [field.name for field in fields(RunSettings)]
     known = [*REGISTRIES, "train", "claim", *settings_names]
     for key in values:
@@ -48,12 +51,9 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
 def with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
     """Return a copy that is valid in every working folder."""
     saved = {**values, "dataset": dict(values["dataset"])}
-    for group, key in ((saved["dataset"], "path"), (saved, "data_dir")):
+    for group, key, name in ((saved["dataset"], "path", "dataset.path"), (saved, "data_dir", "data_dir")):
         if group.get(key) is not None:
-            try:
-                group[key] = str(Path(str(group[key])).expanduser().absolute())
-            except RuntimeError as error:  # ~ of an unknown user
-                raise ConfigError(f"{key}={group[key]} has no such home folder; allowed: a folder or file") from error
+            group[key] = str(user_path(str(group[key]), name).absolute())
     return saved
 
 

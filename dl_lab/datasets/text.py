@@ -13,6 +13,7 @@ from dl_lab.data.dataset import Data
 from dl_lab.data.partition import SplitConfig, divide
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import Windows
+from dl_lab.datasets.files import read_text
 from dl_lab.registry import DATASETS
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -70,17 +71,11 @@ def tiny_shakespeare(config: TinyShakespeareConfig, data_dir: Path, seed: int) -
 
 @DATASETS.register("text", TextConfig, kinds={"tokens"}, tasks={"language_modelling"})
 def text(config: TextConfig, data_dir: Path, seed: int) -> Data:
-    """A UTF-8 text file."""
-    try:
-        content = Path(config.path).read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"dataset.path={config.path} cannot be read ({error.strerror}); allowed: a text file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"dataset.path={config.path} is not UTF-8 at byte {error.start}; allowed: a UTF-8 text file"
-        ) from error
-    if not content:
-        raise ConfigError(f"dataset.path={config.path} is empty; allowed: a text file that is not empty")
+    """A UTF-8 text file. As in Python's text mode, every line ends with one character, "\\n"; a byte-order mark is
+    not part of the text.
+    """
+    content = read_text(config.path, "a text file").replace("\r\n", "\n").replace("\r", "\n")
+    if len(set(content)) < 2:
+        what = f"has one distinct character, {content[0]!r}" if content else "is empty"
+        raise ConfigError(f"dataset.path={config.path} {what}; allowed: a text file of two or more distinct characters")
     return _text_data(config, content)

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from enum import Enum
 from functools import cache
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from dl_lab.core.paths import user_path
 
 Scalars = dict[str, float | str | bool]
 
@@ -166,7 +167,7 @@ def signature(values: Mapping[str, Any]) -> str:
     """A digest of what a run with this nested configuration computes, including its seed."""
     identity = {key: value for key, value in flatten(values).items() if is_identity(key)}
     if isinstance(path := identity.get("dataset.path"), str):
-        identity["dataset.path"] = str(Path(path).expanduser().absolute())
+        identity["dataset.path"] = str(user_path(path, "dataset.path").absolute())
     return digest(identity)
 
 

@@ -17,6 +17,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 from support.commands import TINY, on_terminal, spawn, train
 from support.configs import choices, container
+from support.tables import TABLE
 
 from dl_lab.config.compose import CONF
 from dl_lab.core.progress import Progress
@@ -126,6 +127,18 @@ def test_options_can_stand_between_keys(tmp_path):
     )
     ended = train(tmp_path, *TINY, "--multirun", "hydra/launcher=in_turn", "seed=0,1")
     assert (ended.status, len(ended.runs)) == (0, 2)
+
+
+@pytest.mark.parametrize("mode", ["-m", None])
+def test_a_value_may_begin_with_the_home_folder(tmp_path, monkeypatch, mode):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my.csv").write_text(TABLE)
+    words = ["dataset=csv", "dataset.targets=[price]", "dataset.features=[area]", "model=linear", "train.steps=1"]
+    given = [*words, *([mode, "dataset.path=~/my.csv,~/./my.csv"] if mode else ["dataset.path=~/my.csv"])]
+    assert train(tmp_path, *given).status == 0
+    ended = train(tmp_path, *(each.replace("~", "~nobody-here") for each in given))
+    assert ended.status == 2
+    assert ended.err == "error: dataset.path=~nobody-here/my.csv has no such home folder; allowed: a folder or file\n"
 
 
 def test_config_dir_adds_a_choice(tmp_path):

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.configs import parsed
+from support.configs import container, parsed
 from torch import Tensor
 
+from dl_lab.config.parse import parse
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
 from dl_lab.data.splits import PADDING, Windows
 from dl_lab.training.setup import build_data
 
-# 1, 2, 3 and 4 bytes a character in UTF-8, a line break of two characters, and one that JSON and numpy would drop
-SENTENCE = "Straße, 東京\r\n\t🐈 ÷ 0\0"
+# 1, 2, 3 and 4 bytes a character in UTF-8, and one that JSON and numpy would drop
+SENTENCE = "Straße, 東京\n\t🐈 ÷ 0\0"
 
 
 def built(*overrides: str) -> Data:
@@ -58,6 +59,24 @@ def test_the_parts_read_in_turn_are_the_text(tmp_path: Path) -> None:
     assert decoded(data, torch.cat(parts(data))) == SENTENCE * 20
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r", "\r\n\n\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_byte_order_mark_and_line_ends_are_read_as_in_text_mode(tmp_path: Path, mark: str, ends: str) -> None:
+    data = of_text(tmp_path, mark + f"ab{ends}c\ufeff" * 40, "dataset.context_length=8", "dataset.test=0")
+    with (tmp_path / "input.txt").open(encoding="utf-8-sig") as file:
+        assert decoded(data, torch.cat(parts(data))) == file.read()
+
+
+def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    of_text(tmp_path, SENTENCE * 20)
+    run = parse(container("model=transformer", "dataset=text", "dataset.path='~/input.txt'"))
+    assert run.dataset.config.path == run.as_dict["dataset"]["path"] == str(tmp_path / "input.txt")
+    assert build_data(run).spec.vocabulary == len(set(SENTENCE))
+    with pytest.raises(ConfigError, match=r"^dataset\.path=~nobody-here/x has no such home folder"):
+        built("dataset=text", "dataset.path='~nobody-here/x'")
+
+
 def test_an_input_is_the_text_and_its_target_the_next_character(tmp_path: Path) -> None:
     data = of_text(tmp_path, SENTENCE * 20, "dataset.context_length=8")
     ((inputs, targets),) = data.train.batches([torch.tensor([0, 5])])
@@ -87,7 +106,10 @@ def test_the_shortest_training_part_holds_one_window(tmp_path: Path) -> None:
     [
         pytest.param("", ["dataset.path=", "input.txt is empty"], id="empty"),
         pytest.param(b"abc\xff", ["dataset.path=", "input.txt is not UTF-8 at byte 3"], id="not UTF-8"),
-        pytest.param("abc".encode("utf-16"), ["dataset.path=", "input.txt is not UTF-8 at byte 0"], id="UTF-16"),
+        pytest.param("abc".encode("utf-16"), ["input.txt is not UTF-8 at byte 0", "UTF-16"], id="UTF-16"),
+        pytest.param("abc".encode("utf-16-be"), ["input.txt is not text", "UTF-16"], id="UTF-16 without a mark"),
+        pytest.param("\ufeff", ["input.txt is empty"], id="a byte-order mark alone"),
+        pytest.param("aaaaa" * 99, ["one distinct character, 'a'"], id="one character"),
         pytest.param(b"\xed\xa0\x80" * 99, ["input.txt is not UTF-8 at byte 0"], id="half a surrogate pair"),
         pytest.param("abc", ["dataset.validation=0.1", "3 examples"], id="nothing to validate"),
         pytest.param("abcdefghijklmn", ["the validation part, 1 char"], id="one character to validate"),
