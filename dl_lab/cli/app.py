@@ -30,6 +30,7 @@ from dl_lab.core.errors import (
     Stopped,
     unknown_option,
 )
+from dl_lab.core.progress import announce
 from dl_lab.runs.folders import remove_empty_folders, reserve_run_folder
 
 RERUN = "--experimental-rerun"
@@ -114,6 +115,7 @@ def exits() -> Iterator[None]:
     """Turn an error inside the context into one line and an exit status: 2 after a mistake, 1 after a failure, 130
     after Ctrl-C. Bugs keep their traceback.
     """
+    announce.cache_clear()
     try:
         yield
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does: print nothing more, not even at exit

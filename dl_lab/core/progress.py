@@ -1,7 +1,8 @@
 """The progress of a run: a bar on a terminal, otherwise one line per validation."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from tqdm import tqdm
 
@@ -9,6 +10,15 @@ from tqdm import tqdm
 def format_metrics(metrics: Mapping[str, float]) -> str:
     """Metrics as one line of text, with four significant digits."""
     return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+show: Callable[[str], None] = tqdm.write  # in a process of a sweep, a function that sends the line
+
+
+@cache
+def announce(line: str) -> None:
+    """Print a line, once per command: the jobs of a sweep have much in common."""
+    show(line)
 
 
 class Progress:

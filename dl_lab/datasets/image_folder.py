@@ -1,28 +1,35 @@
 """Image folders, one for each class, streamed from disk."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
 from annotated_types import Interval
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import announce
 from dl_lab.core.schema import NonNegativeInt, PositiveInt
 from dl_lab.data.augmentation import Augmentation
 from dl_lab.data.dataset import Data, byte_statistics
 from dl_lab.data.partition import SplitConfig, divide
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import Streamed
+from dl_lab.datasets.class_folders import ALLOWED, Found, class_names, find, named, split_folders
+from dl_lab.datasets.pictures import ReadImage, inspect
 from dl_lab.registry import DATASETS
+
+DARK = 0.25  # of the range of 16 bits or floats: the brightest value that leaves 64 of 256 levels
+
+Files = dict[str, list[tuple[str, int]]]  # of each split, the pictures and their class numbers
 
 
 class ImageFolderConfig(SplitConfig):
     """`path`: a folder with one folder for each class, or with train, validation and test folders that contain them.
+    `skip_broken`: leave out pictures that cannot be read; otherwise they are an error.
 
     Images are resized to `size` x `size` pixels, in RGB or grey. They are standardized with the mean and standard
     deviation of `statistics_examples` random training images.
@@ -31,6 +38,7 @@ class ImageFolderConfig(SplitConfig):
     path: str
     size: PositiveInt
     grey: bool
+    skip_broken: bool
     num_workers: Annotated[int, Interval(ge=0, le=256), "a whole number from 0 to 256"]
     statistics_examples: PositiveInt
     flip: bool
@@ -38,48 +46,74 @@ class ImageFolderConfig(SplitConfig):
 
 
 @dataclass(frozen=True)
-class ReadImage:
-    """Reads an image file as bytes (channel, size, size); a class, because spawned workers need to pickle it."""
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Pictures as bytes, and their class numbers; a class, because spawned workers need to pickle it."""
 
-    size: int
-    grey: bool
+    files: list[tuple[str, int]]
+    read: ReadImage
 
-    def __call__(self, path: str) -> Tensor:
-        """Raises: ConfigError if the file is not an image, or is damaged."""
-        from PIL import Image
+    def __len__(self) -> int:
+        return len(self.files)
 
-        try:
-            with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # PIL warns of tags it skips
-                pixels = np.array(image.convert("L" if self.grey else "RGB").resize((self.size, self.size)))
-        except MemoryError:
-            raise
-        except Exception as error:  # PIL raises many types for damaged or very large files
-            raise ConfigError(
-                f"{path} is not a readable image ({type(error).__name__}); hint: replace it or remove it"
-            ) from error
-        return torch.from_numpy(pixels[None] if self.grey else pixels.transpose(2, 0, 1).copy())
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        path, label = self.files[index]
+        return self.read(path), label
 
 
-def refuse_links_out(root: Path, folder: Path) -> None:
-    """Raises: ConfigError for a link from `folder` to outside `root`, which could expose private files."""
-    for path in folder.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-            raise ConfigError(f"{path} is a link out of dataset.path={root}; allowed: links to files inside it")
+def readable(config: ImageFolderConfig, found: dict[str, Found]) -> Files:
+    """The pictures of each split that can be read.
 
-
-def _folder(config: ImageFolderConfig, path: Path) -> Any:
-    from torchvision.datasets import ImageFolder
-
-    refuse_links_out(Path(config.path), path)
-    if not path.is_dir():
-        raise ConfigError(f"dataset.path={path} is not a folder; allowed: a folder with one folder for each class")
-    try:
-        return ImageFolder(str(path), loader=ReadImage(config.size, config.grey))
-    except FileNotFoundError as error:
-        reason = str(error).splitlines()[0]
+    Raises:
+        ConfigError: for broken pictures, unless they are skipped; for a split or a class without pictures; and if those
+            with more than 8 bits are so dark that 8 bits would preserve little of them.
+    """
+    where = f"dataset.path={config.path}"
+    inspected = inspect([path for each in found.values() for path, _ in each.pictures])
+    broken = {path: reason for path, reason in inspected.items() if isinstance(reason, str)}
+    listed = f"{len(broken)} broken pictures: {named(f'{path} is {reason}' for path, reason in broken.items())}"
+    if broken and not config.skip_broken:
+        raise ConfigError(f"{where} contains {listed}; hint: replace or remove them, or dataset.skip_broken=true")
+    if broken:
+        announce(f"skipped {listed}")
+    deep = [light for light in inspected.values() if isinstance(light, float) and light <= 1]
+    if deep and max(deep) < DARK:
         raise ConfigError(
-            f"dataset.path={path}: {reason} allowed: one folder for each class, with images in it"
-        ) from error
+            f"{where}: pictures of more than 8 bits use {max(deep):.2%} of their range, and are reduced to 8 bits; "
+            f"allowed: {DARK:.0%} or more; hint: scale their values to the whole range"
+        )
+    kept = {part: [file for file in each.pictures if file[0] not in broken] for part, each in found.items()}
+    filled = {label for _, label in kept["train"]}
+    empty = [name for label, name in enumerate(found["train"].classes) if label not in filled]
+    if empty := [*empty, *(str(found[part].folder) for part, files in kept.items() if not files)]:
+        raise ConfigError(f"{where}: no readable image in {named(empty)}; allowed: {ALLOWED}")
+    return kept
+
+
+def splits(config: ImageFolderConfig, files: Files, divided: bool, seed: int) -> dict[str, tuple[Pictures, Tensor]]:
+    """The pictures of each split and their indices. A split without a folder is cut from the training pictures, except
+    the test split if there is a train folder.
+    """
+    read = ReadImage(config.size, config.grey)
+    chosen = {part: (Pictures(of_part, read), torch.arange(len(of_part))) for part, of_part in files.items()}
+    training, order = chosen["train"][0], torch.randperm(len(files["train"]), generator=rng.generator(seed, "split"))
+    if "validation" in files:
+        return chosen | {"train": (training, order)}
+    parts = divide(len(order), config.validation, 0.0 if divided else config.test, order)
+    cut = dict(zip(("train", "validation", "test"), parts, strict=True))
+    return chosen | {part: (training, indices) for part, indices in cut.items() if len(indices)}
+
+
+def describe(found: dict[str, Found], chosen: dict[str, tuple[Pictures, Tensor]]) -> None:
+    """Print which folder is which split, and what else they contain."""
+    for part, (pictures, indices) in chosen.items():
+        folder = found[part].folder if part in found else f"from {found['train'].folder}"
+        labels = sorted({pictures.files[index][1] for index in indices.tolist()})
+        classes = named(found["train"].classes[label] for label in labels)
+        announce(f"{part:<10}  {folder}: {len(indices)} pictures of {len(labels)} classes ({classes})")
+    if others := [file for each in found.values() for file in each.others]:
+        announce(f"not used    {len(others)} files of other types: {named(others)}")
+    if nested := sum(each.nested for each in found.values()):
+        announce(f"nested      {nested} pictures in folders inside class folders")
 
 
 def _statistics(config: ImageFolderConfig, train: Streamed, seed: int) -> tuple[Tensor, Tensor]:
@@ -90,43 +124,26 @@ def _statistics(config: ImageFolderConfig, train: Streamed, seed: int) -> tuple[
 
 @DATASETS.register("image_folder", ImageFolderConfig, kinds={"image"}, tasks={"classification"})
 def image_folder(config: ImageFolderConfig, data_dir: Path, seed: int) -> Data:
-    """Images below `path`, one folder for each class, read by DataLoader workers (torchvision.datasets.ImageFolder)."""
+    """Images below `path`, one folder for each class, read by DataLoader workers."""
     root = Path(config.path)
-    divided = (root / "train").is_dir()
-    folder = _folder(config, root / "train" if divided else root)
-
-    def streamed(images: Any, indices: Tensor) -> Streamed:
-        return Streamed(images, indices, config.num_workers, torch.device("cpu"))
-
-    def published(part: str) -> Streamed | None:
-        if not divided or not (root / part).is_dir():
-            return None
-        images = _folder(config, root / part)
-        if images.classes != folder.classes:
-            raise ConfigError(
-                f"dataset.path={root / part} has the classes {', '.join(images.classes)}; "
-                f"allowed: those of train, {', '.join(folder.classes)}"
-            )
-        return streamed(images, torch.arange(len(images)))
-
-    validation, test = published("validation"), published("test")
-    order = torch.randperm(len(folder), generator=rng.generator(seed, "split"))
-    if validation is not None:
-        train = streamed(folder, order)
-    else:
-        parts = divide(len(folder), config.validation, 0.0 if divided else config.test, order)
-        train, validation = streamed(folder, parts[0]), streamed(folder, parts[1])
-        test = test or streamed(folder, parts[2])
-    mean, std = _statistics(config, train, seed)
+    if not root.is_dir():
+        raise ConfigError(f"dataset.path={root} is not a folder; allowed: {ALLOWED}")
+    folders = split_folders(root)
+    classes = class_names(folders.get("train", root), root)
+    found = {part: find(folder, root, classes) for part, folder in (folders or {"train": root}).items()}
+    chosen = splits(config, readable(config, found), bool(folders), seed)
+    describe(found, chosen)
+    streamed = {part: Streamed(*each, config.num_workers, torch.device("cpu")) for part, each in chosen.items()}
+    mean, std = _statistics(config, streamed["train"], seed)
     return Data(
         spec=DataSpec(
             kind="image",
             input_shape=(1 if config.grey else 3, config.size, config.size),
-            heads=(Head(name="class", task="classification", labels=tuple(folder.classes)),),
+            heads=(Head(name="class", task="classification", labels=tuple(classes)),),
         ),
-        train=train,
-        validation=validation,
-        test=test if test is not None and len(test) else None,
+        train=streamed["train"],
+        validation=streamed["validation"],
+        test=streamed.get("test"),
         mean=mean,
         std=std,
         augmentation=Augmentation(flip=config.flip, crop=config.crop) if config.flip or config.crop else None,

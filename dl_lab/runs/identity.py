@@ -78,6 +78,7 @@ KEYS = {
                 "dataset.validation",
                 "dataset.test",
                 "dataset.shuffle",
+                "dataset.skip_broken",
             ),  # the splits
             *("dataset.targets", "dataset.task", "dataset.standardize", "dataset.context_length"),  # targets and units
             *("dataset.noise", "dataset.classes", "dataset.modulus", "dataset.length", "dataset.digits"),  # generated

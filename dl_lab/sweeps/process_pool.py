@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from dl_lab.core.errors import ConfigError, JobsFailed, Stopped
+from dl_lab.core.progress import announce
 from dl_lab.core.signals import Signals
 from dl_lab.sweeps import forkserver
 from dl_lab.sweeps.job import Job, JobOutcome
@@ -176,6 +177,8 @@ class Worker:
                     report.stepped(step, total)
             case "note", line:
                 report.note(line)
+            case "announce", line:
+                announce(line)
             case "trace", text:
                 report.trace(text)
             case ("done",):

@@ -17,6 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dl_lab.core import progress
 from dl_lab.core.errors import Stopped
 from dl_lab.core.signals import sigterm_raises
 from dl_lab.sweeps.job import Job, JobOutcome, run_in_turn
@@ -34,9 +35,9 @@ class Share:
     processes: int = 1
 
 
-# A worker sends ("started", number), ("ended", number, outcome), ("note", line), ("trace", text) and
-# ("stepped", step, total), as the methods of Report; ("separately", numbers), jobs that it gives back because they do
-# not stack; and ("done",) after a share.
+# A worker sends ("started", number), ("ended", number, outcome), ("note", line), ("announce", line), ("trace", text)
+# and ("stepped", step, total), as the methods of Report; ("separately", numbers), jobs that it gives back because they
+# do not stack; and ("done",) after a share.
 Message = tuple[Any, ...]
 
 
@@ -64,6 +65,10 @@ class Relay(Report):
     def note(self, line: str) -> None:
         self._send("note", line)
 
+    def announce(self, line: str) -> None:
+        """Show a line, unless it was shown before."""
+        self._send("announce", line)
+
     def trace(self, text: str) -> None:
         self._send("trace", text)
 
@@ -85,6 +90,7 @@ def work(connection: Connection, threads: int) -> None:
     threading.Thread(target=stop_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # the default has a semaphore, which would outlive a killed process
     relay = Relay(connection)
+    progress.show = relay.announce
     ends = suppress(EOFError, ConnectionError)
     # progress bars and warnings of several runs at once would mix
     with exit_on_error(relay), ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):

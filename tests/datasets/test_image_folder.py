@@ -76,42 +76,83 @@ def test_without_a_test_folder_there_is_no_test_split(tmp_path: Path) -> None:
     assert built(tmp_path).test is None
 
 
-def read_or_refused(folder: Path, part: str) -> dict[bytes, str] | str:
-    """The pictures of a split and their classes, or the line that the folder is refused with."""
-    try:
-        data = built(folder)
-    except ConfigError as error:
-        return str(error)
-    return dict(examples(data, getattr(data, part)))
+@pytest.mark.parametrize("part", ["Validation", "test"])
+def test_held_out_splits_may_lack_classes_and_keep_the_numbers_of_training(tmp_path: Path, part: str) -> None:
+    write(tmp_path / "train", {"a": 2, "b": 2, "c": 2})
+    expected = write(tmp_path / part, {"a": 0, "b": 3, "c": 1}, 1)
+    data = built(tmp_path, "dataset.validation=1")
+    assert dict(examples(data, getattr(data, part.lower()))) == expected
+    write(tmp_path / part, {"d": 1}, 2)
+    assert f"{tmp_path / part} has the classes d; allowed: those of training, a, b, c" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "held_out", [{"b": 3, "c": 3}, {"b": 3}, {"a": 3, "b": 3, "c": 3}], ids=["others", "fewer", "more"]
-)
-@pytest.mark.parametrize("part", ["validation", "test"])
-def test_a_split_with_other_classes_than_training_is_refused_or_read_by_name(
-    tmp_path: Path, held_out: dict[str, int], part: str
+def layout(root: Path, *folders: str) -> Path:
+    """Write two pictures into each folder, or an empty folder if its name ends with a slash."""
+    for seed, folder in enumerate(folders):
+        path = root / folder
+        write(path.parent, {path.name: 0 if folder.endswith("/") else 2}, seed)
+    return root
+
+
+@pytest.mark.parametrize("train", ["train", "TRAINING"])
+@pytest.mark.parametrize("validation", ["val", "Valid", "VALIDATION", "dev", ""])
+@pytest.mark.parametrize("test", ["Test", "testing", ""])
+def test_splits_have_several_spellings(
+    tmp_path: Path, train: str, validation: str, test: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = {
-        name: write(tmp_path / name, held_out if name == part else {"a": 2, "b": 2}, seed)
-        for seed, name in enumerate(("train", "validation", "test"))
-    }
-    found = read_or_refused(tmp_path, part)
-    if isinstance(found, str):
-        assert part in found
-        assert "\n" not in found
-    else:
-        assert found == expected[part]
+    parts = {"train": train, "validation": validation, "test": test}
+    written = {part: write(tmp_path / name, {"a": 2, "b": 2}) for part, name in parts.items() if name}
+    data = built(tmp_path, "dataset.validation=1")
+    out = capsys.readouterr().out
+    for part, classes in written.items():
+        if validation or part == "test":
+            assert dict(examples(data, getattr(data, part))) == classes
+            assert f"{part:<10}  {tmp_path / parts[part]}: 4 pictures of 2 classes (a, b)\n" in out
+    if not validation:
+        assert f"validation  from {tmp_path / train}: 1 pictures" in out
+        assert dict(examples(data, data.train) + examples(data, data.validation)) == written["train"]
+    assert (data.test is None) == (not test)
 
 
-def test_train_and_test_without_validation_are_not_taken_for_classes(tmp_path: Path) -> None:
-    classes = write(tmp_path / "train", {"a": 20, "b": 20}) | write(tmp_path / "test", {"a": 2, "b": 2}, 1)
-    found = read_or_refused(tmp_path, "train")
-    if isinstance(found, str):
-        assert "validation" in found
-        assert "\n" not in found
-    else:
-        assert found.items() <= classes.items()
+REFUSED = {  # folders of pictures, and what the message says
+    "sibling": (["train/a", "train/b", "eval/a", "eval/b"], "contains the splits train, and beside them eval;"),
+    "empty sibling": (["train/a", "train/b", "labels/"], "contains the splits train, and beside them labels;"),
+    "twice": (["train/a", "train/b", "val/a", "valid/a"], "contains the splits train, val, valid; allowed: one folder"),
+    "no training": (["val/a", "val/b", "test/a", "test/b"], "allowed: one folder for training"),
+    "flat splits": (["train", "test"], "train contains no class folder;"),
+    "flat splits beside a class": (["train", "test", "bus"], "contains the splits test, train, and beside them bus"),
+    "one class": (["cat"], "contains only one class folder, cat; allowed: one folder for each class"),
+    "too deep": (["data/cat", "data/dog"], "at least two classes; hint: dataset.path={}/data"),
+    "splits too deep": (["x/data/train/cat", "x/data/test/cat"], "hint: dataset.path={}/x/data"),
+    "split too deep": (["train/train/cat", "train/train/dog"], "hint: dataset.path={}/train/train"),
+    "named otherwise": (["train_set/a", "train_set/b", "Test-Set/c"], "Test-Set, train_set contain only folders"),
+    "alike": (["images/a", "images/b", "masks/a", "masks/b"], "images, masks contain only folders (a, b)"),
+    "empty split": (["train/a", "train/b", "test/"], "no readable image in {}/test;"),
+    "empty class": (["train/a", "train/b", "train/c/"], "no readable image in c;"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_other_layouts_are_refused(tmp_path: Path, case: str) -> None:
+    folders, said = REFUSED[case]
+    assert said.format(tmp_path) in refusal(layout(tmp_path, *folders))
+
+
+def test_a_class_may_be_called_train_and_contain_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = built(layout(tmp_path, "bus", "bus/red", "train", "10", "9"))
+    assert data.spec.heads[0].labels == ("10", "9", "bus", "train")
+    assert len(data.train) + len(data.validation) + len(data.test) == 10
+    assert "nested      2 pictures in folders inside class folders" in capsys.readouterr().out
+
+
+def test_what_systems_hide_is_no_class_and_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout(tmp_path, "train/a", "train/b", ".git", "__MACOSX/train/a", "train/.thumbnails", "train/a/@eaDir")
+    for name in (".DS_Store", "train/a/._0.png", "train/b/Thumbs.db", "train/b/desktop.ini"):
+        (tmp_path / name).write_bytes(b"\0")
+    data = built(tmp_path, "dataset.validation=1")
+    assert data.spec.heads[0].labels == ("a", "b")
+    assert len(data.train) + len(data.validation) == 4
+    assert "not used" not in capsys.readouterr().out
 
 
 def test_the_order_is_the_same_with_and_without_workers(tmp_path: Path) -> None:
@@ -167,20 +208,60 @@ def test_every_kind_of_picture_becomes_bytes_of_one_size(tmp_path: Path, mode: s
 
 
 def test_grey_is_the_luminance_of_the_colours(tmp_path: Path) -> None:
-    (tmp_path / "only").mkdir()
-    for number in range(3):
-        Image.new("RGB", (SIZE, SIZE), (200, 100, 50)).save(tmp_path / "only" / f"{number}.png")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.new("RGB", (SIZE, SIZE), (200, 100, 50)).save(tmp_path / name / f"{number}.png")
     data = built(tmp_path, "dataset.grey=true", "dataset.validation=1", "dataset.test=1")
     # ITU-R 601-2; PIL rounds to a whole number
     assert data.mean.item() == pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50, abs=0.51)
 
 
-def test_files_that_are_no_pictures_are_passed_over(tmp_path: Path) -> None:
+def test_files_that_are_no_pictures_are_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     classes = write(tmp_path, {"a": 10, "b": 10})
-    (tmp_path / "a" / "notes.txt").write_text("not a picture")
-    (tmp_path / "README").write_text("not a folder")
+    for name in ("README", "a/notes.txt", "a/new\nline.heic", *(f"b/{number}.svg" for number in range(9))):
+        (tmp_path / name).write_text("not a picture")
     data = built(tmp_path, "dataset.test=0")
     assert len(data.train) + len(data.validation) == len(classes)
+    names = ", ".join(
+        str(tmp_path / name) for name in ("README", "a/new?line.heic", "a/notes.txt", "b/0.svg", "b/1.svg")
+    )
+    assert f"not used    12 files of other types: {names} and 7 more\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_broken_pictures_of_all_splits_are_listed_or_skipped(
+    tmp_path: Path, skip: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = {part: write(tmp_path / part, {"a": 3, "b": 3}, seed) for seed, part in enumerate(("train", "val", "test"))}
+    broken = [tmp_path / name for name in ("train/a/0.png", "val/b/1.png", "test/a/2.png")]
+    for path in broken:
+        pixels = np.array(Image.open(path)).transpose(2, 0, 1).tobytes()
+        del parts[path.parent.parent.name][pixels]
+        path.write_bytes(path.read_bytes()[:-30])
+    if not skip:
+        message = refusal(tmp_path)
+        assert f"dataset.path={tmp_path} contains 3 broken pictures: " in message
+        assert all(f"{path} is not a readable image (" in message for path in broken)
+        return
+    data = built(tmp_path, "dataset.skip_broken=true")
+    for split, classes in zip((data.train, data.validation, data.test), parts.values(), strict=True):
+        assert dict(examples(data, split)) == classes
+        assert len(split) == 5
+    assert f"skipped 3 broken pictures: {broken[0]} is not a readable image" in capsys.readouterr().out
+    for path in (tmp_path / "train" / "b").iterdir():
+        path.write_bytes(b"")
+    assert "no readable image in b; " in refusal(tmp_path, "dataset.skip_broken=true")
+
+
+def test_pictures_that_8_bits_would_make_black_are_refused(tmp_path: Path) -> None:
+    """12 bits in a file of 16: as bytes they would have 16 levels."""
+    write(tmp_path, {"a": 3, "b": 3})
+    picture = Image.fromarray(np.full((SIZE, SIZE), 4095, dtype=np.uint16))
+    picture.save(tmp_path / "a" / "16.png")
+    assert "more than 8 bits use 6.25% of their range" in refusal(tmp_path)
+    Image.fromarray(np.full((SIZE, SIZE), 20_000, dtype=np.uint16)).save(tmp_path / "b" / "16.png")
+    built(tmp_path)  # one of them is bright, and so the other is a dark picture
 
 
 def test_a_missing_folder_and_a_file_in_its_place_are_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import MissingConfigException
 from support.commands import TINY, spawn, train
+from support.pictures import write
 from support.sweeps import add_model, assert_close, by_number, metrics, table
 
 from dl_lab.config.messages import explain
@@ -140,6 +141,14 @@ def test_processes_save_their_runs_when_fail_fast_ends_the_sweep(tmp_path):
     }  # the other process may not have started
     for job in jobs:
         assert (tmp_path / "here" / str(job["folder"])).exists() == (job["status"] != "pending")
+
+
+def test_what_all_jobs_have_in_common_is_printed_once(tmp_path):
+    write(tmp_path / "pictures", {"a": 10, "b": 10})
+    data = ("dataset=image_folder", "dataset.path=pictures", "dataset.num_workers=1", "train.steps=1", "model=linear")
+    ended = train(tmp_path, "-m", "hydra/launcher=processes", "hydra.launcher.processes=2", "seed=1,2,3", *data)
+    assert ended.status == 0, ended.err
+    assert ended.out.count("train       pictures: 16 pictures of 2 classes (a, b)\n") == 1
 
 
 def test_a_report_to_a_dead_main_process_is_not_an_error():

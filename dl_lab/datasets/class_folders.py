@@ -1,0 +1,139 @@
+"""Which pictures a folder contains: of which split, and of which class."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+from dl_lab.core.errors import ConfigError
+from dl_lab.datasets.pictures import types
+
+SPELLINGS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+SPLITS = {spelling: split for split, spellings in SPELLINGS.items() for spelling in spellings}
+HIDDEN = {  # besides names that begin with a dot
+    *("__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"),
+    *("thumbs.db", "desktop.ini"),
+}
+ALLOWED = "one folder for each class, with images in it"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The classes, the pictures of a split with their class numbers, and the files that are no pictures."""
+
+    folder: Path
+    classes: list[str]
+    pictures: list[tuple[str, int]]
+    others: list[Path]
+    nested: int  # pictures in folders inside class folders
+
+
+def named(names: Iterable[object], most: int = 5) -> str:
+    """The first names in one line; characters that cannot be printed become question marks."""
+    shown = ["".join(char if char.isprintable() else "?" for char in str(name)) for name in names]
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+
+
+def entries(folder: Path, root: Path) -> tuple[dict[str, Path], list[Path]]:
+    """The folders in `folder` by name, and its files, without those that systems and programs hide.
+
+    Raises:
+        ConfigError: for a link from `folder` to outside `root`, which could expose private files, or to a folder that
+            contains it.
+    """
+    folders, files = {}, []
+    with os.scandir(folder) as scanned:
+        for entry in sorted(scanned, key=lambda entry: entry.name):
+            if entry.name.startswith(".") or entry.name.casefold() in HIDDEN:
+                continue
+            path = Path(entry.path)
+            if entry.is_symlink():
+                target = path.resolve()
+                if not target.is_relative_to(root.resolve()) or folder.resolve().is_relative_to(target):
+                    raise ConfigError(f"{path} is a link out of dataset.path={root}; allowed: links to files inside it")
+            if entry.is_dir():
+                folders[entry.name] = path
+            else:
+                files.append(path)
+    return folders, files
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folders of the splits in `root`, by split. Empty if `root` contains the classes.
+
+    Raises:
+        ConfigError: if some folders are splits and others are not, two are the same split, or none is for training.
+    """
+    folders, _ = entries(root, root)
+    spelled = {name: SPLITS[name.casefold()] for name in folders if name.casefold() in SPLITS}
+    others = [name for name in folders if name not in spelled]
+    if not spelled or (others and len(spelled) == 1 and not entries(folders[next(iter(spelled))], root)[0]):
+        return {}  # a single folder of pictures called "train" beside others is a class: a vehicle
+    where = f"dataset.path={root} contains the splits {named(spelled)}"
+    allowed = "; ".join(f"{split}: {', '.join(spellings)}" for split, spellings in SPELLINGS.items())
+    if others:
+        raise ConfigError(f"{where}, and beside them {named(others)}; allowed beside them: nothing; names: {allowed}")
+    if "train" not in spelled.values() or len(set(spelled.values())) < len(spelled):
+        raise ConfigError(f"{where}; allowed: one folder for training, and at most one of each other split; {allowed}")
+    return {split: folders[name] for split in SPELLINGS for name in folders if spelled[name] == split}
+
+
+def class_names(folder: Path, root: Path) -> list[str]:
+    """The names of the class folders in `folder`, in the order of their characters.
+
+    Raises:
+        ConfigError: if there are fewer than two.
+    """
+    folders, _ = entries(folder, root)
+    if len(folders) > 1:
+        return list(folders)
+    inner, found = folder, folders
+    while len(found) == 1 and (deeper := entries(next(iter(found.values())), root)[0]):
+        inner, found = next(iter(found.values())), deeper
+    given = f"only one class folder, {named(folders)}" if folders else "no class folder"
+    hint = f"; hint: dataset.path={inner}" if inner != folder else ""
+    where = f"dataset.path={folder}" if folder == root else f"dataset.path={root}: {folder}"
+    raise ConfigError(f"{where} contains {given}; allowed: {ALLOWED}, and at least two classes{hint}")
+
+
+def find(folder: Path, root: Path, classes: list[str]) -> Found:
+    """The pictures in the class folders of a split, and in folders inside them.
+
+    Raises:
+        ConfigError: for other classes than `classes`, or for folders of folders that do not look like classes.
+    """
+    folders, others = entries(folder, root)
+    if unknown := [name for name in folders if name not in classes]:
+        raise ConfigError(
+            f"dataset.path={root}: {folder} has the classes {named(unknown)}; "
+            f"allowed: those of training, {named(classes)}"
+        )
+    pictures: list[tuple[str, int]] = []
+    inner: list[list[str]] = []  # of each class, the folders inside it that contain its pictures
+    for name, path in folders.items():
+        files = sorted(below(path, root), key=lambda file: (str(file.parent), file.name))
+        others += [file for file in files if file.suffix.lower() not in types()]
+        of_class = [file for file in files if file.suffix.lower() in types()]
+        pictures += zip(map(str, of_class), repeat(classes.index(name)))
+        inner.append([file.relative_to(path).parts[0] for file in of_class if file.parent != path])
+    nested = sum(map(len, inner))
+    if pictures and nested == len(pictures):
+        are_alike = len(inner) > 1 and len(set(map(frozenset, inner))) == 1
+        if are_alike or any(SPLITS.keys() & set(re.split("[^a-z]+", name.casefold())) for name in folders):
+            raise ConfigError(
+                f"dataset.path={root}: {named(folders)} contain only folders ({named(sorted(set(inner[0])))}); "
+                f"allowed: {ALLOWED}, or folders train, validation and test of that form"
+            )
+    return Found(folder, classes, pictures, others, nested)
+
+
+def below(folder: Path, root: Path) -> list[Path]:
+    """All files in `folder` and in the folders inside it."""
+    folders, files = entries(folder, root)
+    return files + [file for inner in folders.values() for file in below(inner, root)]
