@@ -115,22 +115,34 @@ def find(folder: Path, root: Path, classes: list[str]) -> Found:
             f"allowed: those of training, {named(classes)}"
         )
     pictures: list[tuple[str, int]] = []
-    inner: list[list[str]] = []  # of each class, the folders inside it that contain its pictures
+    inside: dict[str, list[str]] = {}  # of each class, the folder inside it that contains a picture
     for name, path in folders.items():
         files = sorted(below(path, root), key=lambda file: (str(file.parent), file.name))
         others += [file for file in files if file.suffix.lower() not in types()]
         of_class = [file for file in files if file.suffix.lower() in types()]
         pictures += zip(map(str, of_class), repeat(classes.index(name)))
-        inner.append([file.relative_to(path).parts[0] for file in of_class if file.parent != path])
-    nested = sum(map(len, inner))
-    if pictures and nested == len(pictures):
-        are_alike = len(inner) > 1 and len(set(map(frozenset, inner))) == 1
-        if are_alike or any(SPLITS.keys() & set(re.split("[^a-z]+", name.casefold())) for name in folders):
-            raise ConfigError(
-                f"dataset.path={root}: {named(folders)} contain only folders ({named(sorted(set(inner[0])))}); "
-                f"allowed: {ALLOWED}, or folders train, validation and test of that form"
-            )
+        inside[name] = [file.relative_to(path).parts[0] for file in of_class if file.parent != path]
+    nested = sum(map(len, inside.values()))
+    suspects = [name for name in inside if folders.keys() & set(inside[name]) - {name}]
+    if pictures and nested == len(pictures) and (are_alike(inside) or any(map(looks_like_split, folders))):
+        suspects = list(inside)
+    if suspects:
+        classes_inside = named(sorted({each for name in suspects for each in inside[name]}))
+        raise ConfigError(
+            f"dataset.path={root}: {named(suspects)} contain folders that look like classes ({classes_inside}); "
+            f"allowed: {ALLOWED}, or folders train, validation and test of that form"
+        )
     return Found(folder, classes, pictures, others, nested)
+
+
+def are_alike(inside: dict[str, list[str]]) -> bool:
+    """Whether several folders contain pictures in folders of the same names."""
+    return len(inside) > 1 and [] not in inside.values() and len(set(map(frozenset, inside.values()))) == 1
+
+
+def looks_like_split(name: str) -> bool:
+    """Whether the spelling of a split is a word of the name: train_set."""
+    return bool(SPLITS.keys() & set(re.split("[^a-z]+", name.casefold())))
 
 
 def below(folder: Path, root: Path) -> list[Path]:

@@ -69,19 +69,21 @@ def readable(config: ImageFolderConfig, found: dict[str, Found]) -> Files:
     """
     where = f"dataset.path={config.path}"
     inspected = inspect([path for each in found.values() for path, _ in each.pictures])
-    broken = {path: reason for path, reason in inspected.items() if isinstance(reason, str)}
-    listed = f"{len(broken)} broken pictures: {named(f'{path} is {reason}' for path, reason in broken.items())}"
+    broken = [path for path, each in inspected.items() if each.problem]
+    listed = f"{len(broken)} broken pictures: {named(f'{path} is {inspected[path].problem}' for path in broken)}"
     if broken and not config.skip_broken:
         raise ConfigError(f"{where} contains {listed}; hint: replace or remove them, or dataset.skip_broken=true")
     if broken:
         announce(f"skipped {listed}")
-    deep = [light for light in inspected.values() if isinstance(light, float) and light <= 1]
+    if several := [path for path, each in inspected.items() if each.several]:
+        announce(f"the first picture is read of {len(several)} files with several: {named(several)}")
+    deep = [each.light for each in inspected.values() if each.light <= 1]
     if deep and max(deep) < DARK:
         raise ConfigError(
             f"{where}: pictures of more than 8 bits use {max(deep):.2%} of their range, and are reduced to 8 bits; "
             f"allowed: {DARK:.0%} or more; hint: scale their values to the whole range"
         )
-    kept = {part: [file for file in each.pictures if file[0] not in broken] for part, each in found.items()}
+    kept = {part: [file for file in each.pictures if not inspected[file[0]].problem] for part, each in found.items()}
     filled = {label for _, label in kept["train"]}
     empty = [name for label, name in enumerate(found["train"].classes) if label not in filled]
     if empty := [*empty, *(str(found[part].folder) for part, files in kept.items() if not files)]:

@@ -99,8 +99,17 @@ def _unreadable(error: Exception) -> str:
     return f"not a readable image ({reason})"
 
 
+@dataclass(frozen=True)
+class Inspected:
+    """Why a picture cannot be read ("" if it can), its `brightest` value, and whether its file contains others too."""
+
+    problem: str = ""
+    light: float = inf
+    several: bool = False
+
+
 @cache
-def _inspected(path: str, changed: int, size: int) -> float | str:
+def _inspected(path: str, changed: int, size: int) -> Inspected:
     """As `inspect`, once per file and process. Decodes JPEG at an eighth of its size, and converts only one pixel."""
     try:
         with opened(path) as picture:
@@ -108,21 +117,21 @@ def _inspected(path: str, changed: int, size: int) -> float | str:
             picture.load()
             light = brightest(picture)
             in_bytes(picture.crop((0, 0, 1, 1)), "L")
-            return light
+            return Inspected(light=light, several=getattr(picture, "is_animated", False))
     except MemoryError:
         raise
     except Exception as error:
-        return _unreadable(error)
+        return Inspected(_unreadable(error))
 
 
-def inspect(paths: list[str]) -> dict[str, float | str]:
-    """How bright each picture is, as `brightest`, or why it cannot be read."""
+def inspect(paths: list[str]) -> dict[str, Inspected]:
+    """Decode pictures, to find those that cannot be read."""
 
-    def inspected(path: str) -> float | str:
+    def inspected(path: str) -> Inspected:
         try:
             status = Path(path).stat()
         except OSError as error:
-            return _unreadable(error)
+            return Inspected(_unreadable(error))
         return _inspected(path, status.st_mtime_ns, status.st_size)
 
     types()  # loads Pillow's plugins before there are threads

@@ -125,8 +125,15 @@ REFUSED = {  # folders of pictures, and what the message says
     "too deep": (["data/cat", "data/dog"], "at least two classes; hint: dataset.path={}/data"),
     "splits too deep": (["x/data/train/cat", "x/data/test/cat"], "hint: dataset.path={}/x/data"),
     "split too deep": (["train/train/cat", "train/train/dog"], "hint: dataset.path={}/train/train"),
-    "named otherwise": (["train_set/a", "train_set/b", "Test-Set/c"], "Test-Set, train_set contain only folders"),
-    "alike": (["images/a", "images/b", "masks/a", "masks/b"], "images, masks contain only folders (a, b)"),
+    "named otherwise": (
+        ["train_set/a", "train_set/b", "Test-Set/c"],
+        "Test-Set, train_set contain folders that look like classes (a, b, c)",
+    ),
+    "alike": (
+        ["images/a", "images/b", "masks/a", "masks/b"],
+        "images, masks contain folders that look like classes (a, b)",
+    ),
+    "classes in a class": (["images/a", "images/b", "a"], "images contain folders that look like classes (a, b)"),
     "empty split": (["train/a", "train/b", "test/"], "no readable image in {}/test;"),
     "empty class": (["train/a", "train/b", "train/c/"], "no readable image in c;"),
 }
@@ -252,6 +259,14 @@ def test_broken_pictures_of_all_splits_are_listed_or_skipped(
     for path in (tmp_path / "train" / "b").iterdir():
         path.write_bytes(b"")
     assert "no readable image in b; " in refusal(tmp_path, "dataset.skip_broken=true")
+
+
+def test_files_of_several_pictures_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, {"a": 3, "b": 3})
+    pages = [Image.new("L", (SIZE, SIZE), shade) for shade in (10, 20)]
+    pages[0].save(tmp_path / "a" / "scan.tif", save_all=True, append_images=pages[1:])
+    built(tmp_path)
+    assert f"read of 1 files with several: {tmp_path / 'a' / 'scan.tif'}\n" in capsys.readouterr().out
 
 
 def test_pictures_that_8_bits_would_make_black_are_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ ALPHA = np.flipud(GREY)
 
 def read(path: Path, grey: bool = False) -> NDArray[np.float64]:
     """The pixels (height, width, channel) that a run reads, of a picture that inspection accepts."""
-    assert isinstance(inspect([str(path)])[str(path)], float)
+    assert inspect([str(path)])[str(path)].problem == ""
     return ReadImage(SIZE, grey)(str(path)).numpy().transpose(1, 2, 0).astype(float)
 
 
@@ -125,6 +125,8 @@ def test_of_several_pictures_in_a_file_the_first_counts(tmp_path: Path, ending: 
     options = {"lossless": True} if ending == "webp" else {}
     path = save(tmp_path / f"a.{ending}", first, save_all=True, append_images=[second], **options)
     np.testing.assert_array_equal(read(path)[..., 0], GREY)
+    assert inspect([str(path)])[str(path)].several
+    assert not inspect([alone := str(save(tmp_path / f"b.{ending}", first))])[alone].several
 
 
 @pytest.mark.parametrize("name", ["wrong.jpg", "UPPER.PNG"])
@@ -146,7 +148,7 @@ def test_the_content_decides_the_format(tmp_path: Path, name: str) -> None:
 )
 def test_what_8_bits_cannot_hold_is_refused_in_one_line(tmp_path: Path, picture: Any, problem: str) -> None:
     path = str(save(tmp_path / "a.tif", picture))
-    assert problem in str(inspect([path])[path])
+    assert problem in inspect([path])[path].problem
     with pytest.raises(ConfigError) as caught:
         ReadImage(SIZE, grey=False)(path)
     assert f"{path} is not a readable image (" in str(caught.value)
