@@ -1,5 +1,8 @@
 """CSV files: the numbers and classes in them, and one line, with its line and column, for whatever is wrong."""
 
+import bz2
+import gzip
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ from support.configs import parsed
 from support.tables import ROWS, TABLE
 
 from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
 from dl_lab.training.setup import build_data
 
@@ -86,6 +90,44 @@ def test_numbers_can_be_names_of_classes(tmp_path: Path) -> None:
     assert data.train.targets.tolist() == [0, 1] * 7
 
 
+@pytest.mark.parametrize(
+    ("cells", "classes"),
+    [
+        (["1", "1.0", "+1", "01", "2", "2."], ["1", "2"]),
+        (["1", "1.0", "x"], ["1", "1.0", "x"]),  # not all are numbers
+        (["12345678901234567", "12345678901234568"], ["12345678901234567", "12345678901234568"]),
+        (["cafe\u0301", "caf\u00e9", "the"], ["caf\u00e9", "the"]),
+        (["a", "A"], ["A", "a"]),
+    ],
+)
+def test_spellings_of_one_number_or_letter_are_one_class(tmp_path: Path, cells: list[str], classes: list[str]) -> None:
+    content = "x,y\n" + "".join(f"{row},{cells[row % len(cells)]}\n" for row in range(20))
+    data = of_text(tmp_path, content, "dataset.targets=[y]", "dataset.task=classification")
+    assert data.spec.heads[0].labels == tuple(classes)
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "index", "Id"])
+@pytest.mark.parametrize("header", ["x,y", "0,y"])
+def test_a_column_that_numbers_the_rows_is_no_feature(tmp_path: Path, capsys, name: str, header: str) -> None:
+    announce.cache_clear()
+    numbered = f"{name},{header},1\n" + "".join(f"{row},{row * row},{row % 3},7\n" for row in range(20))
+    data = of_text(tmp_path, numbered, "dataset.targets=[y]", "dataset.standardize=false")
+    assert data.train.inputs.tolist() == [[row * row, 7] for row in range(14)]
+    assert "left out" in capsys.readouterr().out
+    if name:
+        chosen = of_text(tmp_path, numbered, "dataset.targets=[y]", f"dataset.features=['{name}']")
+        assert chosen.spec.input_shape == (1,)
+    other = of_text(tmp_path, numbered.replace("\n3,", "\n99,"), "dataset.targets=[y]")
+    assert other.spec.input_shape == (3 if name in ("index", "Id") else 2,)
+
+
+def test_cells_may_be_longer_than_128_kb(tmp_path: Path) -> None:
+    content = "x,y,note\n" + f"1,2,{'x' * 200_000}\n2,3,y\n" * 10
+    assert len(of_text(tmp_path, content, "dataset.targets=[y]", "dataset.features=[x]").train) == 14
+    data = of_text(tmp_path, content, "dataset.targets=[note]", "dataset.task=classification")
+    assert [len(label) for label in data.spec.heads[0].labels] == [200_000, 1]
+
+
 def test_multi_output_has_a_head_for_the_numbers_and_one_for_each_class(tmp_path: Path) -> None:
     targets = "dataset.targets=[pet,price,rooms]"
     data = of_text(tmp_path, TABLE, targets, "dataset.task=multi_output", "dataset.standardize=false")
@@ -160,11 +202,32 @@ GOOD = "1,2\n" * 10
         pytest.param(f"\n\nx,x\n{GOOD}", ["line 3:", "'x'", "twice"], id="a column twice after blank lines"),
         pytest.param(f"x,z\n{GOOD}", ["dataset.targets=y", "x, z"], id="no such target"),
         pytest.param(f'x,y\n{GOOD}1,"2\n', ["line 12"], id="a quote that never ends"),
-        pytest.param(f"x,y\n{GOOD}".encode("utf-16"), ["not UTF-8", "byte 0"], id="UTF-16"),
-        pytest.param(f"x,y\n{GOOD}".encode("utf-16-le"), [], id="UTF-16 without a mark"),
-        pytest.param(b"x,y\n1,2\n1,\xe9\n", ["not UTF-8", "byte 10"], id="Latin-1"),
+        pytest.param(f"x,y\n{GOOD}".encode("utf-16"), ["not UTF-8", "byte 0", "UTF-16"], id="UTF-16"),
+        pytest.param(f"x,y\n{GOOD}".encode("utf-16-le"), ["not text", "UTF-16"], id="UTF-16 without a mark"),
+        pytest.param(b"x,y\n1,2\n1,\xe9\n", ["not UTF-8", "byte 10", "Latin-1"], id="Latin-1"),
         pytest.param("x,y\n1,2\n", ["dataset.validation=0.1", "1 examples"], id="one row"),
         pytest.param("y\n" + "1\n" * 10, ["dataset.features", "every numeric column is a target"], id="a target alone"),
+        pytest.param(f"x,y\n{GOOD}".replace(",", ";"), ["line 1:", "separated by ';'"], id="semicolons"),
+        pytest.param(f"x,y\n1.5,2\n{GOOD}".replace(",", ";").replace(".", ","), ["by ';'"], id="decimal commas"),
+        pytest.param(f"\tx\ty\n{GOOD}".replace("1,2", "0\t1\t2"), ["separated by tabs"], id="tabs and an index"),
+        pytest.param(f"x,y\n{GOOD}".replace(",", "|"), ["separated by '|'"], id="bars"),
+        pytest.param(f"x,y\n{GOOD}".replace(",", "   "), ["separated by spaces"], id="columns of fixed width"),
+        pytest.param("x,y\n" + "1,5,2,5\n" * 9, ["4 cells", "with a point"], id="decimal commas between commas"),
+        pytest.param(f"sep=;\nx;y\n{GOOD}".replace(",", ";"), ["line 1 names a separator"], id="Excel's separator"),
+        pytest.param(f"# by hand\nx,y\n{GOOD}", ["begin with #"], id="a comment"),
+        pytest.param(f"x,y\n{GOOD}".replace("2\n", "2,\n"), ["the comma at the end"], id="a comma at the end"),
+        pytest.param(f"x,y,\n{GOOD}".replace("2\n", "2,\n"), ["column 3 has no name"], id="commas at all ends"),
+        pytest.param(f"x,y\n{GOOD}".replace("1,", "a,1,"), ["the header lacks a name"], id="row names of R"),
+        pytest.param(f"x,y\n{GOOD},2\n?,na\n", ["line 12,", "column x", "the first of 3"], id="missing values"),
+        pytest.param(f"x,y\n{GOOD}9007199254740993,1\n", ["line 12,", "column x", "2^53"], id="too many digits"),
+        pytest.param(f"1,2\n{GOOD}", ["line 1 ", "instead of names"], id="no header"),
+        pytest.param("1,?,a\n" + "2,3,a\n" * 9, ["line 1 ", "instead of names"], id="no header, a missing value"),
+        pytest.param("0,1,a\n" + "2,3,a\n" * 9, ["line 1 ", "instead of names"], id="no header, counting"),
+        pytest.param(gzip.compress(b"x,y"), ["not UTF-8", "a gzip archive"], id="gzip"),
+        pytest.param(bz2.compress(b"x,y"), ["not UTF-8", "a bzip2 archive"], id="bzip2"),
+        pytest.param(lzma.compress(b"x,y"), ["not UTF-8", "an xz archive"], id="xz"),
+        pytest.param(b"PK\x03\x04\xff", ["not UTF-8", "a zip archive or an Excel workbook"], id="Excel"),
+        pytest.param(b"PAR1\x15\x04\xff", ["not UTF-8", "a Parquet file"], id="Parquet"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_reported_in_one_line_that_names_the_place(
@@ -187,6 +250,12 @@ CLASSES = "x,kind\n" + "1,a\n2,b\n" * 5
         pytest.param("x,kind\n" + "1,a\n" * 10, ["column kind", "one class, a"], id="a constant class"),
         pytest.param(f"{CLASSES}1,a\0\n", ["line 12,", "column kind"], id="a NUL byte"),
         pytest.param('x,kind\n1,"a\nb"\n2,"a\nb"\n', ["column kind", "one class"], id="a line break in the only name"),
+        *(
+            pytest.param(f"{CLASSES}1,a\n1,{mark}\n1,{mark}\n", ["line 13,", "the first of 2"], id=f"missing {mark}")
+            for mark in ["", "NA", "n/a", "NaN", "null", "None", "?", "-", "<NA>", "#N/A"]
+        ),
+        pytest.param(f"{CLASSES}1,no\n2,No\n", ["column kind: 'No' and 'no' differ in their case"], id="case"),
+        pytest.param("x,kind\n" + "1,7\n2,007\n3,7.0\n" * 5, ["column kind holds one class, 7"], id="one number"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_classes_is_reported_in_one_line(tmp_path: Path, content: str, said: list[str]) -> None:
