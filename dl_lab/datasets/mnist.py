@@ -4,6 +4,8 @@ torchvision knows where to download them. The files are read here, because impor
 epoch of training.
 """
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
@@ -47,26 +49,49 @@ SHA256 = {  # of the archives, in torchvision's order
 }
 
 
-def read_idx(path: Path) -> Tensor:
-    """Read a tensor of bytes from an idx file (yann.lecun.com/exdb/mnist).
+TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # of the numbers in an idx file
 
-    The file holds 0, 0, 8 (bytes), the number of dimensions, each size in 4 bytes, and the data.
+
+def find_idx(folder: Path, file: str) -> Path | None:
+    """The file of this published name in `folder`. It may be compressed, and have a dot before "idx", as on Kaggle."""
+    names = [f"{name}{end}" for end in ("", ".gz") for name in (file, file.replace("-idx", ".idx"))]
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def read_idx(path: Path) -> Tensor:
+    """Read a tensor from an idx file (yann.lecun.com/exdb/mnist), or from one compressed with gzip.
+
+    The file holds 0, 0, the type (8 for bytes), the number of dimensions, each size in 4 bytes, and the data.
 
     Raises:
         ConfigError: if the file has another format or is incomplete.
     """
-    content = np.fromfile(path, dtype=np.uint8)
+    try:
+        compressed = path.suffix == ".gz"
+        content = np.array(bytearray(gzip.decompress(path.read_bytes()))) if compressed else np.fromfile(path, np.uint8)
+    except (OSError, EOFError, zlib.error):
+        content = np.empty(0, np.uint8)
     start = 4 + 4 * int(content[3]) if len(content) > 4 else 0
     shape = tuple(int(size) for size in content[4:start].view(">u4")) if len(content) > start else ()
-    if not shape or content[:3].tolist() != [0, 0, 8] or len(content) != start + prod(shape):
-        raise ConfigError(f"{path} is not a complete idx file of bytes; hint: remove it, and it is downloaded again")
-    return torch.from_numpy(content[start:].reshape(shape))
+    kind = np.dtype(TYPES.get(int(content[2]), "V0") if shape else "V0")
+    if not shape or content[:2].any() or not kind.itemsize or len(content) != start + kind.itemsize * prod(shape):
+        raise ConfigError(f"{path} is not a complete idx file; hint: remove it, and it is downloaded again")
+    values = content[start:].view(kind).reshape(shape)
+    return torch.from_numpy(values.astype(kind.newbyteorder("="), copy=False))
 
 
-def _published(name: str, labels: Sequence[str], config: ImageConfig, data_dir: Path, seed: int) -> Data:
-    """Load a set with its published test split; the validation split is part of its training split."""
-    folder = data_dir / name / "raw"
-    if not all((folder / file).exists() for file in FILES):
+def whole(path: Path, values: Tensor, dtype: torch.dtype) -> Tensor:
+    """The values as integers of type `dtype`. Raises ConfigError if that would change them."""
+    converted = values.to(dtype)
+    if converted is not values and not torch.equal(converted.to(values.dtype), values):
+        allowed = "whole numbers from 0 to 255" if dtype == torch.uint8 else "whole numbers"
+        raise ConfigError(f"{path} contains values from {values.min()} to {values.max()}; allowed: {allowed}")
+    return converted
+
+
+def _files(name: str, folder: Path, data_dir: Path) -> list[Path]:
+    """The paths of FILES, which are downloaded if one is missing."""
+    if not all(find_idx(folder, file) for file in FILES):
         files = ", ".join(f"{name}/raw/{file}" for file in FILES)
         with missing_data(files, data_dir):
             from torchvision import datasets
@@ -76,16 +101,34 @@ def _published(name: str, labels: Sequence[str], config: ImageConfig, data_dir: 
                 mirrors = [f"{mirror}{archive}" for mirror in published.mirrors]
                 download(mirrors, sha256, folder / archive, data_dir, files)
             published(data_dir, download=True)  # only unpacks: the archives are in place
-    train_images, train_labels, test_images, test_labels = (read_idx(folder / file) for file in FILES)
-    for file, images, classes in (("train", train_images, train_labels), ("t10k", test_images, test_labels)):
-        fits = images.ndim == 3 and images.numel() > 0 and classes.shape == images.shape[:1]
-        if not fits or images.shape[1:] != train_images.shape[1:] or classes.max() >= len(labels):
+    return [find_idx(folder, file) or folder / file for file in FILES]
+
+
+def _published(name: str, names: Sequence[str], config: ImageConfig, data_dir: Path, seed: int) -> Data:
+    """Load a set with its published test split; the validation split is part of its training split.
+
+    Files of another set in the same format, such as EMNIST's, have the classes of their training labels.
+    """
+    folder = data_dir / name / "raw"
+    paths = _files(name, folder, data_dir)
+    types = (torch.uint8, torch.int64) * 2
+    read = [whole(path, read_idx(path), dtype) for path, dtype in zip(paths, types, strict=True)]
+    images, labels, test_images, test_labels = read
+    for path, (pictures, classes) in ((paths[0], read[:2]), (paths[2], read[2:])):
+        fits = pictures.ndim == 3 and pictures.numel() > 0 and classes.shape == pictures.shape[:1]
+        if not fits or pictures.shape[1:] != images.shape[1:]:
             raise ConfigError(
-                f"{folder / file}-*: images {tuple(images.shape)} and labels {tuple(classes.shape)} are no set of "
-                f"{len(labels)} classes; allowed: remove them, and they are downloaded again"
+                f"{path}: images {tuple(pictures.shape)} and labels {tuple(classes.shape)} differ in number, or in "
+                f"size from the training images {tuple(images.shape)}; hint: remove them, and they are downloaded again"
             )
-    data = image_data(config, seed, train_images.unsqueeze(1), train_labels.long(), labels)
-    return replace(data, test=InMemory(test_images.unsqueeze(1), test_labels.long()))
+    present = torch.arange(len(names))
+    if not torch.isin(labels, present).all():  # the files of another set
+        present = labels.unique()
+        names = [str(label) for label in present.tolist()]
+    if unknown := test_labels[~torch.isin(test_labels, present)].unique().tolist():
+        raise ConfigError(f"{paths[3]} contains the labels {unknown}; allowed: those of training, {', '.join(names)}")
+    data = image_data(config, seed, images.unsqueeze(1), torch.searchsorted(present, labels), names)
+    return replace(data, test=InMemory(test_images.unsqueeze(1), torch.searchsorted(present, test_labels)))
 
 
 @DATASETS.register("mnist", ImageConfig, kinds={"image"}, tasks={"classification"})

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,21 @@ from support.commands import train
 from support.configs import parsed
 from support.interrupted import assert_equal, interrupted
 from support.server import body, files, serving
-from support.torchvision_sets import CIFAR, IDX, LABELS, SETS, TEST, accept, as_published, made_up, md5, pairs, publish
+from support.torchvision_sets import (
+    CIFAR,
+    IDX,
+    LABELS,
+    SETS,
+    TEST,
+    Published,
+    accept,
+    as_published,
+    idx,
+    made_up,
+    md5,
+    pairs,
+    publish,
+)
 from torchvision import datasets
 from torchvision.transforms import ToTensor
 
@@ -184,6 +199,78 @@ def test_a_file_that_is_not_whole_is_reported_in_one_line(
         message = refusal(name, tmp_path)
     assert str(tmp_path) in message
     assert broken.parent.name in message
+
+
+def put(folder: Path, data: Published, code: int = 8) -> Path:
+    """Write a set in place of MNIST, with labels and images as numbers of type `code`. Returns the folder."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    contents = (data.images[:, 0], data.labels, data.test_images[:, 0], data.test_labels)
+    for file, array in zip(mnist.FILES, contents, strict=True):
+        (raw / file).write_bytes(idx(array, code))
+    return raw
+
+
+@pytest.mark.parametrize(
+    "present",
+    [range(1, 27), range(47), [-1, 1], [3, 1000, 70_000], range(1, 11)],
+    ids=["letters", "balanced", "signs", "gaps", "1 to 10"],
+)
+def test_files_of_another_set_have_the_classes_of_their_labels(tmp_path: Path, present: Sequence[int]) -> None:
+    data = made_up("mnist")
+    data.labels, data.test_labels = (np.resize(present, len(labels)) for labels in (data.labels, data.test_labels))
+    put(tmp_path, data, 12)
+    found = built("mnist", tmp_path, "dataset.validation=1")
+    names = found.spec.heads[0].labels
+    assert names == tuple(map(str, present))
+    assert [int(names[label]) for label in found.test.targets] == data.test_labels.tolist()
+    numbers = [present.index(label) for label in data.labels]
+    together = [pairs(split.inputs, split.targets) for split in (found.train, found.validation)]
+    assert sorted(sum(together, [])) == pairs(data.images, numbers)  # noqa: RUF017
+    data.test_labels[0] = 99
+    put(tmp_path, data, 12)
+    assert "t10k-labels-idx1-ubyte contains the labels [99]; allowed: those of training, " in refusal("mnist", tmp_path)
+
+
+def test_labels_within_the_known_classes_keep_their_names(tmp_path: Path) -> None:
+    data = made_up("mnist")
+    data.labels = np.minimum(data.labels, 3)
+    put(tmp_path, data)
+    assert built("mnist", tmp_path).spec.heads[0].labels == mnist.DIGITS
+
+
+@pytest.mark.parametrize("code", [8, 11, 12, 13, 14])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_files_may_have_other_types_and_be_compressed(tmp_path: Path, code: int, compressed: bool) -> None:
+    data = made_up("mnist")
+    raw = put(tmp_path, data, code)
+    if compressed:
+        for path in raw.iterdir():
+            path.with_name(path.name.replace("-idx", ".idx") + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+    found = built("mnist", tmp_path)
+    np.testing.assert_array_equal(found.test.inputs, data.test_images)
+    np.testing.assert_array_equal(found.test.targets, data.test_labels)
+    assert found.test.inputs.dtype == torch.uint8
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    data = made_up("mnist")
+    raw = put(tmp_path, data, 13)
+    images, labels = (raw / file for file in mnist.FILES[:2])
+    for path, content, problem in (
+        (images, idx(data.images[:, 0] / 255, 13), f"{images} contains values from 0.0 to 1.0; allowed: whole numbers"),
+        (labels, idx(data.labels + 0.5, 13), f"{labels} contains values from 0.5 to 9.5; allowed: whole numbers"),
+        (labels, idx(data.labels[1:]), f"{images}: images (50, 28, 28) and labels (49,) differ"),
+        (images, b"\0\0\7" + images.read_bytes()[3:], f"{images} is not a complete idx file"),
+    ):
+        before = path.read_bytes()
+        path.write_bytes(content)
+        assert problem in refusal("mnist", tmp_path)
+        path.write_bytes(before)
+    images.with_name(f"{images.name}.gz").write_bytes(gzip.compress(images.read_bytes())[:-50])
+    images.unlink()
+    assert f"{images}.gz is not a complete idx file" in refusal("mnist", tmp_path)
 
 
 def test_real_fashion_mnist_is_what_its_authors_published() -> None:

@@ -90,11 +90,10 @@ def accept(name: str, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(dataset_class, "meta", dataset_class.meta | {"md5": sums[dataset_class.meta["filename"]]})
 
 
-def idx(array: NDArray[Any]) -> bytes:
-    """Return the IDX format of MNIST: type (8, unsigned byte), dimensions, their big-endian sizes, bytes."""
-    return (
-        bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes() + array.astype(np.uint8).tobytes()
-    )
+def idx(array: NDArray[Any], code: int = 8) -> bytes:
+    """Return the IDX format of MNIST: type (8, unsigned byte), dimensions, their big-endian sizes, numbers."""
+    kind = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}[code]
+    return bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(kind).tobytes()
 
 
 def md5(content: bytes) -> str:
