@@ -10,10 +10,10 @@ from dl_lab.core.errors import ConfigError, require
 from dl_lab.core.schema import Schema
 
 FractionOrCount = Annotated[
-    float,
+    int | float,  # 1 is one example; 1.0 may mean all of them
     Interval(ge=0, lt=inf),
-    Predicate(lambda value: value < 1 or value == int(value)),
-    "a fraction from 0 up to 1, or a whole number",
+    Predicate(lambda value: value < 1 or (value == int(value) and (value > 1 or isinstance(value, int)))),
+    "a fraction from 0 up to, but not including, 1, or a whole number",
 ]
 
 

@@ -142,6 +142,11 @@ def _classes(path: str, name: str, place: int, lines: Lines) -> tuple[NDArray[np
     labels, numbers = np.unique(cells, return_inverse=True)
     if len(labels) < 2:
         raise ConfigError(f"dataset.path={path} column {name} holds one class, {labels[0]}; allowed: two or more")
+    if are_numbers and 2 * len(labels) > len(cells) and not all(float(label).is_integer() for label in labels):
+        raise ConfigError(
+            f"dataset.path={path} column {name} holds {len(labels)} distinct numbers in {len(cells)} rows; "
+            "allowed: classes; hint: dataset.task=regression"
+        )
     return numbers.astype(np.int64), labels.tolist()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError, require, unknown
+from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
 from dl_lab.data.partition import SplitConfig, divide, held_out
 from dl_lab.data.spec import DataSpec, Head
@@ -146,6 +147,12 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
         )
     for name in classes:
         numbers, labels = table.classes[name]
+        unseen = sorted(set(range(len(labels))).difference(numbers[train].tolist()))
+        if unseen:
+            announce(
+                f"dataset.targets={name}: {len(unseen)} of {len(labels)} classes have no example in the training "
+                f"split, such as {labels[unseen[0]]!r}"
+            )
         columns.append(torch.from_numpy(numbers)[:, None])
         heads.append(Head(name=name, task="classification", labels=tuple(labels)))
     only_classes = len(heads) == 1 and heads[0].task == "classification"

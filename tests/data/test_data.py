@@ -303,10 +303,11 @@ def test_a_division_without_training_or_validation_is_rejected(validation: float
 
 
 @pytest.mark.parametrize("name", ["validation", "test"])
-@pytest.mark.parametrize("value", [-0.1, -3, float("nan"), float("inf")])
-def test_a_part_must_be_finite_and_not_negative(name: str, value: float) -> None:
+@pytest.mark.parametrize("value", [-0.1, -3, 1.0, 2.5, float("nan"), float("inf")])
+def test_a_part_is_a_fraction_or_a_whole_number(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"dataset.{name}={value} "):
         typed(SplitConfig, {"validation": 0.1, "test": 0.1, name: value}, "dataset")
+    assert getattr(typed(SplitConfig, {"validation": 1, "test": 1, name: 20.0}, "dataset"), name) == 20
 
 
 @pytest.mark.parametrize(

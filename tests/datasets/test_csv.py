@@ -255,6 +255,7 @@ CLASSES = "x,kind\n" + "1,a\n2,b\n" * 5
             for mark in ["", "NA", "n/a", "NaN", "null", "None", "?", "-", "<NA>", "#N/A"]
         ),
         pytest.param(f"{CLASSES}1,no\n2,No\n", ["column kind: 'No' and 'no' differ in their case"], id="case"),
+        pytest.param("x,kind\n" + "1,0.5\n2,7\n3,1.5\n", ["3 distinct numbers", "=regression"], id="continuous"),
         pytest.param("x,kind\n" + "1,7\n2,007\n3,7.0\n" * 5, ["column kind holds one class, 7"], id="one number"),
     ],
 )  # fmt: skip

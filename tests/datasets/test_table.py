@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
 from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
 from dl_lab.datasets.table import Table, TableConfig, table_data
 
@@ -61,6 +62,13 @@ def test_a_value_too_far_from_the_training_rows_for_float32_is_refused(target: s
     far = np.where(np.arange(ROWS) < TRAINED, 1e-9 * NOISE, 1e32)
     with pytest.raises(ConfigError, match=r"^dataset\.(features|targets)=far .* hint: "):
         split({"far": far, "y": NOISE}, [target])
+
+
+def test_classes_without_a_training_example_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    announce.cache_clear()
+    numbers = np.where(np.arange(ROWS) < TRAINED, np.arange(ROWS) % 2, 3)
+    split({"x": NOISE}, ["kind"], {"kind": (numbers, list("abcd"))})
+    assert "2 of 4 classes have no example in the training split, such as 'c'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
