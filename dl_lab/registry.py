@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-from dl_lab.core.errors import unknown
+from dl_lab.core.errors import ConfigError, unknown
 from dl_lab.data.spec import KINDS, TASKS
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
@@ -43,12 +43,12 @@ class Registry:
         """Register the decorated builder under `name`.
 
         Raises:
-            ValueError: if the name is already registered.
+            ConfigError: if the name is already registered.
         """
 
         def add(build: Builder) -> Builder:
             if name in self._entries:
-                raise ValueError(f"{self.group}={name} is registered twice")
+                raise ConfigError(f"{self.group}={name} is registered twice; allowed: once; hint: another name")
             self._entries[name] = Entry(name, schema, build, frozenset(kinds), frozenset(tasks))
             return build
 
@@ -87,3 +87,9 @@ SCHEDULES = Registry("schedule", "dl_lab.schedules")
 REGISTRIES = {
     registry.group: registry for registry in (MODELS, OPTIMIZERS, INITIALIZERS, DROPOUTS, DATASETS, LOSSES, SCHEDULES)
 }
+
+
+def registering_packages() -> set[str]:
+    """The packages of the entries registered so far, other than dl_lab: code of users."""
+    entries = [entry for registry in REGISTRIES.values() for entry in registry._entries.values()]
+    return {entry.build.__module__.partition(".")[0] for entry in entries} - {"dl_lab"}

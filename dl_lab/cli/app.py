@@ -21,6 +21,7 @@ from dl_lab.config.compose import CONF, refuse_added_keys, refuse_sweep
 from dl_lab.config.messages import cannot_write, explain
 from dl_lab.core.errors import (
     FAILED,
+    FAILURES,
     INTERRUPTED,
     MISTAKE,
     ConfigError,
@@ -130,11 +131,11 @@ def exits() -> Iterator[None]:
     except JobsFailed as failures:
         print(failures, file=sys.stderr)
         sys.exit(FAILED)
-    except Exception as error:
+    except FAILURES as error:
         line = explain(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
-        sys.exit(FAILED if isinstance(error, Diverged | Failed) else MISTAKE)
+        sys.exit(FAILED if isinstance(error, Diverged | Failed | SystemExit | GeneratorExit) else MISTAKE)
     finally:
         remove_empty_folders()

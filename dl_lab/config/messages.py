@@ -2,8 +2,10 @@
 
 import errno
 import re
+import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException, SearchPathException
@@ -11,6 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from dl_lab.core.errors import ConfigError, Diverged, Failed, is_out_of_memory, unknown, unknown_key
+from dl_lab.registry import registering_packages
 
 # Errors of the file system that the user can fix; any other is a bug.
 FILE_ERRORS = {
@@ -25,7 +28,34 @@ FILE_ERRORS = {
     errno.ENAMETOOLONG,
     errno.EMFILE,
 }
+LIBRARIES = {"site-packages", "dist-packages"}
+LOST_WORKER = "DataLoader worker (pid"  # how torch reports a worker that died
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}  # launchers, and the extras with them
+
+
+IN_WORKER = re.compile(r"Caught \w+ in DataLoader worker.*?(?:File \"([^\"]*)\", line (\d+).*?)+\n(\w[^\n]*)\n?$", re.S)
+
+
+def user_place(error: BaseException) -> str | None:
+    """File and line of the user's code that raised the error; None if dl_lab or a library that it calls did."""
+    place, users = None, registering_packages()
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        file = Path(frame.f_code.co_filename)
+        if package == "dl_lab":
+            place = None
+        elif package in users or not (package in sys.stdlib_module_names or LIBRARIES & set(file.parts)):
+            place = f"{file.name}, line {line}"
+    return place
+
+
+def described(error: BaseException) -> str:
+    """Type, text and place of an error that has no line of its own, in one line."""
+    if in_worker := IN_WORKER.match(str(error)):  # a worker's error arrives with its traceback as text
+        file, line, text = in_worker.groups()
+        return f"{text} ({Path(file).name}, line {line}, in a DataLoader worker)"
+    text, place = " ".join(str(error).split()), user_place(error)
+    return f"{type(error).__name__}{text and ': '}{text}{f' ({place})' if place else ''}"
 
 
 def explain(error: BaseException) -> str | None:
@@ -94,12 +124,14 @@ def _torch(error: MemoryError | RuntimeError) -> str | None:
         )
     if operation := re.match(r"(\S+) does not have a deterministic implementation", str(error)):
         return f"{operation[1]} is not deterministic on this device; hint: deterministic=false, or device=cpu"
-    if "DataLoader worker" in str(error):
+    if LOST_WORKER in str(error):
         return f"{_first_line(str(error))}; hint: dataset.num_workers=0 shows the cause"
     return None
 
 
 def _file(error: OSError) -> str | None:
+    if user_place(error):
+        return about_file(error)
     return cannot_write(error) if error.errno in FILE_ERRORS and error.filename else None
 
 
@@ -107,7 +139,17 @@ def cannot_write(error: OSError) -> str:
     """The line for a folder or file that cannot be written."""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = "free some space on that disk" if is_full else "another folder, with hydra.run.dir=FOLDER"
-    return f"{error.filename} cannot be written ({error.strerror}); hint: {hint}"
+    return f"{about_file(error)}; hint: {hint}"
+
+
+def about_file(error: OSError) -> str:
+    """The reason of an error of the file system: dl_lab cannot write a file, or a user's code cannot open one."""
+    return described(error) if user_place(error) else f"{error.filename} cannot be written ({error.strerror})"
+
+
+def _exit(error: SystemExit | GeneratorExit) -> str | None:
+    hint = "hint: raise an error instead"
+    return f"the code of a user ended the run: {described(error)}; {hint}" if user_place(error) else None
 
 
 def _first_line(text: str) -> str:
@@ -126,4 +168,5 @@ HANDLERS: list[Handler] = [
     ((ValueError, AssertionError), _inside_hydra),
     ((MemoryError, RuntimeError), _torch),
     (OSError, _file),
+    ((SystemExit, GeneratorExit), _exit),
 ]

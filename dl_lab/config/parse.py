@@ -11,10 +11,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from dl_lab.config.messages import described
 from dl_lab.config.schema import Choice, RunConfig, RunSettings, TrainConfig
 from dl_lab.config.validation import typed as typed
 from dl_lab.core import devices
-from dl_lab.core.errors import ConfigError, refuse_interpolations, unknown, unknown_key
+from dl_lab.core.errors import FAILURES, ConfigError, refuse_interpolations, unknown, unknown_key
 from dl_lab.core.paths import user_path
 from dl_lab.data.spec import METRICS
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
@@ -65,12 +66,14 @@ def import_user_modules(modules: list[str]) -> None:
     for module in modules:
         try:
             import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise
-            raise ConfigError(
-                f"imports={module} is not found; allowed: a module in {here} or an installed one"
-            ) from error
+        except ConfigError:
+            raise
+        except FAILURES as error:
+            if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+                reason = f"is not found; allowed: a module in {here} or an installed one"
+            else:
+                reason = f"cannot be imported ({described(error)}); allowed: a module without errors"
+            raise ConfigError(f"imports={module} {reason}") from error
 
 
 def _resolved(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from math import inf
 from typing import Any
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit statuses
+FAILURES = (Exception, SystemExit, GeneratorExit)  # of a run: an exit that a user's code asks for ends only that run
 
 
 class ConfigError(ValueError):

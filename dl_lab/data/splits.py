@@ -119,7 +119,10 @@ class SeededExamples(torch.utils.data.Dataset[Any]):
     def __getitem__(self, index_and_seed: tuple[int, int]) -> Any:
         index, seed = index_and_seed
         devices.seed_global_generators(rng.seed_for(seed, "example", index), torch.device("cpu"))
-        return self.dataset[index]
+        try:
+            return self.dataset[index]
+        except StopIteration as error:  # which would end the batches as if they were complete
+            raise RuntimeError(f"the dataset raised StopIteration for example {index}") from error
 
 
 @dataclass(frozen=True)

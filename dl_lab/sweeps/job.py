@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from dl_lab.config.messages import explain
+from dl_lab.config.messages import described, explain
 from dl_lab.core.errors import Diverged
 
 if TYPE_CHECKING:
@@ -46,11 +46,7 @@ def outcome_of_error(error: BaseException) -> JobOutcome:
     reason = explain(error)
     if reason is not None:
         return JobOutcome("diverged" if isinstance(error, Diverged) else "failed", reason)
-    return JobOutcome("failed", in_one_line(error), "".join(traceback.format_exception(error)))
-
-
-def in_one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return JobOutcome("failed", described(error), "".join(traceback.format_exception(error)))
 
 
 def outcome_of_return(returned: "JobReturn") -> JobOutcome:

@@ -129,7 +129,8 @@ class VectorizedLauncher(ProcessesLauncher):
 
 def run_with_plugin(jobs: "list[Job]", report: "Report", launcher: Launcher) -> None:
     """Run the jobs with a third-party launcher, all at once, and report them when all have ended."""
-    from dl_lab.sweeps.job import JobOutcome, in_one_line, outcome_of_return
+    from dl_lab.config.messages import described
+    from dl_lab.sweeps.job import JobOutcome, outcome_of_return
 
     overrides = []
     for job in jobs:
@@ -141,7 +142,7 @@ def run_with_plugin(jobs: "list[Job]", report: "Report", launcher: Launcher) -> 
     try:
         outcomes = [outcome_of_return(returned) for returned in launcher.launch(overrides, initial_job_idx=0)]
     except Exception as error:  # of the launcher: a process died, a cluster refused
-        reason = f"the launcher failed ({in_one_line(error)})"
+        reason = f"the launcher failed ({described(error)})"
         outcomes = [JobOutcome(final_status(job.folder) or "failed", reason) for job in jobs]
     for job, outcome in zip(jobs, outcomes, strict=True):
         report.ended(job, outcome)

@@ -10,7 +10,7 @@ import torch
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
 from dl_lab.core import devices
-from dl_lab.core.errors import ConfigError, JobsFailed, Stopped, is_out_of_memory
+from dl_lab.core.errors import FAILURES, ConfigError, JobsFailed, Stopped, is_out_of_memory
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
 from dl_lab.sweeps.job import Job, JobOutcome, outcome_of_error
@@ -98,7 +98,7 @@ def grouped(jobs: list[Job], report: Report) -> tuple[list[list[Candidate]], lis
             groups.setdefault(loop.configuration_key(config), []).append(Candidate(job, config))
         except DoesNotStack as reason:
             alone.append(Alone(job, str(reason)))
-        except Exception as error:
+        except FAILURES as error:
             report_failure(job, report, error)
     return list(groups.values()), alone
 
@@ -151,12 +151,12 @@ def prepare_group(group: list[Candidate], report: Report, processes: int) -> Pre
             stacks.setdefault(key, []).append(Prepared(job, plan, state, start))
         except DoesNotStack as reason:
             alone.append(Alone(job, str(reason)))
-        except Exception as error:
+        except FAILURES as error:
             report_failure(job, report, error)
     return PreparedGroup(list(stacks.values()), alone, [])
 
 
-def report_failure(job: Job, report: Report, error: Exception) -> None:
+def report_failure(job: Job, report: Report, error: BaseException) -> None:
     """Report a job that failed before it trained."""
     report.started(job)
     report.ended(job, outcome_of_error(error))
@@ -208,7 +208,7 @@ def train_stack(stack: Sequence[Prepared], report: Report) -> list[Candidate]:
         for member in unfinished(members):
             report.ended(member.job, JobOutcome("stopped", "another job failed"))
         raise
-    except Exception as error:
+    except FAILURES as error:
         left = unfinished(members)
         if is_out_of_memory(error) and len(left) > 1:
             return [Candidate(replace(member.job, resumes=True), member.run.plan.run) for member in left]

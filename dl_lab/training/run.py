@@ -81,13 +81,18 @@ class Result:
 
 
 def train_job(config: DictConfig) -> Result:
-    """Train the run that Hydra composed, in the folder that Hydra reserved for it. Raises as `train` does."""
+    """Train the run that Hydra composed, in the folder that Hydra reserved for it. Raises as `train` does, and Failed
+    if the user's code asks to exit, which Hydra would do.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     overrides = [override for override in job.overrides.task if not is_of_sweep(override)]
-    return train(parse(config), folder, overrides, NEW if config.sweep.resume is None else start_in(folder))
+    try:
+        return train(parse(config), folder, overrides, NEW if config.sweep.resume is None else start_in(folder))
+    except (SystemExit, GeneratorExit) as error:
+        raise Failed(messages.explain(error) or messages.described(error)) from error
 
 
 def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -> Result:
@@ -110,7 +115,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
             test = loop.evaluate_best(run) if outcome.status == "completed" else None
             finish(run, outcome, test)
         except Exception as error:
-            if isinstance(error, OSError | ConfigError) or "DataLoader worker" in str(error):
+            if isinstance(error, OSError | ConfigError) or messages.LOST_WORKER in str(error):
                 again = f"hint: correct this, then continue with resume={shlex.quote(str(folder))}"
                 raise Failed(f"{interrupted(error, state.step).reason}; {again}") from error
             raise
@@ -165,8 +170,8 @@ def interrupted(error: BaseException, step: int) -> Outcome:
     if isinstance(error, KeyboardInterrupt | JobsFailed):
         return Outcome("stopped", f"interrupted at step {step}")
     if isinstance(error, OSError) and error.filename:
-        return Outcome("failed", f"{error.filename} cannot be written ({error.strerror})")
-    return Outcome("failed", messages.explain(error) or f"{type(error).__name__}: {error}")
+        return Outcome("failed", messages.about_file(error))
+    return Outcome("failed", messages.explain(error) or messages.described(error))
 
 
 def finish(run: ActiveRun, outcome: Outcome, test: dict[str, float] | None) -> None:

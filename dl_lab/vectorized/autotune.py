@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.core import devices
-from dl_lab.core.errors import is_out_of_memory
+from dl_lab.core.errors import FAILURES, is_out_of_memory
 from dl_lab.data.batching import training_batches
 from dl_lab.data.dataset import Data
 from dl_lab.training import loop
@@ -60,7 +60,7 @@ def fastest(plans: Sequence[Plan], states: Sequence[TrainState], processes: int)
             as_one[number] = seconds_of(stacked_steps(plans[:runs], states[:runs])) / runs
     except DoesNotStack:
         raise
-    except Exception as error:  # torch.func.vmap refuses the computation, or the model itself fails
+    except FAILURES as error:  # torch.func.vmap refuses the computation, or the model itself fails
         if is_out_of_memory(error):
             return StackSize(max(1, runs // 2), threads)
         reason = " ".join(str(error).split())[:200]

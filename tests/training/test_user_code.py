@@ -1,0 +1,153 @@
+"""Code of a user that exits, fails or returns something else ends its own run, in a line that says what and where."""
+
+from pathlib import Path
+
+import pytest
+from support.commands import TINY, Ended, train
+from support.sweeps import add_model, by_number
+
+MODEL = """
+import sys
+
+import torch
+from torch import nn
+
+from dl_lab.core.schema import Schema
+from dl_lab.registry import MODELS
+
+
+class Config(Schema):
+    fails: bool
+
+
+@MODELS.register("own", Config, kinds={{"features"}})
+class Own(nn.Module):
+    def __init__(self, config, spec, make_dropout):
+        super().__init__()
+        self.fails, self.layer = config.fails, nn.Linear(*spec.input_shape, spec.num_outputs)
+
+    def forward(self, inputs):
+        outputs = self.layer(inputs)
+        if self.fails:
+            {line}
+        return outputs
+"""
+OWN = ("--config-dir", "own", "imports=[own]", "model=own", *TINY)
+EXITS = ["sys.exit(0)", "sys.exit('done')", "quit()", "raise GeneratorExit"]
+
+
+def own(folder: Path, line: str, *arguments: str) -> Ended:
+    """Train the user's model, in which `line` is line 24."""
+    add_model(folder, "own", MODEL.format(line=line), "fails: true")
+    return train(folder, *OWN, *arguments)
+
+
+@pytest.mark.parametrize("line", EXITS)
+def test_an_exit_is_a_failure_in_one_line(tmp_path, line):
+    ended = own(tmp_path, line)
+    assert ended.status == 1
+    assert ended.err.startswith("error: the code of a user ended the run: ")
+    assert "(own.py, line 24); hint: raise an error instead" in ended.err
+    assert ended.summary["status"] == "failed"
+
+
+@pytest.mark.parametrize("launcher", ["in_turn", "processes", "vectorized", "basic"])
+def test_an_exit_ends_only_its_own_job(tmp_path, launcher):
+    jobs = ("model.fails=true,false", "seed=0,1", f"hydra/launcher={launcher}", "hydra.sweep.dir=out")
+    ended = own(tmp_path, "sys.exit(0)", "-m", *jobs)
+    assert ended.status == 1
+    assert "2 of 4 jobs failed" in ended.err
+    assert [run.name for run in by_number(ended) if (run / "checkpoints" / "best.pt").exists()] == ["2", "3"]
+
+
+# What a user's code raises; the reason in summary.json, and whether the command ends in one line.
+RAISED = {
+    "raise RuntimeError": ("RuntimeError (own.py, line 24)", False),
+    "raise NotImplementedError": ("NotImplementedError (own.py, line 24)", False),
+    "{}['a']": ("KeyError: 'a' (own.py, line 24)", False),
+    "assert not outputs.numel()": ("AssertionError (own.py, line 24)", False),
+    "torch.load('w.pt')": ("FileNotFoundError: [Errno 2] No such file or directory: 'w.pt' (own.py, line 24)", True),
+    "open('/')": ("IsADirectoryError: [Errno 21] Is a directory: '/' (own.py, line 24)", True),
+    "raise PermissionError(13, 'Permission denied', 'w.pt')": (
+        "PermissionError: [Errno 13] Permission denied: 'w.pt' (own.py, line 24)",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("line", RAISED)
+def test_an_error_is_reported_as_what_it_is_with_its_place(tmp_path, line):
+    reason, in_one_line = RAISED[line]
+    add_model(tmp_path, "own", MODEL.format(line=line), "fails: true")
+    if in_one_line:
+        ended = train(tmp_path, *OWN)
+        assert ended.err.startswith(f"error: {reason}; hint: correct this, then continue with resume=")
+    else:
+        with pytest.raises((RuntimeError, KeyError, AssertionError)):  # with its traceback
+            train(tmp_path, *OWN)
+    assert f'"reason": "{reason}"' in next(tmp_path.rglob("summary.json")).read_text()
+
+
+def test_an_error_without_text_does_not_split_a_stack(tmp_path):
+    ended = own(tmp_path, "raise RuntimeError", "-m", "seed=0,1", "hydra/launcher=vectorized")
+    assert "halves" not in ended.out
+    assert ended.err.count("error: #") == 2
+    assert "RuntimeError (own.py, line 24)" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("def f(:", "SyntaxError: invalid syntax (broken.py, line 1)"),
+        ("import sys; sys.exit(0)", "SystemExit: 0 (broken.py, line 1)"),
+        ("import absent", "ModuleNotFoundError: No module named 'absent' (broken.py, line 1)"),
+        ("\nabsent", "NameError: name 'absent' is not defined (broken.py, line 2)"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_refused_in_one_line(tmp_path, content, reason):
+    (tmp_path / "broken.py").write_text(content)
+    ended = train(tmp_path, *TINY, "imports=[broken]")
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert f"error: imports=broken cannot be imported ({reason}); allowed: " in ended.err
+
+
+DATASET = """
+import torch
+from torch.utils.data import Dataset
+
+from dl_lab.core.schema import Schema
+from dl_lab.data.dataset import Data
+from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import Streamed
+from dl_lab.registry import DATASETS
+
+
+class Config(Schema):
+    workers: int
+
+
+class Examples(Dataset):
+    def __getitem__(self, index):
+        if index == 7:
+            raise {kind}
+        return torch.ones(4), 1
+
+
+@DATASETS.register("own", Config, kinds={{"features"}}, tasks={{"classification"}})
+def build(config, data_dir, seed):
+    head = Head(name="class", task="classification", labels=("a", "b"))
+    part = Streamed(Examples(), torch.arange(20), config.workers, torch.device("cpu"))
+    return Data(spec=DataSpec(kind="features", input_shape=(4,), heads=(head,)), train=part, validation=part, test=None)
+"""
+
+
+@pytest.mark.parametrize(("kind", "workers"), [("StopIteration", 0), ("KeyError", 1)])
+def test_an_error_of_an_example_fails_the_run_with_its_place(tmp_path, kind, workers):
+    (tmp_path / "own.py").write_text(DATASET.format(kind=kind))
+    (tmp_path / "own" / "dataset").mkdir(parents=True)
+    (tmp_path / "own" / "dataset" / "own.yaml").write_text(f"name: own\nworkers: {workers}\n")
+    with pytest.raises((RuntimeError, KeyError)):
+        train(tmp_path, "--config-dir", "own", "imports=[own]", *TINY, "dataset=own", "model=linear")
+    summary = next(tmp_path.rglob("summary.json")).read_text()
+    assert '"status": "failed"' in summary
+    assert {"StopIteration": "example 7", "KeyError": "(own.py, line 19"}[kind] in summary
