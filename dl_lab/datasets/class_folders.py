@@ -54,12 +54,12 @@ def entries(folder: Path, root: Path) -> tuple[dict[str, Path], list[Path]]:
                 continue
             path = Path(entry.path)
             if entry.is_symlink():
-                target = path.resolve()
+                target = Path(os.path.realpath(path))  # path.resolve() fails for links to each other
                 if not target.is_relative_to(root.resolve()) or folder.resolve().is_relative_to(target):
                     raise ConfigError(f"{path} is a link out of dataset.path={root}; allowed: links to files inside it")
-            if entry.is_dir():
+            if path.is_dir():
                 folders[entry.name] = path
-            else:
+            elif path.is_file() or entry.is_symlink():  # a link to nothing is a broken picture
                 files.append(path)
     return folders, files
 

@@ -90,7 +90,7 @@ class ReadImage:
         except MemoryError:
             raise
         except Exception as error:  # PIL raises many types for damaged or very large files
-            raise ConfigError(f"{path} is {_unreadable(error)}; hint: replace it or remove it") from error
+            raise ConfigError(f"{path} is {_unreadable(error)}; hint: restore it") from error
         return torch.from_numpy(pixels[None] if self.grey else pixels.transpose(2, 0, 1).copy())
 
 

@@ -1,5 +1,6 @@
 """Folders of pictures that PIL wrote: which are read, as what class, in what order, and what is refused."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,19 @@ def test_pictures_that_8_bits_would_make_black_are_refused(tmp_path: Path) -> No
     assert "more than 8 bits use 6.25% of their range" in refusal(tmp_path)
     Image.fromarray(np.full((SIZE, SIZE), 20_000, dtype=np.uint16)).save(tmp_path / "b" / "16.png")
     built(tmp_path)  # one of them is bright, and so the other is a dark picture
+
+
+def test_links_that_lead_nowhere_or_back_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"a": 3, "b": 3})
+    os.mkfifo(tmp_path / "a" / "pipe.png")  # reading it would wait
+    for name, target, said in (
+        ("up", "..", "a/up is a link out of dataset.path"),
+        ("gone.png", "nothing", "a/gone.png is not a readable image (FileNotFoundError)"),
+        ("loop.png", "loop.png", "a/loop.png is not a readable image (OSError)"),
+    ):
+        (tmp_path / "a" / name).symlink_to(target)
+        assert said in refusal(tmp_path)
+        (tmp_path / "a" / name).unlink()
 
 
 def test_a_missing_folder_and_a_file_in_its_place_are_refused(tmp_path: Path) -> None:
