@@ -22,8 +22,20 @@ HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key
   split=test        train, validation or test
   checkpoint=best   best or last
   device=auto       auto, cpu, cuda, cuda:1 or mps
+  data_dir=null     where downloaded data are now, if they were moved
+  dataset.path=null where your own data are now
   imports=[]        your modules, if the run was trained with imports
 """
+
+
+DEFAULTS: dict[str, Any] = {
+    "split": "test",
+    "checkpoint": "best",
+    "device": "auto",
+    "imports": [],
+    "data_dir": None,
+    "dataset": {},
+}
 
 
 class EvaluateConfig(Schema):
@@ -32,6 +44,8 @@ class EvaluateConfig(Schema):
     checkpoint: Literal["best", "last"]
     device: str
     imports: list[str]
+    data_dir: str | None
+    dataset: dict[str, str]
 
 
 def main() -> None:
@@ -49,8 +63,8 @@ def evaluate(given: list[str]) -> dict[str, float]:
     Raises:
         ConfigError: for a wrong argument, or a folder that does not hold a run.
     """
-    defaults = {"split": "test", "checkpoint": "best", "device": "auto", "imports": []}
-    values = {**defaults, **arguments.values(given, ("run", *defaults))}
+    keys = ("run", "split", "checkpoint", "device", "imports", "data_dir", "dataset.path")
+    values = {**DEFAULTS, **arguments.values(given, keys)}
 
     import torch  # after the arguments are known to be readable
 
@@ -62,7 +76,9 @@ def evaluate(given: list[str]) -> dict[str, float]:
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
     saved = checkpoint.load(Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt", torch.device("cpu"))
     run = configuration(saved["config"], options)
-    plan, state = setup.build_run(run, setup.build_data(run))
+    data = setup.build_data(run)
+    setup.refuse_other_data(run, data, saved.get("data"), Path(options.run))
+    plan, state = setup.build_run(run, data)
     state.model.load_state_dict(saved["model"])
     split = getattr(plan.data, options.split)
     if split is None:
@@ -83,9 +99,14 @@ def configuration(saved: Mapping[str, Any], options: EvaluateConfig) -> "RunConf
     from dl_lab.config.parse import import_user_modules, parse
 
     import_user_modules(options.imports)
-    train = {**saved.get("train", {}), "one_batch": False}
+    chosen = {"device": options.device, "imports": [], "compile": False}
+    chosen |= {"train": {**saved.get("train", {}), "one_batch": False}}
+    if options.data_dir is not None:
+        chosen["data_dir"] = options.data_dir
+    if options.dataset:
+        chosen["dataset"] = {**saved["dataset"], **options.dataset}
     try:
-        return parse({**saved, "train": train, "device": options.device, "imports": [], "compile": False})
+        return parse({**saved, **chosen})
     except ConfigError as error:
         imported = saved.get("imports")
         if imported and not options.imports:

@@ -1,13 +1,13 @@
-"""Atomic writes, and fingerprints that show whether a file or folder has changed."""
+"""Atomic writes, and fingerprints that show whether files have changed."""
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-READ_WHOLE = 2**28  # bytes of a folder; hashing them takes about a second
+READ_WHOLE = 2**28  # bytes; hashing them takes about a second
 END = 2**12  # bytes
 
 
@@ -41,20 +41,26 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]
         temporary.unlink(missing_ok=True)
 
 
-def fingerprint(path: Path) -> str:
-    """The sha256 of a file, or of the names, sizes and contents of all files in a folder. In a folder of more than
-    `READ_WHOLE` bytes, only the first and last `END` bytes of each file count.
-    """
+def files_of(path: Path) -> dict[str, Path]:
+    """A file, or all files below a folder, by their names relative to `path`."""
     if not path.is_dir():
-        with path.open("rb") as file:
+        return {"": path}
+    return {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+
+
+def fingerprint(files: Mapping[str, Path]) -> str:
+    """The sha256 of a file with the name "", or of the names, sizes and contents of several. Where these have more than
+    `READ_WHOLE` bytes, only the first and last `END` bytes of each count.
+    """
+    if files.keys() == {""}:
+        with files[""].open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    sizes = [file.stat().st_size for file in files]
-    reads_all = sum(sizes) <= READ_WHOLE
+    sizes = {name: path.stat().st_size for name, path in sorted(files.items())}
+    reads_all = sum(sizes.values()) <= READ_WHOLE
     digest = hashlib.sha256()
-    for each, size in zip(files, sizes, strict=True):
-        digest.update(f"{each.relative_to(path)}\0{size}\0".encode(errors="surrogateescape"))
-        with each.open("rb") as file:
+    for name, size in sizes.items():
+        digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
+        with files[name].open("rb") as file:
             if reads_all or size <= 2 * END:
                 digest.update(file.read())
             else:

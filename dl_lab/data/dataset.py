@@ -1,14 +1,18 @@
 """A dataset: its DataSpec, three splits, and the preparation of stored inputs for the model."""
 
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from dl_lab.core import atomic_io
 from dl_lab.data.augmentation import Augmentation
 from dl_lab.data.spec import DataSpec
-from dl_lab.data.splits import InMemory, Split
+from dl_lab.data.splits import InMemory, Split, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +21,8 @@ class Data:
 
     `mean` and `std` (channel, 1, 1) are those of the training split, in the unit of the stored pixels. They normalize
     inputs stored as integers; inputs stored as floats are ready. `is_text` means that tokens are characters.
+    `files` are those that the splits were read from, by names that stay when the data are moved; `fingerprint`, which
+    setup.build_data sets, identifies their contents.
     """
 
     PREPARED_ONCE: ClassVar[int] = 10_000_000  # values of a split; larger ones stay bytes, at a quarter of the memory
@@ -29,6 +35,8 @@ class Data:
     std: Tensor | None = None
     augmentation: Augmentation | None = None
     is_text: bool = False
+    files: Mapping[str, Path] = field(default_factory=dict)
+    fingerprint: str | None = None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Data":
         """The same data on `device`, with floating-point inputs as `dtype`."""
@@ -58,6 +66,23 @@ class Data:
         if self.mean is None or self.std is None or inputs.is_floating_point():
             return inputs
         return (inputs - self.mean).div_(self.std)
+
+
+def fingerprint(data: Data) -> str | None:
+    """The fingerprint of the files of a dataset, the same for every seed. Without files, "examples" and the fingerprint
+    of the examples in memory; None for a stream of unknown source.
+    """
+    if data.files:
+        return atomic_io.fingerprint(data.files)
+    digest = hashlib.sha256(repr(data.spec).encode())
+    for split in filter(None, (data.train, data.validation, data.test)):
+        if not isinstance(split, InMemory | Windows):
+            return None
+        tensors = (split.inputs, split.targets) if isinstance(split, InMemory) else (split.tokens,)
+        for tensor in tensors:
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return f"examples {digest.hexdigest()}"
 
 
 def byte_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.core import rng
+from dl_lab.core.atomic_io import files_of
 from dl_lab.core.download import download, missing_data
 from dl_lab.core.errors import require
 from dl_lab.core.schema import NonNegativeInt, PositiveInt, Schema
@@ -100,7 +101,8 @@ def _published(name: str, config: ImageConfig, data_dir: Path, seed: int) -> Dat
 
     train, test = load(True), load(False)
     data = image_data(config, seed, *_tensors(train), [str(label) for label in train.classes])
-    return replace(data, test=InMemory(*_tensors(test)))
+    folder = data_dir / dataset_class.base_folder
+    return replace(data, test=InMemory(*_tensors(test)), files=files_of(folder))
 
 
 @DATASETS.register("cifar10", ImageConfig, kinds={"image"}, tasks={"classification"})

@@ -128,7 +128,8 @@ def _published(name: str, names: Sequence[str], config: ImageConfig, data_dir: P
     if unknown := test_labels[~torch.isin(test_labels, present)].unique().tolist():
         raise ConfigError(f"{paths[3]} contains the labels {unknown}; allowed: those of training, {', '.join(names)}")
     data = image_data(config, seed, images.unsqueeze(1), torch.searchsorted(present, labels), names)
-    return replace(data, test=InMemory(test_images.unsqueeze(1), torch.searchsorted(present, test_labels)))
+    test = InMemory(test_images.unsqueeze(1), torch.searchsorted(present, test_labels))
+    return replace(data, test=test, files=dict(zip(FILES, paths, strict=True)))
 
 
 @DATASETS.register("mnist", ImageConfig, kinds={"image"}, tasks={"classification"})

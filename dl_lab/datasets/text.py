@@ -1,6 +1,7 @@
 """Text as characters, for language models."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def tiny_shakespeare(config: TinyShakespeareConfig, data_dir: Path, seed: int) -
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHAKESPEARE_SHA256:
         raise ConfigError(f"{path} is not the published text; hint: remove it, and it is downloaded again")
-    return _text_data(config, content.decode("utf-8"))
+    return replace(_text_data(config, content.decode("utf-8")), files={"": path})
 
 
 @DATASETS.register("text", TextConfig, kinds={"tokens"}, tasks={"language_modelling"})

@@ -120,7 +120,9 @@ def classified(key: str) -> Key | None:
 
 
 def effect(key: str) -> Effect:
-    """What a key changes; an unknown one, of an older version, counts as a part of the computation."""
+    """What a key changes; an unknown one, of an older version, counts as a part of the computation, as does `data`, the
+    fingerprint of the files that a run was trained on.
+    """
     found = classified(key)
     return COMPUTES if found is None else found.effect
 
@@ -133,8 +135,9 @@ def is_identity(key: str) -> bool:
 _SECTIONS = {key.removesuffix(".*") for key in KEYS if key.endswith(".*")}
 LENGTH = ("train.steps", "train.epochs")
 HARMLESS_KEYS = tuple(key for key in KEYS if not is_identity(key) and key not in _SECTIONS and key[-1] != "*")
-RESUME_KEYS = (*LENGTH, *HARMLESS_KEYS)
-RERUN_KEYS = tuple(key for key in HARMLESS_KEYS if key != "train.log_every")  # it decides which points there are
+MOVED = ("dataset.path",)  # the same data elsewhere
+RESUME_KEYS = (*LENGTH, *HARMLESS_KEYS, *MOVED)
+RERUN_KEYS = tuple(key for key in RESUME_KEYS if key not in (*LENGTH, "train.log_every"))  # these decide which points
 
 
 def flatten(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -160,8 +163,11 @@ def configuration(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def configuration_name(values: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that name the configuration of flat `values`, the same for all seeds."""
-    return digest(configuration(values))[:8]
+    """Eight hexadecimal digits that name the configuration of flat `values`, the same for all seeds. Where the data are
+    known by their fingerprint, their place has no effect.
+    """
+    place = MOVED if "data" in values else ()
+    return digest({key: value for key, value in configuration(values).items() if key not in place})[:8]
 
 
 def signature(values: Mapping[str, Any]) -> str:

@@ -148,6 +148,8 @@ def read_tolerant(folder: Path) -> Run | str:
 def _run(folder: Path, config: Mapping[str, Any], summary: Mapping[str, Any]) -> Run:
     status, reason = summary.get("status", "unfinished"), summary.get("reason")
     values = hyperparameters(config)
+    if isinstance(data := summary.get("data"), str):
+        values["data"] = data[:8]
     return Run(folder=folder, status=status, reason=reason, values=values, config=config, summary=summary)
 
 

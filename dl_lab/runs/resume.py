@@ -70,6 +70,16 @@ def restore_best(checkpoints: Path, last: Checkpoint) -> dict[str, float] | None
     return None
 
 
+def trained_on(run: Run) -> str | None:
+    """The fingerprint of the data of a run, if it is known."""
+    if run.summary.get("data") is not None:
+        return str(run.summary["data"])
+    with suppress(ConfigError):
+        saved = last_checkpoint(run.folder)
+        return None if saved is None else saved.get("data")
+    return None
+
+
 def with_overrides(run: Run, overrides: list[str], permitted: Sequence[str]) -> dict[str, Any]:
     """The configuration of a run with overrides of permitted keys. Its `imports` are never taken from the run folder,
     so that no code in a folder runs without consent.

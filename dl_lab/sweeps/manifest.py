@@ -34,6 +34,7 @@ class Entry:
     metrics: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
     seconds: float | None = None
+    data: str | None = None  # the fingerprint of the files it was trained on
 
     @property
     def is_final(self) -> bool:
@@ -107,7 +108,7 @@ class Manifest:
             entry.status = "pending" if entry.is_final else entry.status
             return
         entry.status, entry.reason = summary["status"], summary.get("reason")
-        entry.seconds = summary.get("seconds")
+        entry.seconds, entry.data = summary.get("seconds"), summary.get("data")
         entry.metrics = {key: value for key, value in (summary.get("best") or {}).items() if key != "epoch"}
 
     def __getitem__(self, number: int) -> Entry:

@@ -69,6 +69,7 @@ class Sweep:
             self.manifest.write()  # before the first job, so that every run folder has an entry
             with sigterm_raises():
                 if jobs := self._unfinished(planned):
+                    self._refuse_changed_data(jobs, planned)
                     run(jobs, self._report)
         except (KeyboardInterrupt, Stopped) as stopped:
             status = stopped.status if isinstance(stopped, Stopped) else INTERRUPTED
@@ -92,6 +93,21 @@ class Sweep:
             else:
                 unfinished.append(job)
         return unfinished
+
+    def _refuse_changed_data(self, jobs: Sequence[Job], planned: Sequence[tuple[Job, str | None]]) -> None:
+        """Raise ConfigError if jobs would train on other data than finished jobs with the same dataset did."""
+        finished: dict[str, Entry] = {}
+        for job, _ in planned:
+            if (entry := self.manifest[job.number]).is_final and entry.data is not None and job.values is not None:
+                finished[digest(job.values["dataset"])] = entry
+        for job in jobs:
+            assert job.values is not None
+            if (name := digest(job.values["dataset"])) in finished:
+                from dl_lab.config.parse import parse  # imports torch
+                from dl_lab.training.setup import build_data, refuse_other_data
+
+                entry, config = finished.pop(name), parse(job.values)
+                refuse_other_data(config, build_data(config), entry.data, self.folder / entry.folder)
 
     def _plan(self, job_overrides: Sequence[Sequence[str]]) -> list[tuple[Job, str | None]]:
         """Return each job, and why it was refused, if it was. A job in the manifest keeps its number and folder."""

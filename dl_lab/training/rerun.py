@@ -8,7 +8,7 @@ from dl_lab.runs import diff, resume
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.identity import RERUN_KEYS
 from dl_lab.runs.reader import read_strict
-from dl_lab.training.run import NEW, Result, start_in, train
+from dl_lab.training.run import Result, Start, start_in, train
 
 
 def continue_run(folder: Path, overrides: list[str]) -> Result:
@@ -39,7 +39,7 @@ def rerun(folder: Path, overrides: list[str]) -> tuple[bool, str]:
     run, both = parse(config), [*first.overrides, *given]
     again = Path(where[-1]) if where else Path(reserve_run_folder("outputs"))
     try:
-        print(train(run, again, both, NEW))
+        print(train(run, again, both, Start(same_data_as=(resume.trained_on(first), folder))))
     except Diverged as diverged:  # the first run may have diverged as well
         print(diverged)
     second = read_strict(again)

@@ -33,11 +33,13 @@ from dl_lab.training.state import ActiveRun, Plan, TrainState, restore
 @dataclass(frozen=True)
 class Start:
     """Where a run starts: NEW, in a folder without a run; AGAIN, in the folder of a run that was interrupted before
-    its first checkpoint; or from the last checkpoint of its folder.
+    its first checkpoint; or from the last checkpoint of its folder. `same_data_as`: the fingerprint that its data must
+    have, and the folder of the run that was trained on them.
     """
 
     in_own_folder: bool = False
     checkpoint: Checkpoint | None = None
+    same_data_as: tuple[str | None, Path] | None = None
 
 
 NEW = Start()
@@ -51,7 +53,7 @@ def start_in(folder: Path) -> Start:
         ConfigError: if all its checkpoints are damaged.
     """
     saved = resume.last_checkpoint(folder)
-    return AGAIN if saved is None else Start(in_own_folder=True, checkpoint=saved)
+    return AGAIN if saved is None else Start(True, saved, (saved.get("data"), folder))
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,13 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
 
 
 def build_from(start: Start, config: RunConfig, data: Data, folder: Path) -> tuple[Plan, TrainState]:
-    """The plan and the state of a run on its device, restored from the checkpoint that it starts from."""
+    """The plan and the state of a run on its device, restored from the checkpoint that it starts from.
+
+    Raises:
+        ConfigError: if the data have changed.
+    """
+    if start.same_data_as is not None:
+        setup.refuse_other_data(config, data, *start.same_data_as)
     plan, state = setup.build_run(config, data)
     if start.checkpoint is not None:
         restore(state, plan, start.checkpoint, folder)
@@ -197,6 +205,7 @@ def summary(run: ActiveRun, outcome: Outcome, test: dict[str, float] | None) -> 
         "tags": settings.tags,
         "seed": settings.seed,
         "device": str(plan.device),
+        "data": plan.data.fingerprint if plan.data.files else None,
         "threads": torch.get_num_threads(),
         "compiled": state.forward is not state.model,
         **({} if state.together is None else {"together": state.together}),

@@ -12,12 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dl_lab.config.parse import check_best
 from dl_lab.config.schema import Choice, RunConfig
-from dl_lab.core import devices, eager_optim, rng
-from dl_lab.core.atomic_io import fingerprint
+from dl_lab.core import atomic_io, devices, eager_optim, rng
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.data.batching import training_batches
-from dl_lab.data.dataset import Data
+from dl_lab.data.dataset import Data, fingerprint
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
 from dl_lab.dropouts.layers import Dropout, number_layers
@@ -39,7 +38,23 @@ def build_data(run: RunConfig) -> Data:
     for name in ("train", "validation", "test"):
         if isinstance(split := getattr(data, name), InMemory):
             refuse_not_finite(split, f"dataset={run.dataset.entry.name}: example {{}} of {name}")
-    return data
+    path = getattr(run.dataset.config, "path", None)
+    if path is not None and not data.files:
+        data = replace(data, files=atomic_io.files_of(Path(path)))
+    return replace(data, fingerprint=fingerprint(data))
+
+
+def refuse_other_data(config: RunConfig, data: Data, before: str | None, folder: Path) -> None:
+    """Raise ConfigError unless the data have the fingerprint `before`, as when the run in `folder` was trained on them."""
+    if before in (None, data.fingerprint):
+        return
+    path = getattr(config.dataset.config, "path", None)
+    key, value = ("dataset.path", path) if path is not None else ("data_dir", config.settings.data_folder)
+    what = f"{key}={value}" if data.files else f"dataset={config.dataset.entry.name}"
+    raise ConfigError(
+        f"{what} has changed since {folder} was trained; allowed: the data as they were; "
+        f"hint: restore them, or name their new place with {key}=PATH"
+    )
 
 
 def refuse_not_finite(split: InMemory, where: str) -> None:
@@ -159,9 +174,7 @@ def build_run(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     require(is_defined, "train.best", run.train.best, "another metric, as r2 of one validation example is undefined")
     total_steps = run.train.total_steps(steps_per_epoch)
     schedule = build_schedule(run, total_steps)
-    path = getattr(run.dataset.config, "path", None)
-    made_of = fingerprint(Path(path)) if path else None
-    plan = Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps, made_of)
+    plan = Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps)
     return plan, build_state(plan)
 
 

@@ -33,7 +33,6 @@ class Plan:
     batch_size: int
     steps_per_epoch: int
     total_steps: int
-    data_fingerprint: str | None = None  # of the user's own file or folder
 
     @property
     def eval_batch_size(self) -> int:
@@ -119,7 +118,7 @@ def checkpoint_of(state: TrainState, plan: Plan) -> Checkpoint:
         "window": state.window,
         "since_validation": state.since_validation,
         "config": plan.run.as_dict,
-        "data": plan.data_fingerprint,
+        "data": plan.data.fingerprint,
         "together": state.together,
     }
 
@@ -128,14 +127,8 @@ def restore(state: TrainState, plan: Plan, checkpoint: Checkpoint, folder: Path)
     """Put the state back to where the checkpoint of the run in `folder` was saved.
 
     Raises:
-        ConfigError: if the data have changed since, or the run would end before the checkpoint.
+        ConfigError: if the run would end before the checkpoint.
     """
-    if checkpoint.get("data") not in (None, plan.data_fingerprint):
-        path = getattr(plan.run.dataset.config, "path", None)
-        raise ConfigError(
-            f"dataset.path={path} has changed since step {checkpoint['step']} of {folder}; "
-            "allowed: the data as they were; hint: start a new run for the changed data"
-        )
     if checkpoint["step"] > plan.total_steps:
         raise ConfigError(
             f"{folder} is at step {checkpoint['step']}, behind the last of {plan.total_steps} steps; "

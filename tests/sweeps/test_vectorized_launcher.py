@@ -312,7 +312,7 @@ def test_a_stack_with_changed_data_does_not_continue(tmp_path, monkeypatch):
     table.write_text("x,y\n" + "".join(f"{n},{3 * n}\n" for n in range(60)))
     again = train(tmp_path, *VECTORIZED, *data, "seed=1,2", f"sweep.resume={by_number(stopped)[0].parent}")
     assert again.status == 1
-    assert again.err.count("has changed since step 1") >= 2
+    assert again.err.count("has changed since") >= 2
 
 
 def test_a_damaged_summary_counts_as_missing(tmp_path):
