@@ -135,6 +135,7 @@ def image_folder(config: ImageFolderConfig, data_dir: Path, seed: int) -> Data:
     found = {part: find(folder, root, classes) for part, folder in (folders or {"train": root}).items()}
     chosen = splits(config, readable(config, found), bool(folders), seed)
     describe(found, chosen)
+    used = [path for pictures, _ in chosen.values() for path, _ in pictures.files]
     streamed = {part: Streamed(*each, config.num_workers, torch.device("cpu")) for part, each in chosen.items()}
     mean, std = _statistics(config, streamed["train"], seed)
     return Data(
@@ -146,6 +147,7 @@ def image_folder(config: ImageFolderConfig, data_dir: Path, seed: int) -> Data:
         train=streamed["train"],
         validation=streamed["validation"],
         test=streamed.get("test"),
+        files={Path(path).relative_to(root).as_posix(): Path(path) for path in used},
         mean=mean,
         std=std,
         augmentation=Augmentation(flip=config.flip, crop=config.crop) if config.flip or config.crop else None,

@@ -38,6 +38,17 @@ def remove_empty_folders() -> None:
     _reserved.clear()
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether another process writes a run in this folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with locked(folder, "run"):
+            return False
+    except ConfigError:
+        return True
+
+
 @contextmanager
 def locked(folder: Path, content: str) -> Iterator[None]:
     """Hold the lock of a folder for a "run" or "sweep"; the system releases it if this process is killed.

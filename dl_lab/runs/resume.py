@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
+from dl_lab.runs.folders import is_locked
 from dl_lab.runs.identity import LENGTH, RESUME_KEYS, signature
 from dl_lab.runs.reader import Run, read_strict
 
@@ -116,6 +117,8 @@ def continued(run: Run, overrides: list[str], step: int) -> dict[str, Any]:
     config = with_overrides(run, overrides, RESUME_KEYS)
     names = [key.removeprefix("train.") for key in LENGTH]
     lengthened = any(config["train"].get(name) != run.config["train"].get(name) for name in names)
+    if run.status == "completed" and run.reason is not None:
+        raise ConfigError(f"resume={run.folder} has ended early ({run.reason}); hint: start a new run")
     if run.status == "diverged" or (run.status == "completed" and not lengthened):
         longer = "lengthen it, as with train.steps=N" if run.status == "completed" else "start a new run"
         raise ConfigError(f"resume={run.folder} has ended ({run.status}); hint: {longer}")
@@ -126,14 +129,15 @@ def continued(run: Run, overrides: list[str], step: int) -> dict[str, Any]:
 
 
 def newest_unfinished(folders: Iterable[Path], config: dict[str, Any]) -> Path | None:
-    """The first folder whose run was interrupted and computes what `config` does; a run with the same name, device and
-    other harmless keys is preferred.
+    """The first folder whose run was interrupted, is not under way in another process, and computes what `config` does;
+    a run with the same name, device and other harmless keys is preferred.
     """
     found = None
     for folder in folders:
         with suppress(ConfigError):
             run = read_strict(folder)
-            if run.status in ("unfinished", "stopped", "failed") and signature(run.config) == signature(config):
+            unfinished = run.status in ("unfinished", "stopped", "failed") and not is_locked(folder)
+            if unfinished and signature(run.config) == signature(config):
                 if run.config == config:
                     return folder
                 found = found or folder

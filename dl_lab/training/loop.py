@@ -13,7 +13,7 @@ from dl_lab.data.splits import Batch, Split
 from dl_lab.runs import checkpoint
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
-from dl_lab.training.state import ActiveRun, Plan, TrainState
+from dl_lab.training.state import ActiveRun, Plan, TrainState, load_model
 from dl_lab.training.tasks import Totals, add_up, detached
 
 
@@ -148,7 +148,7 @@ def evaluate_best(run: ActiveRun) -> dict[str, float] | None:
     if plan.data.test is None or state.best is None:
         return None
     best = checkpoint.load(run.logger.checkpoints / "best.pt", plan.device)
-    state.model.load_state_dict(best["model"])
+    load_model(state.model, best)
     metrics = evaluate(state.model, plan, plan.data.test)
     run.logger.record("test", int(best["step"]), best["step"] / plan.steps_per_epoch, metrics)
     return metrics

@@ -45,7 +45,7 @@ def build_data(run: RunConfig) -> Data:
 
 
 def refuse_other_data(config: RunConfig, data: Data, before: str | None, folder: Path) -> None:
-    """Raise ConfigError unless the data have the fingerprint `before`, as when the run in `folder` was trained on them."""
+    """Raise ConfigError unless the data have the fingerprint `before`, as when the run in `folder` was trained."""
     if before in (None, data.fingerprint):
         return
     path = getattr(config.dataset.config, "path", None)

@@ -1,11 +1,14 @@
 """A run in training: its Plan, which stays the same, and its TrainState, which changes and is saved."""
 
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +21,7 @@ from dl_lab.data.dataset import Data
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.logger import RunLogger
 from dl_lab.schedules.schedules import Schedule
+from dl_lab.training.python_state import python_state
 from dl_lab.training.tasks import Task, Totals, moved
 
 
@@ -108,7 +112,13 @@ class ActiveRun:
 
 def checkpoint_of(state: TrainState, plan: Plan) -> Checkpoint:
     """The contents of a checkpoint: plain dictionaries of tensors and numbers."""
+    own: dict[str, Any] = {}
+    if plan.has_user_code:
+        saved, attributes = state.model.state_dict(), python_state(state.model)
+        own["buffers"] = {name: buffer for name, buffer in state.model.named_buffers() if name not in saved}
+        own["attributes"] = {name: sha256(content).hexdigest() for name, content in attributes.items()}
     return {
+        **own,
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "step": state.step,
@@ -127,17 +137,58 @@ def restore(state: TrainState, plan: Plan, checkpoint: Checkpoint, folder: Path)
     """Put the state back to where the checkpoint of the run in `folder` was saved.
 
     Raises:
-        ConfigError: if the run would end before the checkpoint.
+        ConfigError: if the run would end before the checkpoint, or its schedule depends on a length that has changed.
     """
     if checkpoint["step"] > plan.total_steps:
         raise ConfigError(
             f"{folder} is at step {checkpoint['step']}, behind the last of {plan.total_steps} steps; "
             f"allowed: train.steps or train.epochs that end at step {checkpoint['step']} or later"
         )
-    state.model.load_state_dict(checkpoint["model"])
+    refuse_other_rates(plan, checkpoint, folder)
+    warn_of_python_state(plan, state.model, checkpoint, folder)
+    load_model(state.model, checkpoint)
     eager_optim.restore(state.optimizer, checkpoint["optimizer"])
     for name in ("step", "best", "validations_since_best", "since_validation"):
         setattr(state, name, checkpoint[name])
     for name in ("last", "together"):  # missing in older checkpoints
         setattr(state, name, checkpoint.get(name))
     state.window = [[moved(totals, plan.device) for totals in pieces] for pieces in checkpoint["window"]]
+
+
+def load_model(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load parameters and buffers, also those that a user's model registers as not persistent."""
+    model.load_state_dict(checkpoint["model"])
+    for name, buffer in checkpoint.get("buffers", {}).items():
+        model.get_buffer(name).copy_(buffer)
+
+
+def warn_of_python_state(plan: Plan, model: nn.Module, checkpoint: Checkpoint, folder: Path) -> None:
+    """Name attributes that training has changed in Python, which a checkpoint does not hold."""
+    saved: dict[str, str] = checkpoint.get("attributes", {})
+    now = python_state(model) if saved else {}
+    changed = [name for name in saved.keys() | now.keys() if saved.get(name) != sha256(now.get(name, b"")).hexdigest()]
+    if changed:
+        print(
+            f"model={plan.run.model.entry.name} changes {', '.join(sorted(changed))} in Python, not in a checkpoint: "
+            f"the rest of {folder} can differ from an uninterrupted run; hint: register tensors as buffers",
+            file=sys.stderr,
+        )
+
+
+def refuse_other_rates(plan: Plan, checkpoint: Checkpoint, folder: Path) -> None:
+    """Raise ConfigError if a run has been lengthened or shortened and its schedule would have given the steps that are
+    done other learning rates.
+    """
+    lengths = {key: checkpoint["config"]["train"].get(key) for key in ("steps", "epochs")}
+    before = replace(plan.run.train, **lengths).total_steps(plan.steps_per_epoch)
+    if before == plan.total_steps:
+        return
+    schedule, name = plan.run.schedule, plan.run.schedule.entry.name
+    old: Schedule = schedule.entry.build(schedule.config, before)
+    for step in range(checkpoint["step"]):
+        if old(step) != plan.schedule(step):
+            raise ConfigError(
+                f"schedule={name} depends on the length: {plan.total_steps} steps instead of {before} would have "
+                f"changed its factor at step {step} of {folder} from {old(step):.3g} to {plan.schedule(step):.3g}; "
+                f"allowed: {before} steps; hint: start a new run"
+            )

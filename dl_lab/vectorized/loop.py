@@ -14,11 +14,12 @@ from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.identity import shared_in_stack
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
-from dl_lab.training.state import ActiveRun, Plan, TrainState, checkpoint_of
+from dl_lab.training.python_state import described, python_state
+from dl_lab.training.state import ActiveRun, Plan, TrainState, checkpoint_of, load_model
 from dl_lab.vectorized.engine import StackedRuns
 from dl_lab.vectorized.member_state import MemberState, member_state_of
 from dl_lab.vectorized.optimizers import must_be_equal
-from dl_lab.vectorized.verification import DoesNotStack, described, layout, python_state, refuse_structure
+from dl_lab.vectorized.verification import DoesNotStack, layout, refuse_structure
 
 SAVE_SECONDS = 10  # between checkpoints of a stack, which validates too often to write all of them at each validation
 
@@ -222,5 +223,5 @@ def saved_best(stack: StackedRuns, number: int, member: Member) -> MemberState:
     path = run.logger.checkpoints / "best.pt"
     if run.state.best is None or not path.exists():
         return stack.member_state(number)
-    run.state.model.load_state_dict(checkpoint.load(path, run.plan.device)["model"])
+    load_model(run.state.model, checkpoint.load(path, run.plan.device))
     return member_state_of(run.state, stack.optimizer)

@@ -2,13 +2,10 @@
 user's model can do anything in Python.
 """
 
-import io
-import pickle
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -18,10 +15,10 @@ from dl_lab.config.schema import Choice
 from dl_lab.core import devices
 from dl_lab.data.batching import training_batches
 from dl_lab.data.splits import InMemory, Split, Windows
-from dl_lab.dropouts.layers import Dropout
 from dl_lab.optimizers.sgd import SGDConfig
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.training import loop, setup
+from dl_lab.training.python_state import described, python_state
 from dl_lab.training.state import Plan, TrainState
 from dl_lab.training.tasks import add_up
 from dl_lab.vectorized.engine import StackedRuns
@@ -30,7 +27,6 @@ from dl_lab.vectorized.member_state import parameters_of
 STEPS = 3  # of which the last has a smaller batch
 TOLERANCES = {"float64": 1e-6, "float32": 1e-3, "bfloat16": 5e-2}  # relative; rounding stays far below
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-USUAL = set(vars(nn.Module()))  # attributes of every module
 
 
 class DoesNotStack(Exception):
@@ -61,41 +57,6 @@ def layout(model: nn.Module) -> list[tuple[str, tuple[int, ...], int]]:
     ]
     first: dict[int, int] = {}
     return [(name, tuple(tensor.shape), first.setdefault(id(tensor), len(first))) for name, tensor in tensors]
-
-
-class _Pickler(pickle.Pickler):
-    """Pickles tensors by value, and functions by name and closure, so that equal states give equal bytes."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-            return tuple, ([str(value.dtype), tuple(value.shape), content],)
-        if isinstance(value, FunctionType):
-            closure = [cell.cell_contents for cell in value.__closure__ or ()]
-            return tuple, ([value.__module__, value.__qualname__, closure, vars(value)],)
-        return NotImplemented
-
-
-def described(value: object) -> bytes:
-    """The contents of an object as bytes; only its type if it has contents that cannot be pickled."""
-    buffer = io.BytesIO()
-    try:
-        _Pickler(buffer).dump(value)
-    except Exception:  # objects of users raise anything
-        return repr(type(value)).encode()
-    return buffer.getvalue()
-
-
-def python_state(model: nn.Module) -> dict[str, bytes]:
-    """What a model holds besides parameters and buffers, by attribute. A stack has it once for all members, except the
-    probabilities of dropout.
-    """
-    return {
-        f"{prefix}.{name}".lstrip("."): described(value)
-        for prefix, module in model.named_modules()
-        for name, value in vars(module).items()
-        if name not in USUAL and not (isinstance(module, Dropout) and name == "p")
-    }
 
 
 @dataclass(frozen=True)

@@ -62,11 +62,11 @@ def test_a_run_that_diverged_diverges_again(tmp_path):
     assert "same  every metric" in again.out
 
 
-def test_a_run_that_was_lengthened_says_so_when_it_differs(tmp_path):
-    train(tmp_path, *RUN, "schedule=cosine")
-    train(tmp_path, "resume=run", "train.steps=30")
+def test_a_run_that_was_lengthened_is_that_of_its_whole_length(tmp_path):
+    train(tmp_path, *RUN)
+    assert train(tmp_path, "resume=run", "train.steps=30").status == 0
     ended = train(tmp_path, "rerun=run", "hydra.run.dir=again")
-    assert ended.status == 1
+    assert "differs" in ended.out  # it was tested at step 20 as well
     assert "the first run was resumed" in ended.out
 
 

@@ -12,6 +12,8 @@ from support.configs import choices
 from support.interrupted import RUN, assert_equal, interrupted
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dl_lab.runs.folders import locked
+
 EVERY = [
     *(f"optimizer={name}" for name in choices("optimizer")),
     *(f"schedule={name}" for name in choices("schedule")),
@@ -117,6 +119,18 @@ def test_auto_starts_a_run_goes_on_with_it_and_starts_another_once_it_has_ended(
     assert len(again.runs) == 2
     other = train(here, *overrides, "resume=auto", "seed=1")
     assert len(other.runs) == 3
+
+
+def test_automatic_resumption_leaves_a_run_of_another_process_alone(tmp_path):
+    overrides = (*TINY, "resume=auto")
+    interrupted(tmp_path, 4, *overrides)
+    (live,) = tmp_path.glob("outputs/*/*")
+    before = (live / "metrics.jsonl").read_bytes()
+    with locked(live, "run"):
+        ended = train(tmp_path, *overrides)
+    assert ended.status == 0, ended.err
+    assert len(ended.runs) == 2
+    assert (live / "metrics.jsonl").read_bytes() == before
 
 
 def test_code_named_in_a_run_folder_is_not_imported_unasked(tmp_path):

@@ -89,3 +89,45 @@ def test_the_number_of_workers_changes_nothing_and_the_seed_does(folder):
     few = own(folder, "dataset=own", "train.steps=7", "none")
     assert few == own(folder, "dataset=own", "train.steps=7", "dataset.workers=2", "two")
     assert few != own(folder, "dataset=own", "train.steps=7", "seed=5", "other")
+
+
+MEMORY = """
+import torch
+from torch import nn
+
+from dl_lab.core.schema import Schema
+from dl_lab.registry import MODELS
+
+
+class Empty(Schema):
+    pass
+
+
+@MODELS.register("memory", Empty, kinds={"features"})
+class Memory(nn.Module):
+    def __init__(self, config, spec, make_dropout):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(4, 3), 0
+        self.register_buffer("mean", torch.zeros(4), persistent=False)
+
+    def forward(self, inputs):
+        if self.training:
+            self.mean.mul_(0.9).add_(inputs.mean(0))
+            self.calls += COUNT
+        return self.layer(inputs - self.mean) / (1 + self.calls)
+"""
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_resumed_run_has_every_buffer_and_a_warning_of_what_is_lost(tmp_path, count):
+    (tmp_path / "memory.py").write_text(MEMORY.replace("COUNT", str(count)))
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "memory.yaml").write_text("name: memory\n")
+    own = ("--config-dir", str(tmp_path / "conf"), "imports=[memory]", "model=memory", "dataset=iris", *BATCHES)
+    assert train(tmp_path, *own, "train.steps=7", "hydra.run.dir=whole").status == 0
+    assert train(tmp_path, *own, "train.steps=4", "hydra.run.dir=parts").status == 0
+    ended = train(tmp_path, "resume=parts", "train.steps=7", "imports=[memory]")
+    points = [metrics(tmp_path / name) for name in ("whole", "parts")]
+    same, resumed = ({(p["step"], p["split"]): p["loss"] for p in each} for each in points)
+    assert (same == {key: loss for key, loss in resumed.items() if key in same}) == (count == 0)
+    assert ("model=memory changes calls in Python" in ended.err) == (count == 1)
