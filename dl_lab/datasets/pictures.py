@@ -66,6 +66,8 @@ def in_bytes(picture: "Picture", mode: str) -> "Picture":
     if picture.mode in WHITE:
         values = np.asarray(picture)
         scaled = np.rint(values * (255 / WHITE[picture.mode])).astype(np.uint8)
+        if getattr(picture, "tag_v2", {}).get(262) == 0:  # in this TIFF 0 is white; Pillow inverts only 8 bits
+            scaled = 255 - scaled
         if "transparency" in picture.info:
             scaled[values == picture.info["transparency"]] = 255
         picture = Image.fromarray(scaled)

@@ -68,6 +68,16 @@ def test_more_than_8_bits_are_scaled_by_their_whole_range(tmp_path: Path, name: 
     np.testing.assert_array_equal(pixels, np.broadcast_to(GREY[..., None], pixels.shape))
 
 
+@pytest.mark.parametrize("name", ["16.tif", "float.tif", "8.tif"])
+def test_a_tiff_may_write_white_as_0(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path / name, DEEP.get(name, lambda: Image.fromarray(GREY))())
+    tag = struct.pack("<HHIHH", 262, 3, 1, 1, 0)
+    content = path.read_bytes()
+    assert content.count(tag) == 1
+    path.write_bytes(content.replace(tag, struct.pack("<HHIHH", 262, 3, 1, 0, 0)))
+    np.testing.assert_array_equal(read(path, grey=True)[..., 0], 255 - GREY)
+
+
 def test_16_bits_of_colour_lose_their_lower_half(tmp_path: Path) -> None:
     content = png(16, 2, big_endian(RGB).reshape(SIZE, -1))
     np.testing.assert_array_equal(read(save(tmp_path / "a.png", content)), RGB)
