@@ -73,21 +73,22 @@ def _hint(lines: Lines, separator: str | None) -> str:
 
 
 def check_header(path: str, lines: Lines, features: list[str]) -> None:
-    """Check that no two columns have one name and, unless `features` are chosen, that the first line is a header: it
-    has no numbers above all columns of numbers, except the names 0, 1, 2, ... of pandas beside names of other columns.
+    """Check that no two columns have one name, and that the first line is a header. It is a row if it has numbers above
+    all columns of numbers, unless they are the names 0, 1, 2, ... of pandas or `features` are chosen, and certainly if
+    one of its words is repeated below.
 
     Raises:
         ConfigError: naming the line.
     """
     (number, header), *rows = lines
-    above = [name for name, cell in zip(header, rows[0][1], strict=True) if parse_number(cell) is not None]
+    above = [name for name, cell in zip(header, rows[0][1], strict=True) if name and parse_number(cell) is not None]
     are_numbers = above and all(is_missing(name) or parse_number(name) is not None for name in above)
     named = [name for name in header if name]
     numbers = [name for name in named if parse_number(name) is not None]
     words = [place for place, name in enumerate(header) if name not in ("", *numbers)]
     is_counted = len(named) > 2 and len(numbers) > 1 and numbers == [str(place) for place in range(len(numbers))]
-    is_header = is_counted and not any(cells[place] == header[place] for place in words for _, cells in rows)
-    if are_numbers and not is_header and not features:
+    is_repeated = any(cells[place] == header[place] for place in words for _, cells in rows)
+    if are_numbers and (is_repeated or not (features or is_counted)):
         raise ConfigError(
             f"dataset.path={path} line {number} has numbers ({', '.join(above[:3])}) instead of names; allowed: a "
             "header line; hint: add one, or if they are names, choose the features with dataset.features=[...]"

@@ -73,23 +73,24 @@ def _statistics(values: NDArray[np.float64], standardize: bool) -> tuple[NDArray
     rows, columns = values.shape
     if not standardize:
         return np.zeros(columns), np.ones(columns)
-    mean, variance = values.mean(axis=0), values.var(axis=0)
     error = rows * np.finfo(np.float64).eps
-    is_constant = variance <= error * variance + (error * mean) ** 2
+    with np.errstate(over="ignore"):  # refused below
+        mean, variance = values.mean(axis=0), values.var(axis=0)
+        is_constant = variance <= error * variance + (error * mean) ** 2
     return mean, np.where(is_constant, 1.0, np.sqrt(variance))
 
 
 def _in_float32(field: str, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return standardized values.
+    """Return values as trained on.
 
     Raises:
-        ConfigError: if the spread of a column in the training split is so small that others are too large for float32.
+        ConfigError: if one is too large for float32, such as one far from training values with a very small spread.
     """
     for name, largest in zip(names, np.abs(values).max(axis=0), strict=True):
         if largest > np.finfo(np.float32).max:
             raise ConfigError(
-                f"dataset.{field}={name} has a value {largest:.3g} standard deviations from the mean of the training "
-                "split; allowed: what float32 holds; hint: remove the column, or set dataset.standardize=false"
+                f"dataset.{field}={name} has a value of size {largest:.3g}, as trained on; allowed: what float32 "
+                "holds; hint: remove the column, or change dataset.standardize"
             )
     return values
 

@@ -106,6 +106,13 @@ def test_spellings_of_one_number_or_letter_are_one_class(tmp_path: Path, cells: 
     assert data.spec.heads[0].labels == tuple(classes)
 
 
+def test_chosen_features_may_have_numbers_as_names(tmp_path: Path) -> None:
+    content, overrides = "2019,2020\n" + "1,2\n3,5\n" * 10, ("dataset.features=['2019']", "dataset.targets=['2020']")
+    assert len(of_text(tmp_path, content, *overrides).train) == 14
+    rows = "2019,2020,a\n" + "1,2,a\n3,5,b\n" * 10
+    assert "instead of names" in refusal(tmp_path, rows, *overrides)
+
+
 @pytest.mark.parametrize("name", ["", "Unnamed: 0", "index", "Id"])
 @pytest.mark.parametrize("header", ["x,y", "0,y"])
 def test_a_column_that_numbers_the_rows_is_no_feature(tmp_path: Path, capsys, name: str, header: str) -> None:
