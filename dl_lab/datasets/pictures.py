@@ -32,10 +32,15 @@ def types() -> dict[str, str]:
     return {end: name for end, name in Image.registered_extensions().items() if name in FORMATS & Image.OPEN.keys()}
 
 
+@cache
+def formats() -> list[str]:
+    return sorted(set(types().values()))
+
+
 def opened(path: str) -> "Picture":
     from PIL import Image
 
-    return Image.open(path, formats=sorted(set(types().values())))
+    return Image.open(path, formats=formats())
 
 
 def brightest(picture: "Picture") -> float:
@@ -74,7 +79,7 @@ def in_bytes(picture: "Picture", mode: str) -> "Picture":
     elif picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert(mode)
+    return picture if picture.mode == mode else picture.convert(mode)  # which would copy it
 
 
 @dataclass(frozen=True)
