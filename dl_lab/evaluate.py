@@ -97,6 +97,7 @@ def configuration(saved: Mapping[str, Any], options: EvaluateConfig) -> "RunConf
     Raises:
         ConfigError: if it is not valid, for example because it needs imports.
     """
+    from dl_lab.config.compose import with_new_keys
     from dl_lab.config.parse import import_user_modules, parse
 
     import_user_modules(options.imports)
@@ -107,7 +108,7 @@ def configuration(saved: Mapping[str, Any], options: EvaluateConfig) -> "RunConf
     if options.dataset:
         chosen["dataset"] = {**saved["dataset"], **options.dataset}
     try:
-        return parse({**saved, **chosen})
+        return parse(with_new_keys({**saved, **chosen}))
     except ConfigError as error:
         imported = saved.get("imports")
         if imported and not options.imports:

@@ -1,7 +1,9 @@
 """Compose the configuration of a run from the YAML files of conf/."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +18,24 @@ def compose(*overrides: str) -> DictConfig:
     """Return the configuration of `python -m dl_lab.train OVERRIDES`."""
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return hydra.compose("config", list(overrides))
+
+
+def with_new_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of an older run, in which keys that its choices have got since have their default."""
+    values = dict(saved)
+    for group, own in saved.items():
+        path = CONF / group / f"{own.get('name', 'default')}.yaml" if isinstance(own, Mapping) else CONF
+        if path.is_file():
+            values[group] = {**own, **{key: new for key, new in defaults(path).items() if key not in own}}
+    return values
+
+
+@cache
+def defaults(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file; a missing value is null."""
+    loaded = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(loaded, dict)
+    return {str(key): None if value == "???" else value for key, value in loaded.items() if key != "defaults"}
 
 
 def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dl_lab.config.compose import with_new_keys
 from dl_lab.config.parse import parse
 from dl_lab.core.errors import Diverged
 from dl_lab.runs import diff, resume
@@ -22,7 +23,7 @@ def continue_run(folder: Path, overrides: list[str]) -> Result:
     step = 0 if start.checkpoint is None else int(start.checkpoint["step"])
     config = resume.continued(run, overrides, step)
     new = [override for override in overrides if override not in run.overrides]
-    return train(parse(config), folder, [*run.overrides, *new], start)
+    return train(parse(with_new_keys(config)), folder, [*run.overrides, *new], start)
 
 
 def rerun(folder: Path, overrides: list[str]) -> tuple[bool, str]:
@@ -36,7 +37,7 @@ def rerun(folder: Path, overrides: list[str]) -> tuple[bool, str]:
     given = [override for override in overrides if not override.startswith("hydra.run.dir=")]
     first = read_strict(folder)
     points, config = first.points(), resume.with_overrides(first, given, RERUN_KEYS)
-    run, both = parse(config), [*first.overrides, *given]
+    run, both = parse(with_new_keys(config)), [*first.overrides, *given]
     again = Path(where[-1]) if where else Path(reserve_run_folder("outputs"))
     try:
         print(train(run, again, both, Start(same_data_as=(resume.trained_on(first), folder))))

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import yaml
 from support.commands import TINY, Ended, train
 from support.configs import choices
 from support.interrupted import RUN, assert_equal, interrupted
@@ -189,3 +190,14 @@ def test_auto_goes_on_with_a_run_of_a_users_own_choices_and_names_what_does_not_
     sweep = train(tmp_path, "-m", "seed=1,2", *TINY, "resume=auto")
     assert sweep.status == 2
     assert "-m does not go with resume=auto" in sweep.err
+
+
+def test_a_run_of_an_older_version_gets_the_defaults_of_newer_keys(tmp_path):
+    interrupted(tmp_path, 7, *RUN)
+    path = tmp_path / "run" / ".hydra" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    del config["train"]["pictures"], config["optimizer"]["amsgrad"]
+    path.write_text(yaml.safe_dump(config))
+    resumed = train(tmp_path, "resume=run")
+    assert resumed.status == 0, resumed.err
+    assert_equal(resumed, train(tmp_path / "whole", *RUN))
