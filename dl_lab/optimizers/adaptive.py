@@ -1,16 +1,13 @@
 """Optimizers that adapt the step size of each parameter and do not average the gradient."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
 from math import inf
 from typing import Annotated
 
-import torch
 from annotated_types import Interval, Predicate
-from torch import nn
+from torch import optim
 
 from dl_lab.core.schema import BelowOne, Fraction, NonNegativeFloat, Pair, PositiveFloat, Schema
-from dl_lab.registry import OPTIMIZERS
+from dl_lab.optimizers.from_torch import register
 
 
 class AdagradConfig(Schema):
@@ -21,10 +18,8 @@ class AdagradConfig(Schema):
     eps: PositiveFloat
 
 
-@OPTIMIZERS.register("adagrad", AdagradConfig)
-def adagrad(config: AdagradConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adagrad (Duchi et al. 2011, jmlr.org/papers/v12/duchi11a.html)."""
-    return torch.optim.Adagrad(parameters, **asdict(config), foreach=True)
+ADAGRAD = "Adagrad (Duchi et al. 2011, jmlr.org/papers/v12/duchi11a.html)."
+register("adagrad", AdagradConfig, optim.Adagrad, ADAGRAD, foreach=True)
 
 
 class RMSpropConfig(Schema):
@@ -36,10 +31,8 @@ class RMSpropConfig(Schema):
     centered: bool
 
 
-@OPTIMIZERS.register("rmsprop", RMSpropConfig)
-def rmsprop(config: RMSpropConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """RMSprop (Tieleman & Hinton 2012, lecture 6.5); `centered` (Graves 2013, arXiv:1308.0850)."""
-    return torch.optim.RMSprop(parameters, **asdict(config), foreach=True)
+RMSPROP = "RMSprop (Tieleman & Hinton 2012, lecture 6.5); `centered` (Graves 2013, arXiv:1308.0850)."
+register("rmsprop", RMSpropConfig, optim.RMSprop, RMSPROP, foreach=True)
 
 
 class AdadeltaConfig(Schema):
@@ -49,38 +42,21 @@ class AdadeltaConfig(Schema):
     weight_decay: NonNegativeFloat
 
 
-@OPTIMIZERS.register("adadelta", AdadeltaConfig)
-def adadelta(config: AdadeltaConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adadelta (Zeiler 2012, arXiv:1212.5701)."""
-    return torch.optim.Adadelta(parameters, **asdict(config), foreach=True)
+register("adadelta", AdadeltaConfig, optim.Adadelta, "Adadelta (Zeiler 2012, arXiv:1212.5701).", foreach=True)
 
 
 class RpropConfig(Schema):
     lr: PositiveFloat
     etas: Annotated[
-        list[PositiveFloat],
-        Pair,
-        Predicate(lambda etas: etas[0] < 1 < etas[1]),
-        "two numbers, 0 < first < 1 < second",
+        list[PositiveFloat], Pair, Predicate(lambda etas: etas[0] < 1 < etas[1]), "two numbers, 0 < first < 1 < second"
     ]
     step_sizes: Annotated[
-        list[PositiveFloat],
-        Pair,
-        Predicate(lambda sizes: sizes[0] < sizes[1]),
-        "two numbers, 0 < smallest < largest",
+        list[PositiveFloat], Pair, Predicate(lambda sizes: sizes[0] < sizes[1]), "two numbers, 0 < smallest < largest"
     ]
 
 
-@OPTIMIZERS.register("rprop", RpropConfig)
-def rprop(config: RpropConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Rprop, which uses the signs of full-batch gradients (Riedmiller & Braun 1993, doi:10.1109/ICNN.1993.298623)."""
-    return torch.optim.Rprop(
-        parameters,
-        lr=config.lr,
-        etas=(config.etas[0], config.etas[1]),
-        step_sizes=(config.step_sizes[0], config.step_sizes[1]),
-        foreach=True,
-    )
+RPROP = "Rprop, which uses the signs of full-batch gradients (Riedmiller & Braun 1993, doi:10.1109/ICNN.1993.298623)."
+register("rprop", RpropConfig, optim.Rprop, RPROP, foreach=True)
 
 
 class AdafactorConfig(Schema):
@@ -98,16 +74,5 @@ class AdafactorConfig(Schema):
     weight_decay: NonNegativeFloat
 
 
-@OPTIMIZERS.register("adafactor", AdafactorConfig)
-def adafactor(config: AdafactorConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adafactor, which keeps second moments by row and by column (Shazeer & Stern 2018, arXiv:1804.04235)."""
-    first, second = config.eps
-    assert second is not None
-    return torch.optim.Adafactor(
-        parameters,
-        lr=config.lr,
-        beta2_decay=config.beta2_decay,
-        eps=(first, second),
-        d=config.d,
-        weight_decay=config.weight_decay,
-    )
+ADAFACTOR = "Adafactor, which keeps second moments by row and by column (Shazeer & Stern 2018, arXiv:1804.04235)."
+register("adafactor", AdafactorConfig, optim.Adafactor, ADAFACTOR)

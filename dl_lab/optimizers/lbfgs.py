@@ -1,14 +1,12 @@
 """L-BFGS, which evaluates the loss several times in each step."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dl_lab.core.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Schema
-from dl_lab.registry import OPTIMIZERS
+from dl_lab.optimizers.from_torch import register
 
 
 class LBFGSConfig(Schema):
@@ -29,7 +27,5 @@ class LBFGS(torch.optim.LBFGS):
         return torch.cat([gradient.reshape(-1) for gradient in gradients])
 
 
-@OPTIMIZERS.register("lbfgs", LBFGSConfig)
-def lbfgs(config: LBFGSConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """L-BFGS (Liu & Nocedal 1989, doi:10.1007/BF01589116); intended for train.batch_size=full."""
-    return LBFGS(parameters, **asdict(config))
+ABOUT = "L-BFGS (Liu & Nocedal 1989, doi:10.1007/BF01589116); intended for train.batch_size=full."
+register("lbfgs", LBFGSConfig, LBFGS, ABOUT)

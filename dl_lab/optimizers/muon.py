@@ -1,6 +1,7 @@
 """Muon for matrices, AdamW for all other parameters."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import torch
@@ -77,25 +78,11 @@ def muon(config: MuonConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.
     everything = list(parameters)
     matrices = [parameter for parameter in everything if parameter.ndim == 2]
     others = [parameter for parameter in everything if parameter.ndim != 2]
-    first, second, third = config.ns_coefficients
+    settings = asdict(config)
+    adamw = {"lr": settings.pop("adamw_lr"), "betas": settings.pop("adamw_betas"), "weight_decay": config.weight_decay}
     optimizers: list[torch.optim.Optimizer] = []
     if matrices:
-        optimizers.append(
-            torch.optim.Muon(
-                matrices,
-                lr=config.lr,
-                weight_decay=config.weight_decay,
-                momentum=config.momentum,
-                nesterov=config.nesterov,
-                ns_coefficients=(first, second, third),
-                eps=config.eps,
-                ns_steps=config.ns_steps,
-                adjust_lr_fn=config.adjust_lr_fn,
-            )
-        )
+        optimizers.append(torch.optim.Muon(matrices, **settings))
     if others:
-        betas = (config.adamw_betas[0], config.adamw_betas[1])
-        optimizers.append(
-            torch.optim.AdamW(others, lr=config.adamw_lr, betas=betas, weight_decay=config.weight_decay, fused=True)
-        )
+        optimizers.append(torch.optim.AdamW(others, **adamw, fused=True))
     return Combined(optimizers)

@@ -1,16 +1,13 @@
 """Stochastic gradient descent: plain, with momentum, and averaged."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, optim
 
 from dl_lab.core import eager_optim
 from dl_lab.core.errors import require
 from dl_lab.core.schema import BelowOne, NonNegativeFloat, PositiveFloat, Schema
-from dl_lab.registry import OPTIMIZERS
+from dl_lab.optimizers.from_torch import register
 
 
 class SGDConfig(Schema):
@@ -25,12 +22,6 @@ class SGDConfig(Schema):
         require(is_valid, "optimizer.nesterov", self.nesterov, "true only with momentum above 0 and dampening 0")
 
 
-@OPTIMIZERS.register("sgd", SGDConfig)
-def sgd(config: SGDConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD (Robbins & Monro 1951) with momentum (Polyak 1964) or Nesterov momentum (Sutskever et al. 2013)."""
-    return torch.optim.SGD(parameters, **asdict(config), fused=True)
-
-
 class ASGDConfig(Schema):
     lr: PositiveFloat
     lambd: NonNegativeFloat
@@ -39,7 +30,7 @@ class ASGDConfig(Schema):
     weight_decay: NonNegativeFloat
 
 
-class ASGD(torch.optim.ASGD):
+class ASGD(optim.ASGD):
     """torch.optim.ASGD. `rate` is that of the last step: torch computes it one step in advance, from the lr of then."""
 
     rate: Tensor | None = None
@@ -47,10 +38,10 @@ class ASGD(torch.optim.ASGD):
     def step(self, closure: Any = None) -> Any:
         state = self.state.get(self.param_groups[0]["params"][0])
         self.rate = state["eta"].clone() if state else None
-        return eager_optim.step(self, closure, torch.optim.ASGD)
+        return eager_optim.step(self, closure, optim.ASGD)
 
 
-@OPTIMIZERS.register("asgd", ASGDConfig)
-def asgd(config: ASGDConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Averaged SGD (Polyak & Juditsky 1992, doi:10.1137/0330046)."""
-    return ASGD(parameters, **asdict(config), foreach=True)
+SGD = "SGD (Robbins & Monro 1951) with momentum (Polyak 1964) or Nesterov momentum (Sutskever et al. 2013)."
+
+register("sgd", SGDConfig, optim.SGD, SGD, fused=True)
+register("asgd", ASGDConfig, ASGD, "Averaged SGD (Polyak & Juditsky 1992, doi:10.1137/0330046).", foreach=True)
