@@ -51,13 +51,8 @@ def check_views(report: Report) -> None:
         if shares:
             title = f"Addresses of: {name}, strides {view.stride()}"
             report.figure(f"memory/{name}", matrix(addresses(view), title, "column", "row", form="{:d}"))
-    report.equal(
-        "offset and strides give the address of every number",
-        torch.cat(found),
-        np.concatenate(references),
-        0.0,
-        "NumPy",
-    )
+    claim = "offset and strides give the address of every number"
+    report.equal(claim, torch.cat(found), np.concatenate(references), 0.0, "NumPy")
     claim = "strides and shared memory are the same as in NumPy"
     report.holds(claim, alike == len(READINGS), f"{alike} of {len(READINGS)} ways to index a matrix", "all")
 

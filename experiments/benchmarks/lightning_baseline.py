@@ -48,12 +48,8 @@ def fashion_mnist(folder):
     train, validation = random_split(published, [54_000, 6_000])
     test = FashionMNIST(folder, train=False, transform=transform)
     layers = [nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)]
-    return (
-        Classifier(*layers),
-        DataLoader(train, 64, shuffle=True),
-        DataLoader(validation, 1000),
-        DataLoader(test, 1000),
-    )
+    loaders = DataLoader(train, 64, shuffle=True), DataLoader(validation, 1000), DataLoader(test, 1000)
+    return Classifier(*layers), *loaders
 
 
 def digits():

@@ -125,10 +125,8 @@ def streaming() -> tuple[float, float]:
             path = Path(folder) / str(number % 10) / f"{number}.png"
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(picture).save(path)
-        run = parse(
-            compose("dataset=image_folder", "model=cnn", f"dataset.path={folder}", "dataset.statistics_examples=10")
-        )
-        split = build_data(run).train
+        settings = ("dataset=image_folder", "model=cnn", f"dataset.path={folder}", "dataset.statistics_examples=10")
+        split = build_data(parse(compose(*settings))).train
         assert isinstance(split, Streamed)
         start = time.perf_counter()
         for _ in split.batches(split.in_order().split(64)):
@@ -162,20 +160,15 @@ def against_nanogpt(folder: Path | None, *overrides: str, steps: int = 60) -> tu
 
 def rows(nanogpt: Path | None) -> dict[str, Row]:
     seconds = "seconds of {}, against import torch"
+    compiled = "step, transformer, nanoGPT's CPU recipe, compile=true against nanoGPT's --compile=False"
+    eager = "the same, compile=false (the default of short runs)"
     return {
         "mlp": Row("step, mlp [256, 128], batch 64", 1.0, 0.6, partial(against_loop, "mlp", 64, 900, *MLP)),
         "tiny": Row("step, digits, mlp [32], batch 32", 1.0, 0.6, partial(against_loop, "tiny", 32, 2000, *TINY)),
         "cnn": Row("step, cnn, batch 64, float32", 0.8, 0.5, partial(against_loop, "cnn", 64, 60, *CNN)),
         "cnn_bfloat16": Row("step, cnn, batch 64, bfloat16", 0.6, 0.5, in_bfloat16),
-        "transformer": Row(
-            "step, transformer, nanoGPT's CPU recipe, compile=true against nanoGPT's --compile=False",
-            0.75,
-            0.5,
-            partial(against_nanogpt, nanogpt, "compile=true"),
-        ),
-        "transformer_eager": Row(
-            "the same, compile=false (the default of short runs)", 1.0, 0.75, partial(against_nanogpt, nanogpt)
-        ),
+        "transformer": Row(compiled, 0.75, 0.5, partial(against_nanogpt, nanogpt, "compile=true")),
+        "transformer_eager": Row(eager, 1.0, 0.75, partial(against_nanogpt, nanogpt)),
         "lightning": Row("one epoch of mlp from cold, against Lightning", 0.3, 0.2, against_lightning),
         "help": Row(seconds.format("--help"), 0.35, 0.2, partial(against_import_torch, "--help")),
         "cfg": Row(seconds.format("--cfg job"), 0.35, 0.2, partial(against_import_torch, "--cfg", "job")),

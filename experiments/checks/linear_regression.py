@@ -19,27 +19,15 @@ def check(runs: list[Run], report: Report) -> None:
     assert isinstance(train, InMemory)
     assert isinstance(test, InMemory)
     theirs = LinearRegression().fit(train.inputs, train.targets)
-    predicted = theirs.predict(test.inputs)
     fitted = [replay.unstandardized_line(run) for run in runs]
     slopes = torch.stack([coefficients[0, 0] for coefficients, _ in fitted])
     intercepts = torch.stack([intercept[0] for _, intercept in fitted])
-    report.equal("every seed's coefficient is the published one", slopes, [PUBLISHED] * len(runs), 1e-6, "938.23786")
-    report.equal(
-        "every seed's intercept is scikit-learn's",
-        intercepts,
-        [theirs.intercept_[0]] * len(runs),
-        1e-9,
-        "scikit-learn's",
-    )
+    peer = "scikit-learn's"
+    report.equal("every seed's coefficient is the published one", slopes, PUBLISHED, 1e-6, "938.23786")
+    report.equal("every seed's intercept is scikit-learn's", intercepts, theirs.intercept_[0], 1e-9, peer)
     # These are the last weights; the claims in YAML are about the best checkpoint.
-    ours = (test.inputs * slopes + intercepts).T
-    report.equal(
-        "every prediction on the test split is scikit-learn's",
-        ours,
-        [predicted[:, 0]] * len(runs),
-        1e-8,
-        "scikit-learn's",
-    )
+    ours, predicted = (test.inputs * slopes + intercepts).T, [theirs.predict(test.inputs)[:, 0]] * len(runs)
+    report.equal("every prediction on the test split is scikit-learn's", ours, predicted, 1e-8, peer)
 
     across = torch.linspace(float(train.inputs.min()), float(train.inputs.max()), 2, dtype=torch.float64)
     line = {"fitted line": (across, intercepts[0] + slopes[0] * across)}

@@ -33,10 +33,8 @@ def compare(runs: list[Run], about: str, published: float | None, report: Report
         planes.append((weight[1] - weight[0], float(bias[1] - bias[0])))
     ours = [objective(*plane, inputs, targets) for plane in planes]
     if published is not None:
-        report.equal(
-            f"{about}: objective, penalty plus sum of log losses", ours, [published] * len(runs), 1e-4, f"{published}"
-        )
-    report.equal(f"{about}: objective of scikit-learn", ours, [theirs] * len(runs), 1e-8, f"{theirs:.6f}")
+        report.equal(f"{about}: objective, penalty plus sum of log losses", ours, published, 1e-4, f"{published}")
+    report.equal(f"{about}: objective of scikit-learn", ours, theirs, 1e-8, f"{theirs:.6f}")
     normals = torch.stack([normal for normal, _ in planes])
     expected = np.repeat(classifier.coef_, len(runs), 0)
     report.equal(f"{about}: every coefficient", normals, expected, 1e-5, "scikit-learn")

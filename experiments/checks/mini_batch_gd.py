@@ -23,23 +23,16 @@ Curve = tuple[list[float], list[float], list[float]]
 
 def check(runs: list[Run], report: Report) -> None:
     draw_noise([run for run in runs if run.values["train.batch_size"] == 32], report)
-    drawn = {run.values["train.batch_size"]: replayed(run) for run in runs if run.seed == runs[0].seed}
+    drawn = {}
     for run in (run for run in runs if run.seed == runs[0].seed):
-        size = run.values["train.batch_size"]
-        ended = drawn[size][2][-1]
-        reached = run.metric("last/loss")  # to 1e-5, because a stack adds in another order
-        report.equal(
-            f"batch size {size}: the replayed loss ends at the run's", ended, reached, 1e-5 * reached, "last/loss"
-        )
-    per_pass = {size: seconds[-1] for size, (_, seconds, _) in drawn.items()}
-    ratio = per_pass[1] / per_pass[32]
+        size, reached = run.values["train.batch_size"], run.metric("last/loss")
+        drawn[size] = replayed(run)
+        claim = f"batch size {size}: the replayed loss ends at the run's"  # a stack adds in another order
+        report.equal(claim, drawn[size][2][-1], reached, 1e-5 * reached, "last/loss")
+    ratio = drawn[1][1][-1] / drawn[32][1][-1]
+    claim = "seconds of an epoch with batches of 1, divided by those with batches of 32"
     published = "more than 1: a batch reads the weights once for many examples"
-    report.holds(
-        "seconds of an epoch with batches of 1, divided by those with batches of 32",
-        ratio > 1,
-        f"{ratio:.1f}",
-        published,
-    )
+    report.holds(claim, ratio > 1, f"{ratio:.1f}", published)
     names = {1: "1 example", 32: "32 examples", "full": "all examples"}
     for place, (tag, axis) in enumerate((("examples", "examples seen"), ("seconds", "seconds of training"))):
         lines = {names[size]: (curve[place], curve[2]) for size, curve in drawn.items()}

@@ -25,6 +25,5 @@ def check(runs: list[Run], report: Report) -> None:
         report.equal(f"predictions, {about}", predicted, design @ alone.T, 1e-6, "numpy's lstsq for each target")
     pairs = {name: (targets[:, place], predicted[:, place]) for place, name in enumerate(NAMES)}
     title = "One linear model, three targets: predicted against actual"
-    report.figure(
-        "fit", scatter(pairs, title, "actual (pounds, inches, beats)", "predicted (same units)", diagonal=True)
-    )
+    actual, fitted = "actual (pounds, inches, beats)", "predicted (same units)"
+    report.figure("fit", scatter(pairs, title, actual, fitted, diagonal=True))

@@ -14,7 +14,8 @@ def check(runs: list[Run], report: Report) -> None:
     """Compute relu(x W1 + b1) W2 + b2 with the weights of each checkpoint."""
     by_hand = []
     for run in runs:
-        model, data = replay.best_model(run)
+        plan, state = replay.trained(run, "best")
+        model, data = state.model.eval(), plan.data
         images, labels = replay.arrays(data, data.test)
         weights = {name: weight.double().numpy() for name, weight in model.state_dict().items()}
         hidden = np.maximum(images @ weights["layers.0.weight"].T + weights["layers.0.bias"], 0)

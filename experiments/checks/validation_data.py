@@ -77,12 +77,12 @@ def polynomials(report: Report) -> None:
     across = np.linspace(0, 1, 200)
     lines = {"truth": (across, np.cos(1.5 * np.pi * across))}
     for degree, published in PUBLISHED.items():
-        error, numpys = (cross_validated(partial(fit, degree), x, y) for fit in (fitted, fitted_by_numpy))
+        error = cross_validated(partial(fitted, degree), x, y)
+        numpys = cross_validated(lambda x, y, at, degree=degree: Legendre.fit(x, y, degree)(at), x, y)
         report.equal(f"degree {degree}: error divided by that of NumPy's Legendre.fit", error / numpys, 1.0, 1e-6, "1")
         ends = {"at_least": published * 0.99, "at_most": published * 1.01}
-        report.mean(
-            f"degree {degree}: error is the published one", [error], f"{published:g} ± 1 %", **ends, source=SKLEARN
-        )
+        claim = f"degree {degree}: error is the published one"
+        report.mean(claim, [error], f"{published:g} ± 1 %", **ends, source=SKLEARN)
         lines[f"degree {degree}"] = (across, np.clip(fitted(degree, x, y, across), -2, 2))
     title = "Polynomials through thirty points: underfitting, right, overfitting"
     report.figure("polynomials", curves(lines, title, "x", "y", points=(x, y)))
@@ -103,7 +103,3 @@ def fitted(degree: int, x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndar
     basis = torch.from_numpy(legvander(2 * x - 1, degree))
     weights = torch.linalg.lstsq(basis, torch.from_numpy(y)[:, None], driver="gelsd").solution[:, 0]
     return legval(2 * at - 1, weights.numpy())
-
-
-def fitted_by_numpy(degree: int, x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    return Legendre.fit(x, y, degree)(at)

@@ -44,10 +44,8 @@ def plain_layers(settings: str, depth: int, width: int, labels: Sequence[str]) -
     plain = f"model=deep_nn model.depth={depth} model.width={width} model.normalization=none model.residual=false"
     task = "classification" if len(labels) > 1 else "regression"
     head = Head(name="y", task=task, labels=tuple(labels))
-    return build_model(
-        parse(compose(*plain.split(), *settings.split())),
-        DataSpec(kind="features", input_shape=(width,), heads=(head,)),
-    )
+    spec = DataSpec(kind="features", input_shape=(width,), heads=(head,))
+    return build_model(parse(compose(*plain.split(), *settings.split())), spec)
 
 
 def record_layers(model: nn.Module) -> list[Tensor]:

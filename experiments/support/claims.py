@@ -82,10 +82,8 @@ class Experiment:
 
 
 def read(path: Path) -> Experiment | None:
-    """Read the claims of an experiment's YAML; None if there are none.
-
-    Raises:
-        ConfigError: for an unknown key or metric, and for seeds given twice.
+    """Read the claims of an experiment's YAML; None if there are none. Raises ConfigError for an unknown key or metric,
+    and for seeds given twice.
     """
     content = yaml.safe_load(path.read_text())
     if not content.get("claim"):

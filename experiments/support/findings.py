@@ -51,9 +51,11 @@ class Report:
         self.findings.append(Finding(claim, source or self.source, published, measured, bool(holds)))
 
     def equal(self, claim: str, measured: Numbers, reference: Numbers, within: float, against: str) -> None:
-        """Every number is within `within` (absolute) of the reference, which `against` names, as in "scipy"."""
+        """Every number is within `within` (absolute) of the reference, which `against` names, as in "scipy". A single
+        number is the reference of all.
+        """
         ours, theirs = array(measured), array(reference)
-        assert ours.shape == theirs.shape, f"{claim}: shape {ours.shape}, reference {theirs.shape}"
+        assert theirs.ndim == 0 or ours.shape == theirs.shape, f"{claim}: shape {ours.shape}, reference {theirs.shape}"
         error = float(np.max(np.abs(ours - theirs), initial=0.0))
         self.holds(claim, error <= within, f"off by {error:.1e}", f"{against}, to {within:.0e}")
 

@@ -10,13 +10,8 @@ class NGrams:
     def __init__(self, text: str, longest: int):
         self.size = len(set(text))
         self.counts = [Counter(text[i : i + n] for i in range(len(text) - n + 1)) for n in range(1, longest + 1)]
-        self.followers = [
-            Counter(gram[:-1] for gram in counted) for counted in self.counts
-        ]  # number of distinct followers of a history
-        self.seen: list[Counter[str]] = [Counter() for _ in self.counts]  # number of times that a history occurs
-        for seen, counted in zip(self.seen, self.counts, strict=True):
-            for gram, number in counted.items():
-                seen[gram[:-1]] += number
+        self.followers = [Counter(gram[:-1] for gram in counted) for counted in self.counts]  # distinct ones
+        self.seen = [Counter(gram[:-1] for gram in counted.elements()) for counted in self.counts]  # of a history
 
     def probabilities(self, history: str, character: str) -> list[float]:
         """The probability of the character given the last 0, 1, 2, ... characters of the history.

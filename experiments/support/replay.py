@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
@@ -41,12 +41,6 @@ def trained(run: Run, which: str = "last", **settings: object) -> tuple[Plan, Tr
     plan, state = before(run, **settings)
     state.model.load_state_dict(saved(run, which)["model"])
     return plan, state
-
-
-def best_model(run: Run) -> tuple[nn.Module, Data]:
-    """The model of the best checkpoint in evaluation mode, and the data."""
-    plan, state = trained(run, "best")
-    return state.model.eval(), plan.data
 
 
 def arrays(data: Data, split: Split | None) -> tuple[NDArray[Any], NDArray[Any]]:
