@@ -26,9 +26,8 @@ class NoneConfig(Schema):
 
 
 class Dropout(nn.Module):
-    """Drops each value with probability p and divides the others by 1 - p (Srivastava et al. 2014).
-
-    `p` is a float64 tensor () in a stack whose members differ in it.
+    """Drops each value with probability p and divides the others by 1 - p (Srivastava et al. 2014). `p` is a float64
+    tensor () in a stack whose members differ in it.
     """
 
     key: Tensor
@@ -55,9 +54,8 @@ class Dropout(nn.Module):
 
 
 class SpatialDropout(Dropout):
-    """Drops whole channels (Tompson et al. 2014, arXiv:1411.4280).
-
-    The shape is (batch, channel, height, width) for images and (batch, time, channel) for sequences.
+    """Drops whole channels of images (batch, channel, height, width) and of sequences (batch, time, channel), as
+    Tompson et al. 2014 do (arXiv:1411.4280).
     """
 
     def mask_shape(self, shape: torch.Size) -> Sequence[int]:

@@ -95,10 +95,8 @@ class Block(nn.Module):
 
 @MODELS.register("transformer", TransformerConfig, kinds={"tokens", "image"})
 class Transformer(nn.Module):
-    """The layout and initialization of GPT-2 (Radford et al. 2019) for tokens.
-
-    For images it is a Vision Transformer without a class token (Dosovitskiy et al. 2020, arXiv:2010.11929): attention
-    is not masked, and the head receives the mean over positions.
+    """The layout and initialization of GPT-2 (Radford et al. 2019) for tokens. For images, a Vision Transformer without
+    mask and class token: the head receives the mean over positions (Dosovitskiy et al. 2020, arXiv:2010.11929).
     """
 
     gains_from_compiling = True  # many operations between the matrix products: compiling saves a sixth of a step

@@ -12,10 +12,8 @@ def is_mapped(tensor: Tensor) -> bool:
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V for queries, keys and values (batch, head, time, channel).
-
-    Uses torch's fused kernel, except on a CPU under torch.compile, which fuses the formula better (10 % of a step of
-    nanoGPT), and under vmap, which does not support the kernel.
+    """softmax(Q K^T / sqrt(d)) V for queries, keys and values (batch, head, time, channel). Uses torch's fused kernel,
+    except on a CPU under torch.compile, which fuses the formula better (10 % of a step of nanoGPT), and under vmap.
     """
     if query.device.type != "cpu" or not (torch.compiler.is_compiling() or is_mapped(query)):
         return F.scaled_dot_product_attention(query, key, value, is_causal=causal)

@@ -1,7 +1,5 @@
-"""The same training in PyTorch Lightning, as its documentation does it.
-
-`python FILE DATA` trains mlp [256, 128] on Fashion-MNIST for one epoch, `python FILE digits` mlp [32] on scikit-learn's
-digits for twenty.
+"""The same training in PyTorch Lightning, as its documentation does it: `python FILE DATA` trains mlp [256, 128] for
+one epoch on Fashion-MNIST, `python FILE digits` trains mlp [32] for twenty epochs on scikit-learn's digits.
 """
 
 import sys

@@ -35,9 +35,8 @@ class Finding:
 
 
 class Report:
-    """Collects the findings of one concept and writes its figures to a new folder under outputs/experiments/NAME.
-
-    `source` is the publication of all findings that do not name their own.
+    """Collects the findings of one concept, from `source` unless they name their own, and writes its figures to a new
+    folder under outputs/experiments/NAME.
     """
 
     def __init__(self, name: str, source: str):

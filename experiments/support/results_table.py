@@ -20,9 +20,8 @@ def write_section(title: str, text: str) -> None:
 
 
 def write_rows(title: str, header: Sequence[str], name: str, command: str, rows: Sequence[str]) -> None:
-    """Replace the rows of the concept `name` (first column) that `command` (last column) wrote, and sort all rows.
-
-    The launcher that a command names makes no difference.
+    """Replace the rows of the concept `name` (first column) that `command` (last column, with any launcher) wrote, and
+    sort all rows.
     """
     before = RESULTS.read_text() if RESULTS.exists() else ""
     section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", before, re.MULTILINE | re.DOTALL)

@@ -1,7 +1,5 @@
-"""Every optimizer's update rule as published, in NumPy.
-
-A rule takes the start, the gradient as a function, and the settings `c` (those of conf/optimizer/NAME.yaml). It yields
-the point after each step, without end. Weight decay is left out unless the paper is about it.
+"""Every optimizer's update rule as published, in NumPy, without weight decay unless the paper is about it. A rule takes
+the start, the gradient as a function and the settings `c` of conf/optimizer, and yields the point after each step.
 """
 
 from collections.abc import Callable, Iterator
