@@ -68,7 +68,6 @@ def main() -> Report:
     config = RingsConfig(**{key: value for key, value in values.items() if key != "name"})
     data = rings(config, home, 0)
     points, labels = next(iter(data.train.everything(len(data.train))))
-    assert data.test is not None
     held_out, answers = next(iter(data.test.everything(len(data.test))))
     groups = {name: tuple(points[labels == number].T) for number, name in enumerate(data.spec.heads[0].labels)}
     report.figure("rings", scatter(groups, "A dataset of your own", "x (standardized)", "y (standardized)"))

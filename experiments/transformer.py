@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from dl_lab.config.compose import compose
 from dl_lab.config.parse import parse
-from dl_lab.data.splits import Windows
 from dl_lab.plotting.figures import curves
 from dl_lab.training.setup import build_data, build_model
 from experiments.support import builders
@@ -50,8 +49,6 @@ def main() -> Report:
     by_hand = attention(x[0].numpy(), weights["query_key_value.weight"], weights["projection.weight"], 4)
     report.equal("attention equals a few lines of NumPy", layer(x)[0], by_hand, 1e-14, "NumPy")
 
-    assert isinstance(data.train, Windows)
-    assert isinstance(data.validation, Windows)
     letters = data.spec.heads[0].labels
     text, unseen = ("".join(letters[i] for i in split.tokens.tolist()) for split in (data.train, data.validation))
     nats = dict(zip(PUBLISHED, NGrams(text, max(PUBLISHED)).nats(unseen), strict=True))

@@ -162,8 +162,7 @@ def compiled(model: nn.Module, examples: int) -> Callable[[Tensor], Tensor]:
     fast = torch.compile(model, dynamic=False)
 
     def forward(inputs: Tensor) -> Tensor:
-        outputs: Tensor = fast(inputs) if len(inputs) == examples else model(inputs)
-        return outputs
+        return fast(inputs) if len(inputs) == examples else model(inputs)
 
     return forward
 

@@ -99,5 +99,4 @@ class CNN(nn.Module):
         hidden = images.mean(dim=(2, 3)) if self.mean_over_space else images.flatten(1)
         for layer, dropout in zip(self.head_layers, self.head_dropouts, strict=True):
             hidden = dropout(self.activation(layer(hidden)))
-        outputs: Tensor = self.head(hidden)
-        return outputs
+        return self.head(hidden)

@@ -51,5 +51,4 @@ class DeepNN(nn.Module):
         for number, (layer, norm, dropout) in enumerate(zip(self.layers, self.norms, self.dropouts, strict=True)):
             change = dropout(self.activation(norm(layer(hidden))))
             hidden = hidden + change if self.residual and number > 0 else change
-        outputs: Tensor = self.head(hidden)
-        return outputs
+        return self.head(hidden)

@@ -24,8 +24,7 @@ class Linear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map inputs (batch, ...) to outputs (batch, output)."""
-        outputs: Tensor = self.linear(inputs.flatten(1))
-        return outputs
+        return self.linear(inputs.flatten(1))
 
 
 @MODELS.register("logistic", LinearConfig, kinds={"features", "image"}, tasks={"classification"})

@@ -34,5 +34,4 @@ class MLP(nn.Module):
         hidden = inputs.flatten(1)
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             hidden = dropout(self.activation(layer(hidden)))
-        outputs: Tensor = self.head(hidden)
-        return outputs
+        return self.head(hidden)

@@ -58,8 +58,7 @@ class Attention(nn.Module):
         """Map x (batch, time, embedding) to the same shape."""
         query, key, value = self._heads(x)
         mixed = functional.attention(query, key, value, self.causal)
-        outputs: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
-        return outputs
+        return self.projection(mixed.transpose(1, 2).flatten(2))
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the attention weights softmax(Q K^T / sqrt(d)), of shape (batch, head, query, key)."""
@@ -153,8 +152,7 @@ class Transformer(nn.Module):
         """Map tokens (batch, time) or images (batch, channel, height, width) to (batch, time, embedding)."""
         if not self.on_tokens:
             inputs = F.unfold(inputs, self.patch_size, stride=self.patch_size).transpose(1, 2)
-        embedded: Tensor = self.embedding(inputs) + self.positions.weight[: inputs.shape[1]]
-        return embedded
+        return self.embedding(inputs) + self.positions.weight[: inputs.shape[1]]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map tokens (batch, time) to logits (batch, time, vocabulary), or images to outputs (batch, output)."""
@@ -162,8 +160,7 @@ class Transformer(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        outputs: Tensor = self.head(x if self.on_tokens else x.mean(dim=1))
-        return outputs
+        return self.head(x if self.on_tokens else x.mean(dim=1))
 
     def attention_weights(self, inputs: Tensor) -> Tensor:
         """Return the attention weights (layer, batch, head, query, key); each row sums to 1."""

@@ -7,8 +7,7 @@ from torch import Tensor
 
 def is_mapped(tensor: Tensor) -> bool:
     """True inside torch.func.vmap if it maps over the tensor; some of torch's kernels are slow or unsupported then."""
-    mapped: bool = torch._C._functorch.is_batchedtensor(tensor)
-    return mapped
+    return torch._C._functorch.is_batchedtensor(tensor)
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from sklearn.linear_model import LinearRegression
 from torch import Tensor
 
-from dl_lab.data.splits import InMemory, Split
+from dl_lab.data.splits import InMemory
 from dl_lab.plotting.figures import curves, surface_paths
 from dl_lab.runs.reader import Run
 from experiments.support import replay
@@ -16,8 +16,6 @@ PUBLISHED = 938.23786125
 def check(runs: list[Run], report: Report) -> None:
     data = replay.unstandardized(runs[0])
     train, test = data.train, data.test
-    assert isinstance(train, InMemory)
-    assert isinstance(test, InMemory)
     theirs = LinearRegression().fit(train.inputs, train.targets)
     fitted = [replay.unstandardized_line(run) for run in runs]
     slopes = torch.stack([coefficients[0, 0] for coefficients, _ in fitted])
@@ -46,9 +44,8 @@ def draw_paths(runs: list[Run], report: Report) -> None:
     draw_surface(plan.data.train, paths, last, "Gradient descent over the mean squared error", report)
 
 
-def draw_surface(train: Split, paths: dict[str, Tensor], minimum: Tensor, title: str, report: Report) -> None:
+def draw_surface(train: InMemory, paths: dict[str, Tensor], minimum: Tensor, title: str, report: Report) -> None:
     """Draw paths (step, 2) of (slope, intercept) over the mean squared error of a line."""
-    assert isinstance(train, InMemory)
     visited = torch.cat(list(paths.values()))
     low, high = (visited.amin(0) - 0.2).tolist(), (visited.amax(0) + 0.2).tolist()
     slope, intercept = (torch.linspace(*ends, 100, dtype=visited.dtype) for ends in zip(low, high, strict=True))

@@ -62,7 +62,6 @@ def check_overfitting(runs: list[Run], report: Report) -> None:
 def test_loss(run: Run, which: str) -> float:
     """Cross-entropy of a checkpoint on the test images in nats, computed by scikit-learn."""
     plan, state = replay.trained(run, which)
-    assert plan.data.test is not None
     inputs, labels = next(iter(plan.data.test.everything(len(plan.data.test))))
     with torch.no_grad():
         logits = state.model.eval()(plan.data.prepare(inputs))

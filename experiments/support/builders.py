@@ -20,8 +20,7 @@ def loss(settings: str, task: str = "classification") -> Loss:
     """The registered loss that the settings choose; it sums over examples."""
     dataset = {"classification": "digits", "regression": "diabetes"}[task]
     run = parse(compose(*settings.split(), f"dataset={dataset}"))
-    chosen: Loss = run.loss.entry.build(run.loss.config, task)
-    return chosen
+    return run.loss.entry.build(run.loss.config, task)
 
 
 def optimizer_settings(name: str, changes: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
 from dl_lab.data.batching import training_batches
 from dl_lab.data.dataset import Data
-from dl_lab.data.splits import InMemory, Split
+from dl_lab.data.splits import Split
 from dl_lab.runs import checkpoint
 from dl_lab.runs.reader import Run
 from dl_lab.training import loop, setup
@@ -43,9 +43,8 @@ def trained(run: Run, which: str = "last", **settings: object) -> tuple[Plan, Tr
     return plan, state
 
 
-def arrays(data: Data, split: Split | None) -> tuple[NDArray[Any], NDArray[Any]]:
+def arrays(data: Data, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
     """All inputs of a split as the model receives them, flat (example, feature), and the targets."""
-    assert split is not None
     inputs, targets = next(iter(split.everything(len(split))))
     return data.prepare(inputs).flatten(1).double().numpy(), targets.numpy()
 
@@ -78,7 +77,6 @@ def unstandardized(run: Run) -> Data:
 def unstandardized_line(run: Run) -> tuple[Tensor, Tensor]:
     """Coefficients (target, feature) and intercepts (target,) of a linear regression in the units of the data."""
     train = unstandardized(run).train
-    assert isinstance(train, InMemory)
     mean, std = train.inputs.mean(0), train.inputs.std(0, correction=0)
     plan, state = trained(run)
     (head,) = plan.data.spec.heads
