@@ -124,6 +124,8 @@ def _torch(error: MemoryError | RuntimeError) -> str | None:
         )
     if operation := re.match(r"(\S+) does not have a deterministic implementation", str(error)):
         return f"{operation[1]} is not deterministic on this device; hint: deterministic=false, or device=cpu"
+    if "does not require grad" in str(error):
+        return "the loss does not depend on a weight that is trained; hint: detach() and no_grad() in model and loss"
     if LOST_WORKER in str(error):
         return f"{_first_line(str(error))}; hint: dataset.num_workers=0 shows the cause"
     return None

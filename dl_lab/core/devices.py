@@ -77,13 +77,6 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return nullcontext()
 
 
-def apply(model: Callable[[Tensor], Tensor], inputs: Tensor, device: torch.device, precision: str) -> Tensor:
-    """Compute the outputs of the model in `precision`; they are float64 for float64, otherwise float32."""
-    with autocast(device, precision):
-        outputs = model(inputs)
-    return outputs.to(PRECISIONS[precision])
-
-
 def use_threads(wanted: int | None, multiply_adds: int) -> None:
     """Set the number of CPU threads. None means one thread if a forward pass has few multiply-adds, because then
     waiting for a second thread costs more than it saves; otherwise it means torch's own number.

@@ -20,6 +20,10 @@ class ConfigError(ValueError):
         super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message))
 
 
+class UserCodeError(ConfigError):
+    """What the code of a user returned does not fit. Resuming the run would not help."""
+
+
 class Diverged(Exception):
     """The loss of a run is no longer finite. The message says at which step and which key to change."""
 

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from dl_lab.core import devices, eager_optim, rng
+from dl_lab.core.devices import PRECISIONS
 from dl_lab.data.batching import training_batches
 from dl_lab.data.splits import Batch, Split
 from dl_lab.runs import checkpoint
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
+from dl_lab.training.checks import check_finite, check_outputs
 from dl_lab.training.state import ActiveRun, Plan, TrainState, load_model
 from dl_lab.training.tasks import Totals, add_up, detached
 
@@ -34,7 +36,10 @@ def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -
         eager_optim.zero_grad(optimizer)
         losses, evaluation = [], []
         for number, (some_inputs, some_targets) in enumerate(pieces):
-            totals = task.totals(forward(state, plan, some_inputs, number), some_targets)
+            outputs = forward(state, plan, some_inputs, number)
+            if state.step == 0 and plan.has_user_code and not first_evaluation:
+                check_finite(outputs, plan.run.model.entry.name)
+            totals = task.totals(outputs, some_targets)
             loss = task.objective(totals, counts)
             loss.backward()
             losses.append(loss.detach())
@@ -72,8 +77,16 @@ def forward(state: TrainState, plan: Plan, inputs: Tensor, piece: int) -> Tensor
 
 
 def apply(model: Callable[[Tensor], Tensor], plan: Plan, inputs: Tensor) -> Tensor:
-    """Outputs of the model, computed in the run's precision and returned as float32 or float64."""
-    return devices.apply(model, inputs, plan.device, plan.run.settings.precision)
+    """Outputs of the model, computed in the run's precision and returned as float32 or float64.
+
+    Raises:
+        UserCodeError: if the model returns something else.
+    """
+    precision = plan.run.settings.precision
+    with devices.autocast(plan.device, precision):
+        outputs = model(inputs)
+    check_outputs(outputs, inputs, plan.data.spec, plan.run.model.entry.name)
+    return outputs.to(PRECISIONS[precision])
 
 
 @torch.no_grad()  # in inference mode, a buffer that a user's model assigns could not be loaded again

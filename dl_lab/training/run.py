@@ -18,7 +18,7 @@ from dl_lab.config import messages
 from dl_lab.config.compose import is_of_sweep
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
-from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stopped
+from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stopped, UserCodeError
 from dl_lab.core.progress import Progress, format_metrics
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
@@ -117,7 +117,8 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
             test = loop.evaluate_best(run) if outcome.status == "completed" else None
             finish(run, outcome, test)
         except Exception as error:
-            if isinstance(error, OSError | ConfigError) or messages.LOST_WORKER in str(error):
+            again_later = isinstance(error, OSError | ConfigError) and not isinstance(error, UserCodeError)
+            if again_later or messages.LOST_WORKER in str(error):
                 again = f"hint: correct this, then continue with resume={shlex.quote(str(folder))}"
                 raise Failed(f"{interrupted(error, state.step).reason}; {again}") from error
             raise

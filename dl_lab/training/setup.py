@@ -21,6 +21,7 @@ from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
 from dl_lab.dropouts.layers import Dropout, number_layers
 from dl_lab.schedules.schedules import Schedule
+from dl_lab.training.checks import check_data, check_model
 from dl_lab.training.state import Plan, TrainState
 from dl_lab.training.tasks import Task
 
@@ -31,13 +32,11 @@ def build_data(run: RunConfig) -> Data:
     """The run's dataset, on the CPU and as stored.
 
     Raises:
-        ConfigError: if its builder rejects the data, or data in memory contain numbers that are not finite.
+        ConfigError: if its builder rejects the data, or its splits do not fit its DataSpec.
     """
     devices.seed_global_generators(rng.seed_for(run.settings.seed, "data"), CPU)  # for datasets of the user's own
     data = cast(Data, run.dataset.entry.build(run.dataset.config, run.settings.data_folder, run.settings.seed))
-    for name in ("train", "validation", "test"):
-        if isinstance(split := getattr(data, name), InMemory):
-            refuse_not_finite(split, f"dataset={run.dataset.entry.name}: example {{}} of {name}")
+    check_data(data, run.dataset.entry.name)
     path = getattr(run.dataset.config, "path", None)
     if path is not None and not data.files:
         data = replace(data, files=atomic_io.files_of(Path(path)))
@@ -57,20 +56,12 @@ def refuse_other_data(config: RunConfig, data: Data, before: str | None, folder:
     )
 
 
-def refuse_not_finite(split: InMemory, where: str) -> None:
-    """Raise ConfigError that names the first number of a split that is not finite."""
-    for what, values in (("inputs", split.inputs), ("targets", split.targets)):
-        if values.is_floating_point() and not values.isfinite().all():
-            example, *place = (~values.isfinite()).nonzero()[0].tolist()
-            value = values[(example, *place)].item()
-            raise ConfigError(f"{where.format(example)} has {what}{place} = {value}; allowed: finite numbers")
-
-
 def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
-    """The run's model, initialized from its seed, on the CPU so that every device starts from the same weights.
+    """The run's model, initialized from its seed in the run's precision, on the CPU so that every device starts from
+    the same weights.
 
     Raises:
-        ConfigError: if dropout is configured for a model that has no dropout layers.
+        ConfigError: if dropout is configured for a model that has no dropout layers, or nothing can be trained.
     """
     dropout, seed = run.dropout, run.settings.seed
     made: list[nn.Module] = []
@@ -82,6 +73,7 @@ def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         devices.seed_global_generators(rng.seed_for(seed, "initialization"), CPU)
         model: nn.Module = run.model.entry.build(run.model.config, spec, make_dropout)
+    check_model(model, run.model.entry.name)
     activation = getattr(run.model.config, "activation", "identity")
     initialize(model, run.initializer, activation, rng.generator(seed, "initializer"))
     input_p = getattr(dropout.config, "input_p", 0.0)

@@ -14,6 +14,7 @@ from dl_lab.core.devices import widest
 from dl_lab.data.spec import METRICS, DataSpec, Head
 from dl_lab.data.splits import PADDING
 from dl_lab.nn import functional
+from dl_lab.training.checks import check_targets, sum_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Total = Tensor | int | list[float]  # on the device; a size known without reading the device; or on the host
@@ -43,7 +44,7 @@ class Regression:
         exact = widest(targets)
         mean = exact.mean(0)
         return {
-            "loss": self.loss(outputs, rounded),
+            "loss": sum_of(self.loss, outputs, rounded),
             **self.sizes(targets),
             "absolute": error.abs().sum(0),
             "squared": (error * error).sum(0),
@@ -99,7 +100,7 @@ class Classification:
 
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         return {
-            "loss": self.loss(outputs, targets),
+            "loss": sum_of(self.loss, outputs, targets),
             **self.sizes(targets),
             "correct": (outputs.detach().argmax(dim=1) == targets).sum(),
         }
@@ -135,7 +136,7 @@ class LanguageModelling:
 
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         logits, tokens = outputs.flatten(0, 1), targets.flatten()
-        detached, loss = logits.detach(), self.loss(logits, tokens)
+        detached, loss = logits.detach(), sum_of(self.loss, logits, tokens)
         nats = loss.detach()
         if not self.loss_is_nats:
             nats = functional.cross_entropy(detached, tokens, ignore_index=PADDING)
@@ -212,6 +213,7 @@ class Task:
 
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         """Sums and counts by name. Those that end in "loss" carry the gradient."""
+        check_targets(targets, outputs.shape[:-1], self.heads)
         parts = [outputs] if len(self.heads) == 1 else outputs.split([head.size for head in self.heads], dim=1)
         totals: Totals = {}
         for prefix, task, part, target in zip(

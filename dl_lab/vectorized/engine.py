@@ -18,6 +18,7 @@ from torch.func import vmap
 from dl_lab.core import devices, rng
 from dl_lab.data.splits import Split
 from dl_lab.dropouts.layers import Dropout
+from dl_lab.training.loop import apply
 from dl_lab.training.state import Plan, TrainState
 from dl_lab.training.tasks import Task, Totals
 from dl_lab.vectorized.batches import StackedBatches
@@ -111,7 +112,7 @@ class StackedRuns:
             data = replace(data, mean=numbers["mean"], std=numbers["std"])
         prepared = data.prepare(inputs, numbers.get("augmentation"))
         with self._holding(tensors[:given], numbers.get("drop")):
-            outputs = devices.apply(self.model, prepared, self.device, self.plans[0].run.settings.precision)
+            outputs = apply(self.model, self.plans[0], prepared)
         totals = task.totals(outputs, targets)
         of_run = {name: value.detach() for name, value in totals.items() if isinstance(value, Tensor)}
         return task.objective(totals, task.counts(targets)), of_run

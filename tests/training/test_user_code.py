@@ -1,10 +1,19 @@
 """Code of a user that exits, fails or returns something else ends its own run, in a line that says what and where."""
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
 from support.commands import TINY, Ended, train
 from support.sweeps import add_model, by_number
+
+from dl_lab.core.errors import UserCodeError
+from dl_lab.data.dataset import Data
+from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import InMemory
+from dl_lab.training.checks import check_data
+from dl_lab.training.tasks import Task
 
 MODEL = """
 import sys
@@ -151,3 +160,90 @@ def test_an_error_of_an_example_fails_the_run_with_its_place(tmp_path, kind, wor
     summary = next(tmp_path.rglob("summary.json")).read_text()
     assert '"status": "failed"' in summary
     assert {"StopIteration": "example 7", "KeyError": "(own.py, line 19"}[kind] in summary
+
+
+# What forward returns instead of (10, 3), and how the message names it.
+RETURNED = {
+    "return outputs, inputs": "tuple",
+    "return {'logits': outputs}": "dict",
+    "return": "NoneType",
+    "return outputs.mean()": "()",
+    "return outputs.mean((0, 1), keepdim=True)": "(1, 1)",
+    "return outputs[:, 0]": "(10,)",
+    "return outputs[:, None]": "(10, 1, 3)",
+    "return torch.cat([outputs, outputs], 1)": "(10, 6)",
+    "return outputs.argmax(1, keepdim=True).expand(-1, 3)": "(10, 3) of int64",
+}
+
+
+@pytest.mark.parametrize("line", RETURNED)
+def test_what_a_model_returns_is_named_with_what_is_expected(tmp_path, line):
+    ended = own(tmp_path, line)
+    assert ended.status == 2
+    expected = f"model=own returned {RETURNED[line]} for inputs (10, 4); allowed: (10, 3), floating point"
+    assert ended.err == f"error: {expected}\n"
+
+
+@pytest.mark.parametrize("line", ["return outputs[:, 0]", "return outputs.mean((0, 1), keepdim=True)"])
+@pytest.mark.parametrize("launcher", ["in_turn", "vectorized"])
+def test_regression_does_not_broadcast_what_a_model_returns(tmp_path, line, launcher):
+    data = ("dataset=diabetes", "model.fails=false,true", f"hydra/launcher={launcher}")
+    ended = own(tmp_path, line, "-m", *data)
+    assert ended.status == 1
+    assert "model=own returned (1" in ended.err
+    assert "for inputs (10, 10); allowed: (10, 1), floating point" in ended.err
+    assert "1 of 2 jobs failed" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("return outputs / 0 * 0", "model=own returned nan in the first batch, untrained; allowed: finite numbers"),
+        ("return outputs.detach()", "the loss does not depend on a weight that is trained; hint: "),
+        ("pass\n        self.layer = nn.LazyLinear(3)", "model=own has a lazy layer (layer.weight); allowed: "),
+        ("pass\n        self.requires_grad_(False)", "model=own has 2 weights, none to be trained; allowed: "),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_refused_in_one_line(tmp_path, line, message):
+    forward, _, built = line.partition("\n")
+    code = MODEL.format(line=forward).replace("spec.num_outputs)\n", f"spec.num_outputs)\n{built}\n", 1)
+    add_model(tmp_path, "own", code, "fails: true")
+    ended = train(tmp_path, *OWN)
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert f"error: {message}" in ended.err
+
+
+FLOATS, NUMBERS = torch.rand(20, 3), torch.arange(20) % 2
+CLASS = Head(name="kind", task="classification", labels=("a", "b"))
+PRICE = Head(name="price", task="regression", labels=("price",))
+# Heads, inputs and targets of a dataset with features (3,); what is wrong.
+WRONG = {
+    "shape": ((CLASS,), FLOATS[:, :2], NUMBERS, "has inputs (20, 2); allowed: (20, 3), floating point"),
+    "type": ((CLASS,), FLOATS.long(), NUMBERS, "has inputs (20, 3) of int64; allowed: (20, 3), floating point"),
+    "number": ((CLASS,), FLOATS, NUMBERS[:19], "has targets (19,) of int64; allowed: (20,), class numbers"),
+    "floats": ((CLASS,), FLOATS, NUMBERS.float(), "has targets (20,); allowed: (20,), class numbers"),
+    "column": ((CLASS,), FLOATS, NUMBERS[:, None], "has targets (20, 1) of int64; allowed: (20,), class numbers"),
+    "flat": ((PRICE,), FLOATS, FLOATS[:, 0], "has targets (20,); allowed: (20, 1), floating point"),
+    "whole": ((PRICE,), FLOATS, NUMBERS[:, None], "has targets (20, 1) of int64; allowed: (20, 1), floating point"),
+    "from 1": ((CLASS,), FLOATS, NUMBERS + 1, "example 1 of train has kind = 2; allowed: whole numbers from 0 to 1"),
+    "negative": ((CLASS,), FLOATS, -NUMBERS, "example 1 of train has kind = -1; allowed: whole numbers from 0 to 1"),
+    "two heads": ((CLASS, PRICE), FLOATS, FLOATS[:, :2], "of train has kind = "),
+    "empty": ((CLASS,), FLOATS[:0], NUMBERS[:0], "train has no examples; allowed: a Split with at least one example"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_dataset_that_does_not_fit_its_spec_is_refused(case):
+    heads, inputs, targets, message = WRONG[case]
+    split = InMemory(inputs, targets)
+    spec = DataSpec(kind="features", input_shape=(3,), heads=heads)
+    with pytest.raises(UserCodeError, match=re.escape(message)):
+        check_data(Data(spec=spec, train=split, validation=split, test=None), "own")
+
+
+@pytest.mark.parametrize("loss", [lambda a, b: (a - b) ** 2, lambda a, b: float((a - b).sum()), lambda a, b: None])
+def test_a_loss_that_is_not_one_number_is_refused(loss):
+    with pytest.raises(UserCodeError, match=r"loss returned (\(20, 1\)|float|NoneType); allowed: \(\), the sum"):
+        Task(DataSpec(kind="features", input_shape=(3,), heads=(PRICE,)), {"regression": loss}).totals(
+            FLOATS[:, :1], FLOATS[:, 1:2]
+        )

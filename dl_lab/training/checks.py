@@ -1,0 +1,125 @@
+"""Check what code of users returns (datasets, models, losses), because a wrong shape may train without an error.
+
+The checks of outputs, targets and losses run in every step: they read shapes, and never wait for the device.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from dl_lab.core.errors import UserCodeError
+from dl_lab.data.dataset import Data
+from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import PADDING, InMemory, Split
+
+
+def form(value: object) -> str:
+    """The shape of a tensor, with its type if that is unusual; the type of anything else."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    shape = f"({', '.join(map(str, value.shape))}{',' if value.ndim == 1 else ''})"
+    return shape if value.is_floating_point() else f"{shape} of {str(value.dtype).removeprefix('torch.')}"
+
+
+def check_model(model: object, name: str) -> None:
+    """Raises: UserCodeError if `model` is not a module with weights to train."""
+    if not isinstance(model, nn.Module):
+        raise UserCodeError(f"model={name} is a {form(model)}; allowed: torch.nn.Module")
+    weights = dict(model.named_parameters())
+    for path, weight in weights.items():
+        if isinstance(weight, UninitializedParameter):
+            raise UserCodeError(f"model={name} has a lazy layer ({path}); allowed: layers with the shapes of DataSpec")
+    if not any(weight.requires_grad for weight in weights.values()):
+        raise UserCodeError(f"model={name} has {len(weights)} weights, none to be trained; allowed: at least one")
+
+
+def check_outputs(outputs: object, inputs: Tensor, spec: DataSpec, name: str) -> None:
+    """Raises: UserCodeError unless outputs are floating point (batch, output), or (batch, time, output) for tokens."""
+    expected = (*inputs.shape[: 2 if spec.kind == "tokens" else 1], spec.num_outputs)
+    if not (isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.shape == expected):
+        returned = f"model={name} returned {form(outputs)} for inputs {form(inputs)}"
+        raise UserCodeError(f"{returned}; allowed: {expected}, floating point")
+
+
+def check_finite(outputs: Tensor, name: str) -> None:
+    """Raises: UserCodeError if an output is infinite or NaN. Waits for the device."""
+    if not outputs.isfinite().all():
+        value = outputs[~outputs.isfinite()][0].item()
+        raise UserCodeError(f"model={name} returned {value} in the first batch, untrained; allowed: finite numbers")
+
+
+def check_targets(targets: Tensor, places: Sequence[int], heads: Sequence[Head], where: str = "dataset") -> None:
+    """Raises: UserCodeError unless targets are class numbers at all `places`, (batch,) or (batch, time), or a table
+    (batch, column).
+    """
+    is_table = len(heads) > 1 or heads[0].task == "regression"
+    expected = (places[0], sum(head.columns for head in heads)) if is_table else tuple(places)
+    if targets.shape != expected or targets.is_floating_point() != is_table:
+        kind = "floating point" if is_table else "class numbers"
+        raise UserCodeError(f"{where} has targets {form(targets)}; allowed: {expected}, {kind}")
+
+
+def sum_of(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of a batch.
+
+    Raises:
+        UserCodeError: if it is not a single number.
+    """
+    value = loss(outputs, targets)
+    if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
+        raise UserCodeError(f"loss returned {form(value)}; allowed: (), the sum over the examples")
+    return value
+
+
+def check_data(data: object, name: str) -> None:
+    """Check splits, as far as they are in memory, against the DataSpec.
+
+    Raises:
+        UserCodeError: naming the split, what it has and what is allowed.
+    """
+    if not isinstance(data, Data):
+        raise UserCodeError(f"dataset={name} is a {form(data)}; allowed: dl_lab.data.dataset.Data")
+    for part in ("train", "validation", *(["test"] if data.test is not None else [])):
+        split, where = getattr(data, part), f"dataset={name}: {part}"
+        if not isinstance(split, Split) or len(split) == 0:
+            have = "no examples" if isinstance(split, Split) else form(split)
+            raise UserCodeError(f"{where} has {have}; allowed: a Split with at least one example")
+        if isinstance(split, InMemory):
+            _check_shapes(split, data, where)
+            _check_values(split, data.spec, f"dataset={name}: example {{}} of {part}")
+
+
+def _check_shapes(split: InMemory, data: Data, where: str) -> None:
+    spec, inputs, places = data.spec, split.inputs, (len(split), *split.inputs.shape[1:2])
+    prepared = inputs.is_floating_point() or data.mean is not None
+    if inputs.shape[1:] != spec.input_shape or prepared == (spec.kind == "tokens"):
+        kind = "integers" if spec.kind == "tokens" else "floating point"
+        raise UserCodeError(f"{where} has inputs {form(inputs)}; allowed: {(len(split), *spec.input_shape)}, {kind}")
+    in_time = spec.heads[0].task == "language_modelling"
+    check_targets(split.targets, places if in_time else places[:1], spec.heads, where)
+
+
+def _check_values(split: InMemory, spec: DataSpec, where: str) -> None:
+    """Check that floating-point numbers are finite, and class numbers and tokens are known."""
+
+    def check(what: str, values: Tensor, are_allowed: Tensor, allowed: str) -> None:
+        if not are_allowed.all():
+            example, *place = (~are_allowed).nonzero()[0].tolist()
+            value = values[(example, *place)].item()
+            raise UserCodeError(f"{where.format(example)} has {what}{place or ''} = {value}; allowed: {allowed}")
+
+    for what, values in (("inputs", split.inputs), ("targets", split.targets)):
+        if values.is_floating_point():
+            check(what, values, values.isfinite(), "finite numbers")
+    if spec.kind == "tokens":
+        known = (split.inputs >= 0) & (split.inputs < (spec.vocabulary or 0))
+        check("inputs", split.inputs, known, f"0 to {(spec.vocabulary or 0) - 1}")
+    column = 0
+    for head in spec.heads:
+        if head.task != "regression":
+            numbers = split.targets if len(spec.heads) == 1 else split.targets[:, column]
+            least = PADDING if head.task == "language_modelling" else 0
+            are_classes = (numbers >= least) & (numbers < head.size) & (numbers == numbers.long())
+            check(head.name, numbers, are_classes, f"whole numbers from {least} to {head.size - 1}")
+        column += head.columns
