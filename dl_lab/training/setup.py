@@ -63,17 +63,18 @@ def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
     Raises:
         ConfigError: if dropout is configured for a model that has no dropout layers, or nothing can be trained.
     """
-    dropout, seed = run.dropout, run.settings.seed
+    dropout, seed, dtype = run.dropout, run.settings.seed, PRECISIONS[run.settings.precision]
     made: list[nn.Module] = []
 
     def make_dropout() -> nn.Module:
         made.append(dropout.entry.build(dropout.config, getattr(dropout.config, "p", 0.0)))
         return made[-1]
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), devices.default_dtype(dtype):
         devices.seed_global_generators(rng.seed_for(seed, "initialization"), CPU)
         model: nn.Module = run.model.entry.build(run.model.config, spec, make_dropout)
     check_model(model, run.model.entry.name)
+    model = model.double() if dtype == torch.float64 else model.float()  # unlike `to`, it keeps complex numbers
     activation = getattr(run.model.config, "activation", "identity")
     initialize(model, run.initializer, activation, rng.generator(seed, "initializer"))
     input_p = getattr(dropout.config, "input_p", 0.0)
@@ -85,7 +86,7 @@ def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
     if input_p > 0:
         on_inputs = dropout.entry.build(dropout.config, input_p)
         model = nn.Sequential(OrderedDict(input_dropout=on_inputs, network=model))
-    return model.to(PRECISIONS[run.settings.precision])
+    return model
 
 
 @torch.no_grad()

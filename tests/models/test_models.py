@@ -176,10 +176,10 @@ def test_known_architectures_have_their_known_sizes(name: str, overrides: list[s
 
 def copied(model: nn.Module, layers: list[nn.Module]) -> nn.Sequential:
     """A Sequential of these layers that holds the model's weights, taken in order."""
-    by_hand = nn.Sequential(*layers)
+    by_hand = nn.Sequential(*layers).double()
     for target, source in zip(by_hand.parameters(), model.parameters(), strict=True):
         target.data.copy_(source)
-    return by_hand.double()
+    return by_hand
 
 
 BY_HAND: dict[str, tuple[str, list[str], list[nn.Module]]] = {

@@ -247,3 +247,26 @@ def test_a_loss_that_is_not_one_number_is_refused(loss):
         Task(DataSpec(kind="features", input_shape=(3,), heads=(PRICE,)), {"regression": loss}).totals(
             FLOATS[:, :1], FLOATS[:, 1:2]
         )
+
+
+def test_float64_starts_from_float64_and_keeps_other_types(tmp_path):
+    built = "self.register_buffer('on', torch.tensor([True])); self.register_buffer('n', torch.tensor([3]))"
+    built += "; self.register_buffer('i', torch.tensor([0.1j])); self.register_buffer('x', torch.tensor([0.1]))"
+    code = MODEL.format(line="pass").replace("spec.num_outputs)\n", f"spec.num_outputs)\n        {built}\n", 1)
+    add_model(tmp_path, "own", code, "fails: false")
+    start = (
+        "precision=float64",
+        "initializer=constant",
+        "initializer.value=0.1",
+        "optimizer.lr=1e-300",
+        "train.steps=1",
+    )
+    ended = train(tmp_path, *OWN, "optimizer=sgd", *start)
+    saved = torch.load(ended.run / "checkpoints" / "last.pt")["model"]
+    assert saved["layer.weight"].unique().tolist() == saved["x"].tolist() == [0.1]
+    assert [saved[name].dtype for name in ("on", "n")] == [torch.bool, torch.int64]
+    assert saved["i"].is_complex()
+    ended = train(tmp_path / "drawn", "precision=float64", *TINY, *start[3:], "optimizer=sgd")
+    drawn = torch.load(ended.run / "checkpoints" / "last.pt")["model"].values()
+    assert all((weight != weight.float()).any() for weight in drawn)
+    assert torch.get_default_dtype() == torch.float32
