@@ -185,10 +185,11 @@ def refuse_other_rates(plan: Plan, checkpoint: Checkpoint, folder: Path) -> None
         return
     schedule, name = plan.run.schedule, plan.run.schedule.entry.name
     old: Schedule = schedule.entry.build(schedule.config, before)
-    for step in range(checkpoint["step"]):
-        if old(step) != plan.schedule(step):
-            raise ConfigError(
-                f"schedule={name} depends on the length: {plan.total_steps} steps instead of {before} would have "
-                f"changed its factor at step {step} of {folder} from {old(step):.3g} to {plan.schedule(step):.3g}; "
-                f"allowed: {before} steps; hint: start a new run"
-            )
+    changes = [abs(old(step) - plan.schedule(step)) for step in range(checkpoint["step"])]
+    if any(changes):
+        step = changes.index(max(changes))
+        raise ConfigError(
+            f"schedule={name} depends on the length: {plan.total_steps} steps instead of {before} would have changed its "
+            f"factor at step {step} of {folder} from {old(step):.3g} to {plan.schedule(step):.3g}; "
+            f"allowed: {before} steps; hint: start a new run"
+        )

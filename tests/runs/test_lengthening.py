@@ -39,8 +39,8 @@ def test_rates_that_depend_on_the_length_are_not_lengthened(tmp_path, name, leng
 def test_the_message_gives_the_factors_of_the_closed_form(tmp_path):
     rates(tmp_path, *RUN, "schedule=cosine", "schedule.final=0")
     ended = train(tmp_path, "resume=run", "train.steps=12")
-    old, new = ((1 + cos(pi * 1 / steps)) / 2 for steps in (6, 12))
-    assert f"its factor at step 1 of run from {old:.3g} to {new:.3g}" in ended.err
+    old, new = ((1 + cos(pi * 5 / steps)) / 2 for steps in (6, 12))
+    assert f"its factor at step 5 of run from {old:.3g} to {new:.3g}" in ended.err
 
 
 def test_a_run_out_of_patience_is_not_lengthened(tmp_path):
