@@ -189,7 +189,7 @@ def refuse_other_rates(plan: Plan, checkpoint: Checkpoint, folder: Path) -> None
     if any(changes):
         step = changes.index(max(changes))
         raise ConfigError(
-            f"schedule={name} depends on the length: {plan.total_steps} steps instead of {before} would have changed its "
-            f"factor at step {step} of {folder} from {old(step):.3g} to {plan.schedule(step):.3g}; "
+            f"schedule={name} depends on the length: {plan.total_steps} steps instead of {before} would have changed "
+            f"its factor at step {step} of {folder} from {old(step):.3g} to {plan.schedule(step):.3g}; "
             f"allowed: {before} steps; hint: start a new run"
         )
