@@ -1,28 +1,26 @@
 """Recognize CSV files that do not consist of a header line and comma-separated cells."""
 
-import re
+from math import inf
 
 from dl_lab.core.errors import ConfigError
 
 Lines = list[tuple[int, list[str]]]  # the number of a line, and its cells
 
 SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'", " ": "spaces"}
-MISSING = {"", "-", "--", ".", "?", "na", "n/a", "nan", "-nan", "nat", "null", "none", "nil", "#n/a", "#na", "<na>"}
-
-
-def is_missing(cell: str) -> bool:
-    """True for the marks of a missing value that spreadsheets, R and pandas write."""
-    return cell.lower() in MISSING
+MISSING = {  # what pandas reads as missing, and further marks of spreadsheets, UCI and SAS
+    *("", "NA", "N/A", "NaN", "-NaN", "NULL", "None", "<NA>", "#N/A", "#NA", "NaT", "nan", "-nan", "n/a", "null"),
+    *("na", "NAN", "Null", "-", "--", ".", "?"),
+}
 
 
 def parse_number(cell: str) -> float | int | None:
-    """Parse a number as spreadsheets write it, a whole number exactly; None for anything else, including 1_000."""
-    if re.fullmatch(r"[+-]?[0-9]{1,4000}", cell):
-        return int(cell)
+    """Parse a number as spreadsheets write it, exactly if it is whole; None for anything else, including 1_000."""
     try:
-        return float(cell) if cell.isascii() and "_" not in cell else None
+        value = float(cell) if cell.isascii() and "_" not in cell else None
     except ValueError:
         return None
+    is_inexact = value is not None and 2**53 <= abs(value) < inf and cell.lstrip("+-").isdigit()
+    return int(cell) if is_inexact else value
 
 
 def check_layout(path: str, lines: Lines) -> None:
@@ -81,20 +79,21 @@ def check_header(path: str, lines: Lines, features: list[str]) -> None:
         ConfigError: naming the line.
     """
     (number, header), *rows = lines
-    above = [name for name, cell in zip(header, rows[0][1], strict=True) if name and parse_number(cell) is not None]
-    are_numbers = above and all(is_missing(name) or parse_number(name) is not None for name in above)
     named = [name for name in header if name]
-    numbers = [name for name in named if parse_number(name) is not None]
-    words = [place for place, name in enumerate(header) if name not in ("", *numbers)]
-    is_counted = len(named) > 2 and len(numbers) > 1 and numbers == [str(place) for place in range(len(numbers))]
-    is_repeated = any(cells[place] == header[place] for place in words for _, cells in rows)
-    if are_numbers and (is_repeated or not (features or is_counted)):
+    if len(set(named)) < len(named):
+        twice = next(name for name in named if named.count(name) > 1)
+        raise ConfigError(
+            f"dataset.path={path} line {number}: column {twice!r} appears twice; allowed: distinct names; hint: rename "
+            "one of them"
+        )
+    above = [name for name, cell in zip(header, rows[0][1], strict=True) if name and parse_number(cell) is not None]
+    if not above or not all(name in MISSING or parse_number(name) is not None for name in above):
+        return
+    counted = [name for name in named if parse_number(name) is not None]
+    words = [place for place, name in enumerate(header) if name not in ("", *counted)]
+    is_chosen = features or (len(named) > 2 and len(counted) > 1 and counted == [*map(str, range(len(counted)))])
+    if not is_chosen or any(cells[place] == header[place] for place in words for _, cells in rows):
         raise ConfigError(
             f"dataset.path={path} line {number} has numbers ({', '.join(above[:3])}) instead of names; allowed: a "
             "header line; hint: add one, or if they are names, choose the features with dataset.features=[...]"
         )
-    for name in named:
-        if named.count(name) > 1:
-            raise ConfigError(
-                f"dataset.path={path} line {number}: column {name!r} appears twice; hint: rename one of them"
-            )

@@ -2,8 +2,10 @@
 
 import csv
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from io import StringIO
+from math import inf
 from pathlib import Path
 from typing import Literal
 from unicodedata import normalize
@@ -14,13 +16,13 @@ from numpy.typing import NDArray
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
-from dl_lab.datasets.csv_layout import Lines, check_header, check_layout, is_missing, parse_number
+from dl_lab.datasets.csv_layout import MISSING, Lines, check_header, check_layout, parse_number
 from dl_lab.datasets.files import read_text
 from dl_lab.datasets.table import Table, TableConfig, choose_columns, table_data
 from dl_lab.registry import DATASETS
 
 LARGEST = float(np.finfo(np.float32).max)
-COUNTER = re.compile(r"index|level_\d+|id", re.IGNORECASE)
+COUNTER = re.compile(r"index|level_\d+|id|rownames|row", re.IGNORECASE)  # names of pandas and R
 csv.field_size_limit(2**31 - 1)  # of characters in a cell; Python's default is 128 kB
 
 
@@ -43,7 +45,7 @@ class CSVConfig(TableConfig):
 
 def _read(path: str) -> Lines:
     """Return (line number, cells) of every line that is not blank; the first one is the header."""
-    reader = csv.reader(StringIO(read_text(path, "a CSV file"), newline=""), strict=True)
+    reader = csv.reader(StringIO(read_text(path, "a CSV file"), newline=""), strict=True, skipinitialspace=True)
     try:
         lines = [
             (reader.line_num, [cell.strip() for cell in row]) for row in reader if "".join(row).strip() or len(row) > 1
@@ -58,17 +60,18 @@ def _read(path: str) -> Lines:
 
 
 def _without_index(config: CSVConfig, header: list[str], lines: Lines) -> list[str]:
-    """Return the names of the columns without those that only number the rows, as pandas writes them: the first one if
-    it has no name, "Unnamed: 0", and "index" or "id" if it counts the rows. The chosen features and targets are kept.
+    """Return the names of the columns without those that only number the rows: the first one if it has no name,
+    "Unnamed: 0", and "index", "id" or "rownames" if it counts the rows. The chosen features and targets are kept.
     """
     if config.features:
         return header
     names = []
     for place, name in enumerate(header):
-        cells = [cells[place] for _, cells in lines]
-        counts = any(cells == [str(first + row) for row in range(len(cells))] for first in (0, 1))
-        unnamed = (place == 0 and not name) or re.fullmatch(r"Unnamed: \d+", name)
-        if name not in config.targets and (unnamed or (counts and COUNTER.fullmatch(name))):
+        is_index = (place == 0 and not name) or name.startswith("Unnamed: ")
+        if COUNTER.fullmatch(name):
+            cells = [cells[place] for _, cells in lines]
+            is_index = any(cells == [str(first + row) for row in range(len(cells))] for first in (0, 1))
+        if is_index and name not in config.targets:
             announce(
                 f"dataset.path={config.path}: column {place + 1} ({name or 'without a name'}) is left out, because it "
                 "seems to number the rows; dataset.features=[...] can include it"
@@ -83,71 +86,68 @@ def _without_index(config: CSVConfig, header: list[str], lines: Lines) -> list[s
     return names
 
 
-def _refuse_missing(path: str, names: Sequence[str], places: dict[str, int], lines: Lines) -> None:
+def _refuse_missing(path: str, columns: Mapping[str, Sequence[str]], numbers: Sequence[int]) -> None:
+    marks = {name: MISSING - {"-"} if "+" in cells else MISSING for name, cells in columns.items()}
+    if all(marks[name].isdisjoint(cells) for name, cells in columns.items()):
+        return
     missing = [
-        (number, name, cells[places[name]])
-        for number, cells in lines
-        for name in names
-        if is_missing(cells[places[name]])
+        (number, name, cell)
+        for name, cells in columns.items()
+        for number, cell in zip(numbers, cells, strict=True)
+        if cell in marks[name]
     ]
-    if missing:
-        number, name, cell = missing[0]
+    number, name, cell = min(missing, key=lambda each: each[0])
+    raise ConfigError(
+        f"dataset.path={path} line {number}, column {name}: {cell!r} is a missing value, the first of {len(missing)}; "
+        "allowed: a value in every cell; hint: fill them in, remove their lines, or choose other columns with "
+        "dataset.features=[...]; if it is a class, rename it"
+    )
+
+
+def _numbers(path: str, name: str, cells: Sequence[str], numbers: Sequence[int]) -> NDArray[np.float64]:
+    parsed = [parse_number(cell) for cell in cells]
+    values = np.array(parsed, dtype=np.float64)  # None becomes nan
+    is_bad = ~(np.abs(values) <= LARGEST)
+    if is_bad.any():
+        row = int(is_bad.argmax())
         raise ConfigError(
-            f"dataset.path={path} line {number}, column {name}: {cell!r} is a missing value, the first of "
-            f"{len(missing)}; allowed: a value in every cell; hint: fill them in, remove their lines, or choose other "
-            "columns with dataset.features=[...]"
+            f"dataset.path={path} line {numbers[row]}, column {name}: {cells[row]!r} is not a number; allowed: finite "
+            "numbers (float32), such as 4623.5 or -1e3; hint: choose columns with dataset.features=[...], or "
+            "dataset.task=classification for a class as target"
         )
+    inexact = {value for value in parsed if isinstance(value, int)} if np.abs(values).max() >= 2**53 else {}
+    if len(set(map(float, inexact))) < len(inexact):
+        raise ConfigError(
+            f"dataset.path={path} column {name} has whole numbers beyond 2^53 that are equal in float64; "
+            "allowed: numbers that float64 tells apart; hint: choose columns with dataset.features=[...]"
+        )
+    return values
 
 
-def _numbers(path: str, name: str, place: int, lines: Lines) -> NDArray[np.float64]:
-    values = []
-    for number, cells in lines:
-        value = parse_number(cells[place])
-        if value is None or not abs(value) <= LARGEST:  # also true for nan
-            raise ConfigError(
-                f"dataset.path={path} line {number}, column {name}: {cells[place]!r} is not a finite number (float32), "
-                "such as 4623.5 or -1e3; hint: choose columns with dataset.features=[...], or "
-                "dataset.task=classification for a class as target"
-            )
-        if isinstance(value, int) and value != float(value):
-            raise ConfigError(
-                f"dataset.path={path} line {number}, column {name}: {cells[place]} has too many digits for a number; "
-                "allowed: whole numbers up to 2^53; hint: choose columns with dataset.features=[...]"
-            )
-        values.append(value)
-    return np.array(values, dtype=np.float64)
-
-
-def _classes(path: str, name: str, place: int, lines: Lines) -> tuple[NDArray[np.int64], Sequence[str]]:
-    """Return class numbers (row,) and names. Numbers of equal value, such as 1 and 1.0, are one class."""
-    for number, cells in lines:
-        if "\0" in cells[place]:
-            raise ConfigError(
-                f"dataset.path={path} line {number}, column {name}: {cells[place]!r} is not a name; "
-                "allowed: the name of a class"
-            )
-    cells = [normalize("NFC", cells[place]) for _, cells in lines]
-    spellings: dict[object, str] = {}
-    distinct = sorted(set(cells), key=lambda cell: (len(cell), cell))
-    are_numbers = all(parse_number(cell) is not None for cell in distinct)
-    for cell in distinct:
-        first = spellings.setdefault(parse_number(cell) if are_numbers else cell.casefold(), cell)
-        if first != cell and not are_numbers and len(cell) > 1:  # letters may differ in their case
-            raise ConfigError(
-                f"dataset.path={path} column {name}: {first!r} and {cell!r} differ in their case only; "
-                "allowed: one spelling for each class"
-            )
-    if are_numbers:
-        cells = [spellings[parse_number(cell)] for cell in cells]
-    labels, numbers = np.unique(cells, return_inverse=True)
+def _classes(path: str, name: str, cells: Sequence[str]) -> tuple[NDArray[np.int64], Sequence[str]]:
+    """Return class numbers (row,) and names. Numbers of equal value, such as 1 and 1.0, are one class, and so are two
+    spellings of one Unicode text.
+    """
+    values = {cell: parse_number(cell) for cell in sorted(set(cells), key=lambda cell: (len(cell), cell))}
+    are_numbers = all(value is not None and abs(value) < inf for value in values.values())
+    keys = values if are_numbers else {cell: normalize("NFC", cell) for cell in values}
+    names: dict[object, str] = {}
+    for cell, key in keys.items():
+        names.setdefault(key, cell if are_numbers else normalize("NFC", cell))
+    labels = sorted(names.values())
+    places = {label: place for place, label in enumerate(labels)}
+    where = f"dataset.path={path} column {name}"
     if len(labels) < 2:
-        raise ConfigError(f"dataset.path={path} column {name} holds one class, {labels[0]}; allowed: two or more")
+        raise ConfigError(f"{where} holds one class, {labels[0]}; allowed: two or more")
     if are_numbers and 2 * len(labels) > len(cells) and not all(float(label).is_integer() for label in labels):
         raise ConfigError(
-            f"dataset.path={path} column {name} holds {len(labels)} distinct numbers in {len(cells)} rows; "
-            "allowed: classes; hint: dataset.task=regression"
+            f"{where} holds {len(labels)} distinct numbers in {len(cells)} rows; allowed: classes; hint: "
+            "dataset.task=regression"
         )
-    return numbers.astype(np.int64), labels.tolist()
+    folded = Counter(label.casefold() for label in labels)
+    if alike := [label for label in labels if folded[label.casefold()] > 1]:
+        announce(f"{where}: classes that differ only in their case: {', '.join(alike[:5])}")
+    return np.array([places[names[keys[cell]]] for cell in cells]), labels
 
 
 @DATASETS.register("csv", CSVConfig, kinds={"features"}, tasks={"regression", "classification", "multi_output"})
@@ -159,20 +159,25 @@ def csv_file(config: CSVConfig, data_dir: Path, seed: int) -> Data:
     """
     (_, header), *lines = everything = _read(config.path)
     check_header(config.path, everything, config.features)
-    places = {name: place for place, name in enumerate(header)}
+    numbers, places = [number for number, _ in lines], {name: place for place, name in enumerate(header)}
+
+    def column(name: str) -> list[str]:
+        place = places[name]
+        return [cells[place] for _, cells in lines]
 
     def is_class(name: str) -> bool:
         if config.task == "multi_output":
-            return any(parse_number(cells[places[name]]) is None for _, cells in lines)
+            return any(parse_number(cell) is None for cell in column(name))
         return config.task == "classification"
 
     class_names = [name for name in config.targets if name in places and is_class(name)]
     number_names = [name for name in _without_index(config, header, lines) if name not in class_names]
     features = choose_columns(config, number_names, class_names)
-    _refuse_missing(config.path, [*features, *config.targets], places, lines)
-    needed = [*features, *(name for name in config.targets if name not in class_names)]
+    columns = {name: column(name) for name in [*features, *config.targets]}
+    _refuse_missing(config.path, columns, numbers)
+    needed = [name for name in columns if name not in class_names]
     table = Table(
-        numbers={name: _numbers(config.path, name, places[name], lines) for name in needed},
-        classes={name: _classes(config.path, name, places[name], lines) for name in class_names},
+        numbers={name: _numbers(config.path, name, columns[name], numbers) for name in needed},
+        classes={name: _classes(config.path, name, columns[name]) for name in class_names},
     )
     return table_data(config, table, seed)
