@@ -116,6 +116,13 @@ def _inside_hydra(error: ValueError | AssertionError) -> str | None:
     return f"{_first_line(str(error)) or 'a choice cannot be read'}; allowed: group=choice and key=value"
 
 
+def _normalization(error: ValueError) -> str | None:
+    if not str(error).startswith("Expected more than 1 "):
+        return None
+    reason = "cannot compute a variance from one example, or from one value of each channel"
+    return f"a normalization layer {reason} ({_first_line(str(error))}); hint: another train.batch_size, or larger maps"
+
+
 def _torch(error: MemoryError | RuntimeError) -> str | None:
     if is_out_of_memory(error):
         return (
@@ -168,6 +175,7 @@ HANDLERS: list[Handler] = [
     (SearchPathException, lambda error: f"--config-dir: {_first_line(str(error))}; allowed: an existing folder"),
     (HydraException, _hydra),
     ((ValueError, AssertionError), _inside_hydra),
+    (ValueError, _normalization),
     ((MemoryError, RuntimeError), _torch),
     (OSError, _file),
     ((SystemExit, GeneratorExit), _exit),

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from dl_lab.core import devices, eager_optim, rng
 from dl_lab.core.devices import PRECISIONS
-from dl_lab.data.batching import training_batches
 from dl_lab.data.splits import Batch, Split
 from dl_lab.runs import checkpoint
 from dl_lab.training import bookkeeping
@@ -110,9 +109,8 @@ def fit(run: ActiveRun, stop: Callable[[], bool] = lambda: False) -> Outcome:
     since, examples = time.perf_counter(), 0
     if (ended := bookkeeping.out_of_patience(run)) is not None:  # killed between its last validation and its end
         return ended
-    batches = training_batches(plan.data.train, plan.seed, plan.batch_size, plan.device, state.step)
     state.model.train()
-    for inputs, targets in islice(batches, plan.total_steps - state.step):
+    for inputs, targets in islice(plan.batches(state.step), plan.total_steps - state.step):
         state.window.append(train_step(state, plan, inputs, targets))
         state.step += 1
         examples += len(targets)

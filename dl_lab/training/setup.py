@@ -15,7 +15,7 @@ from dl_lab.config.schema import Choice, RunConfig
 from dl_lab.core import atomic_io, devices, eager_optim, rng
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.core.errors import ConfigError, require
-from dl_lab.data.batching import training_batches
+from dl_lab.data.batching import steps_in_epoch, training_batches
 from dl_lab.data.dataset import Data, fingerprint
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
@@ -160,26 +160,28 @@ def build_run(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     data = on_device(run, data)
     if run.train.one_batch:
         data = on_one_batch(data, batch_size, run.settings.seed, device)
-    steps_per_epoch = ceil(len(data.train) / batch_size)
+    model = build_model(run, data.spec)
+    joins = any(isinstance(module, _BatchNorm) for module in model.modules())
+    steps_per_epoch = steps_in_epoch(len(data.train), batch_size, joins)
     task = build_task(run, data.spec)
     check_best(run.train.best, task.metric_names)
     is_defined = len(data.validation) > 1 or not run.train.best.endswith("r2")
     require(is_defined, "train.best", run.train.best, "another metric, as r2 of one validation example is undefined")
     total_steps = run.train.total_steps(steps_per_epoch)
     schedule = build_schedule(run, total_steps)
-    plan = Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps)
-    return plan, build_state(plan)
+    plan = Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps, joins)
+    return plan, build_state(plan, model)
 
 
-def build_state(plan: Plan) -> TrainState:
-    """The model, compiled or not, and the optimizer at step 0. Also chooses the number of CPU threads.
+def build_state(plan: Plan, model: nn.Module) -> TrainState:
+    """The model on its device, compiled or not, and the optimizer at step 0. Also chooses the number of CPU threads.
 
     Raises:
         ConfigError: if batch normalization cannot work with the batch size or with accumulation.
     """
     run, spec, device, batch_size = plan.run, plan.data.spec, plan.device, plan.batch_size
-    model = devices.place(build_model(run, spec), device)
-    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+    model = devices.place(model, device)
+    if plan.joins:
         require(run.train.accumulate == 1, "train.accumulate", run.train.accumulate, "1 with batch normalization")
         require(batch_size > 1, "train.batch_size", batch_size, "2 or more with batch normalization")
     positions = spec.input_shape[0] if spec.kind == "tokens" else 1

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -17,7 +17,9 @@ from dl_lab.config.schema import RunConfig
 from dl_lab.core import eager_optim
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import Progress
+from dl_lab.data.batching import training_batches
 from dl_lab.data.dataset import Data
+from dl_lab.data.splits import Batch
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.logger import RunLogger
 from dl_lab.schedules.schedules import Schedule
@@ -37,6 +39,7 @@ class Plan:
     batch_size: int
     steps_per_epoch: int
     total_steps: int
+    joins: bool = False  # whether a last batch of one example joins the one before it, see `batching.cut`
 
     @property
     def eval_batch_size(self) -> int:
@@ -54,6 +57,10 @@ class Plan:
         run = self.run
         choices = (run.model, run.initializer, run.dropout, run.dataset, run.loss, run.schedule, run.optimizer)
         return any(not getattr(choice.entry.build, "__module__", "").startswith("dl_lab.") for choice in choices)
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Training batches from step `start` on, without end."""
+        return training_batches(self.data.train, self.seed, self.batch_size, self.device, start, self.joins)
 
     @property
     def validate_every(self) -> int:

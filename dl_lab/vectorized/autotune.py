@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dl_lab.core import devices
 from dl_lab.core.errors import FAILURES, is_out_of_memory
-from dl_lab.data.batching import training_batches
 from dl_lab.data.dataset import Data
 from dl_lab.training import loop
 from dl_lab.training.state import Plan, TrainState
@@ -107,14 +106,14 @@ def alone_steps(plan: Plan, state: TrainState) -> Callable[[], object]:
     """A function that takes a step of a copy of one run."""
     state = deepcopy(state)
     state = replace(state, forward=state.model)
-    batches = training_batches(plan.data.train, plan.seed, plan.batch_size, plan.device, state.step)
+    batches = plan.batches(state.step)
     return lambda: loop.train_step(state, plan, *next(batches))
 
 
 def stacked_steps(plans: Sequence[Plan], states: Sequence[TrainState]) -> Callable[[], object]:
     """A function that takes a step of a copy of several runs."""
     stack = StackedRuns(plans, states)
-    batches = stack.batches.training(plans[0].batch_size, stack.step_number)
+    batches = stack.batches.training(plans[0], stack.step_number)
     return lambda: stack.step(*next(batches))
 
 

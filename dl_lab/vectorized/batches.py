@@ -2,15 +2,15 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import count
-from math import ceil
 
 import torch
 from torch import Tensor
 
 from dl_lab.core import rng
-from dl_lab.data.batching import cut, training_batches
+from dl_lab.data.batching import cut, steps_in_epoch, training_batches
 from dl_lab.data.dataset import Data
 from dl_lab.data.splits import Batch, InMemory, Split
+from dl_lab.training.state import Plan
 
 
 class StackedBatches:
@@ -37,14 +37,14 @@ class StackedBatches:
         """Keep only these runs."""
         self.which = self.which[runs]
 
-    def training(self, batch_size: int, start: int) -> Iterator[Batch]:
+    def training(self, plan: Plan, start: int) -> Iterator[Batch]:
         """Batches from step `start` on, endlessly: inputs (run, batch, ...), targets (run, batch, ...)."""
         splits = [data.train for data in self.data]
         in_memory = [split for split in splits if isinstance(split, InMemory)]
         if len(splits) > 1 and len(in_memory) == len(splits):
-            yield from self._indexed(in_memory, batch_size, start)
+            yield from self._indexed(in_memory, plan, start)
         sources = [
-            training_batches(split, seed, batch_size, self.device, start)
+            training_batches(split, seed, plan.batch_size, self.device, start, plan.joins)
             for split, seed in zip(splits, self.seeds, strict=True)
         ]
         yield from (self._stacked(batches) for batches in zip(*sources, strict=True))
@@ -61,9 +61,9 @@ class StackedBatches:
         which = self.which.to(self.device)
         return inputs.index_select(0, which), targets.index_select(0, which)
 
-    def _indexed(self, splits: list[InMemory], batch_size: int, start: int) -> Iterator[Batch]:
+    def _indexed(self, splits: list[InMemory], plan: Plan, start: int) -> Iterator[Batch]:
         """The same batches from one table of all sources, by one index per step."""
-        examples, steps_per_epoch = len(splits[0]), ceil(len(splits[0]) / batch_size)
+        examples, steps_per_epoch = len(splits[0]), steps_in_epoch(len(splits[0]), plan.batch_size, plan.joins)
         inputs = torch.cat([split.inputs for split in splits])
         targets = torch.cat([split.targets for split in splits])
         for epoch in count(start // steps_per_epoch):
@@ -72,7 +72,7 @@ class StackedBatches:
                 for number, (split, seed) in enumerate(zip(splits, self.seeds, strict=True))
             ]
             order = torch.stack(orders, dim=1).to(self.device)  # (example, source)
-            for rows in cut(order, batch_size)[max(0, start - epoch * steps_per_epoch) :]:
+            for rows in cut(order, plan.batch_size, plan.joins)[max(0, start - epoch * steps_per_epoch) :]:
                 index = rows.T.index_select(0, self.which.to(self.device)).reshape(-1)
                 shape = (len(self.which), len(rows))
                 yield (

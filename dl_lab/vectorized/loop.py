@@ -88,7 +88,7 @@ def fit_stack(
     stack = StackedRuns([member.run.plan for member in alive], [member.run.state for member in alive])
     since, examples, saved_at = time.perf_counter(), 0, time.perf_counter()
     alive = yield from without_ended(stack, alive, already_ended(alive))
-    batches = stack.batches.training(plan.batch_size, stack.step_number)
+    batches = stack.batches.training(plan, stack.step_number)
     for inputs, targets in islice(batches, plan.total_steps - stack.step_number if alive else 0):
         stack.step(inputs, targets)
         for member in alive:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dl_lab.config.schema import Choice
 from dl_lab.core import devices
-from dl_lab.data.batching import training_batches
 from dl_lab.data.splits import InMemory, Split, Windows
 from dl_lab.optimizers.sgd import SGDConfig
 from dl_lab.registry import OPTIMIZERS
@@ -142,21 +140,17 @@ def _compare(trials: list[tuple[Plan, TrainState]], tolerance: float) -> None:
 def _alone(plan: Plan, state: TrainState) -> Trace:
     state.model.train()
     totals = []
-    for inputs, targets in islice(_batches(plan, state), STEPS):
+    for inputs, targets in islice(plan.batches(state.step), STEPS):
         totals += loop.train_step(state, plan, inputs, targets)
         state.step += 1
     tensors = dict(state.model.named_buffers()) | {"weights": parameters_of(state)}
     return Trace(add_up(totals), tensors, loop.evaluate(state.model, plan, plan.data.validation))
 
 
-def _batches(plan: Plan, state: TrainState) -> Any:
-    return training_batches(plan.data.train, plan.seed, plan.batch_size, plan.device, state.step)
-
-
 def _together(plans: list[Plan], states: list[TrainState]) -> list[Trace]:
     stack = StackedRuns(plans, states)
     stack.model.train()
-    for inputs, targets in islice(stack.batches.training(plans[0].batch_size, stack.step_number), STEPS):
+    for inputs, targets in islice(stack.batches.training(plans[0], stack.step_number), STEPS):
         stack.step(inputs, targets)
     metrics, totals = stack.evaluate("validation"), stack.summed_window()
     tensors = [{name: buffer[run] for name, buffer in stack.buffers.items()} for run in range(len(plans))]

@@ -20,7 +20,7 @@ from dl_lab.config.validation import typed
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.augmentation import Augmentation
-from dl_lab.data.batching import training_batches
+from dl_lab.data.batching import cut, steps_in_epoch, training_batches
 from dl_lab.data.dataset import Data, byte_statistics
 from dl_lab.data.partition import SplitConfig, divide, held_out
 from dl_lab.data.spec import DataSpec, Head
@@ -90,6 +90,17 @@ def test_an_epoch_visits_every_example_once_and_its_last_batch_is_the_rest(split
             sizes[-2:] = [4, 2]  # one example has no variance for batch normalization
         assert [len(inputs) for inputs in epoch] == sizes
         assert len(torch.cat(epoch).unique(dim=0)) == 11
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 50])
+@pytest.mark.parametrize("examples", range(2, 12))
+def test_no_batch_has_one_example_if_a_model_needs_two(examples: int, batch_size: int) -> None:
+    batches = cut(torch.arange(examples), batch_size, joins=True)
+    assert torch.equal(torch.cat(batches), torch.arange(examples))
+    assert min(map(len, batches)) >= 2
+    assert max(map(len, batches)) <= max(batch_size, 3)
+    assert len(batches) == steps_in_epoch(examples, batch_size, joins=True)
+    assert len(cut(torch.arange(examples), batch_size)) == ceil(examples / batch_size)
 
 
 @every_split

@@ -1,6 +1,7 @@
 """The loop against loops written by hand in plain torch, and against closed forms."""
 
 import copy
+import json
 import math
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -20,6 +21,7 @@ from dl_lab.data.batching import training_batches
 from dl_lab.data.dataset import Data
 from dl_lab.training import loop, setup
 from dl_lab.training.run import NEW, recorded
+from dl_lab.vectorized import autotune
 
 CPU = torch.device("cpu")
 
@@ -172,6 +174,22 @@ def test_lbfgs_reaches_the_least_squares_solution(tmp_path):
     # the gradient ends below 1e-7, and the smallest eigenvalue of the squared inputs is about 0.01
     np.testing.assert_allclose(trained["linear.weight"].numpy(), solution[:, :-1], atol=1e-5)
     np.testing.assert_allclose(trained["linear.bias"].numpy(), solution[:, -1], atol=1e-5)
+
+
+def test_batch_normalization_trains_in_pairs_if_the_examples_are_odd(tmp_path, monkeypatch):
+    """Of the 150 rows of iris 5 are for training, in batches of 2 and 3. Few steps, as pairs amplify rounding."""
+    monkeypatch.setattr(autotune, "seconds_of", lambda step: 1.0)  # so that a stack pays
+    arguments = ("dataset=iris", "dataset.validation=115", "model=deep_nn", "model.normalization=batch", "seed=0,1")
+    arguments += ("train.batch_size=2", "train.epochs=2", "precision=float64", "optimizer=sgd", "hydra.sweep.dir=out")
+    alone, stacked = (
+        train(tmp_path / launcher, "-m", *arguments, f"hydra/launcher={launcher}")
+        for launcher in ("in_turn", "vectorized")
+    )
+    for one, other in zip(alone.runs, stacked.runs, strict=True):
+        mine, theirs = (json.loads((run / "summary.json").read_text()) for run in (one, other))
+        assert mine["steps"] == theirs["steps"] == 4
+        assert ("together" in mine, theirs["together"]) == (False, 2)
+        assert mine["test"] == pytest.approx(theirs["test"], rel=1e-8)
 
 
 def test_patience_stops_after_so_many_validations_without_a_better_one(tmp_path):

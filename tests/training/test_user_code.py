@@ -200,6 +200,10 @@ def test_regression_does_not_broadcast_what_a_model_returns(tmp_path, line, laun
     [
         ("return outputs / 0 * 0", "model=own returned nan in the first batch, untrained; allowed: finite numbers"),
         ("return outputs.detach()", "the loss does not depend on a weight that is trained; hint: "),
+        (
+            "nn.functional.instance_norm(outputs[:, :, None])",
+            "a normalization layer cannot compute a variance from one",
+        ),
         ("pass\n        self.layer = nn.LazyLinear(3)", "model=own has a lazy layer (layer.weight); allowed: "),
         ("pass\n        self.requires_grad_(False)", "model=own has 2 weights, none to be trained; allowed: "),
     ],
