@@ -96,12 +96,23 @@ def save_last(run: ActiveRun) -> Checkpoint:
     return contents
 
 
-def out_of_patience(run: ActiveRun) -> Outcome | None:
-    """The outcome of a run that has had train.patience validations without improvement; otherwise None."""
+def ended_early(run: ActiveRun) -> Outcome | None:
+    """The outcome of a run that is out of patience or at the tolerance of its optimizer; otherwise None."""
     train, state = run.plan.run.train, run.state
-    if train.patience is None or state.validations_since_best < train.patience:
-        return None
-    return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", state.last)
+    if train.patience is not None and state.validations_since_best >= train.patience:
+        return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", state.last)
+    if is_at_tolerance(run):
+        name = run.plan.run.optimizer.entry.name
+        return Outcome("completed", f"optimizer={name} is at its tolerance; more steps change nothing", state.last)
+    return None
+
+
+def is_at_tolerance(run: ActiveRun) -> bool:
+    """Whether the last step ended at a tolerance of the optimizer, with its full lr and a loss that stays the same."""
+    state, plan, group = run.state, run.plan, run.state.optimizer.param_groups[0]
+    if not group.get("at_tolerance") or group["lr"] != group["initial_lr"]:
+        return False
+    return plan.steps_per_epoch == 1 and plan.data.augmentation is None and state.dropout_key is None
 
 
 def not_finite(run: ActiveRun, what: str, value: float, step: int) -> Outcome:

@@ -102,12 +102,12 @@ def evaluate(model: nn.Module, plan: Plan, split: Split) -> dict[str, float]:
 
 
 def fit(run: ActiveRun, stop: Callable[[], bool] = lambda: False) -> Outcome:
-    """Train from the current step to the last one. Ends early when patience runs out, when the loss is no longer
-    finite, or when `stop` returns True after a step.
+    """Train from the current step to the last one. Ends early when patience runs out, when the optimizer is
+    at its tolerance, when the loss is no longer finite, or when `stop` returns True after a step.
     """
     state, plan = run.state, run.plan
     since, examples = time.perf_counter(), 0
-    if (ended := bookkeeping.out_of_patience(run)) is not None:  # killed between its last validation and its end
+    if (ended := bookkeeping.ended_early(run)) is not None:  # killed between its last validation and its end
         return ended
     state.model.train()
     for inputs, targets in islice(plan.batches(state.step), plan.total_steps - state.step):
@@ -115,7 +115,8 @@ def fit(run: ActiveRun, stop: Callable[[], bool] = lambda: False) -> Outcome:
         state.step += 1
         examples += len(targets)
         run.progress.advance()
-        validating = state.step % plan.validate_every == 0 or state.step == plan.total_steps
+        is_last = state.step == plan.total_steps or bookkeeping.is_at_tolerance(run)
+        validating = is_last or state.step % plan.validate_every == 0
         ended = None
         if validating or state.step % plan.run.train.log_every == 0:
             summed = add_up(chain.from_iterable(state.window))
@@ -126,7 +127,7 @@ def fit(run: ActiveRun, stop: Callable[[], bool] = lambda: False) -> Outcome:
         if validating and ended is None:
             bookkeeping.save_checkpoints(run)
             bookkeeping.visualize_model(run)
-            ended = bookkeeping.out_of_patience(run)
+            ended = bookkeeping.ended_early(run)
         if ended is not None:
             return ended
         if stop() and state.step < plan.total_steps:

@@ -119,7 +119,7 @@ def already_ended(members: list[M]) -> dict[int, Outcome]:
     """The outcomes of members whose process was killed between their last validation and their end, by number."""
     ended = {}
     for number, member in enumerate(members):
-        outcome = bookkeeping.out_of_patience(member.run)
+        outcome = bookkeeping.ended_early(member.run)
         if outcome is None and member.run.state.step == member.run.plan.total_steps:
             outcome = Outcome("completed", None, member.run.state.last)
         if outcome is not None:
@@ -171,7 +171,7 @@ def record_validation(stack: StackedRuns, number: int, member: Member, metrics: 
     if run.plan.run.train.pictures or run.plan.data.is_text:
         stack.write_to(number, state)
         bookkeeping.visualize_model(run)
-    return bookkeeping.out_of_patience(run)
+    return bookkeeping.ended_early(run)
 
 
 def save(stack: StackedRuns, number: int, member: Member) -> None:
