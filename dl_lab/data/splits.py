@@ -37,7 +37,7 @@ class Split(ABC):
         return torch.randperm(len(self), generator=generator)
 
     def with_draws(self, seed: int, step: int) -> Self:
-        """The same split for training batches from `step` on: what reading an example draws follows from both."""
+        """The same split for training from `step` on. Random draws of its examples depend on seed and step only."""
         return self
 
     def in_order(self) -> Tensor:
@@ -112,7 +112,7 @@ class Windows(Split):
 
 @dataclass(frozen=True)
 class SeededExamples(torch.utils.data.Dataset[Any]):
-    """A dataset of (index, seed), in which the seed determines what an example draws, in whichever worker."""
+    """Reads each (index, seed) after seeding the global generators, so that no example depends on its worker."""
 
     dataset: "torch.utils.data.Dataset[Any]"
 

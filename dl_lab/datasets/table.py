@@ -61,7 +61,7 @@ def choose_columns(config: TableConfig, numbers: Sequence[str], classes: Sequenc
             raise ConfigError(f"dataset.features={name} is also a target; hint: remove it from one of the two lists")
     features = config.features or [name for name in numbers if name not in config.targets]
     if not features:
-        raise ConfigError("dataset.features: every numeric column is a target; allowed: at least one feature")
+        raise ConfigError("dataset.features=[]: no column remains beside the targets; allowed: at least one feature")
     return features
 
 
@@ -110,9 +110,39 @@ def split_rows(config: TableConfig, order: Tensor) -> tuple[Tensor, Tensor, Tens
     return train, train, test
 
 
+Column = tuple[Head, Tensor]  # a head and its targets (row, column)
+
+
+def _regression(config: TableConfig, table: Table, train: NDArray[np.int64]) -> list[Column]:
+    """One head for all numeric targets, with the name of its only target, or else "regression", with "_" added if a
+    class column has that name; nothing without numeric targets.
+    """
+    names = tuple(name for name in config.targets if name in table.numbers)
+    if not names:
+        return []
+    together = names[0] if len(names) == 1 else "regression"
+    while together in table.classes:
+        together += "_"
+    values = np.column_stack([table.numbers[name] for name in names])
+    offset, scale = _statistics(values[train], config.standardize)
+    targets = torch.from_numpy(_in_float32("targets", names, (values - offset) / scale))
+    statistics = {"offset": tuple(offset.tolist()), "scale": tuple(scale.tolist())}
+    return [(Head(name=together, task="regression", labels=names, **statistics), targets)]
+
+
+def _classification(name: str, table: Table, train: NDArray[np.int64]) -> Column:
+    numbers, labels = table.classes[name]
+    unseen = sorted(set(range(len(labels))).difference(numbers[train].tolist()))
+    if unseen:
+        announce(
+            f"dataset.targets={name}: {len(unseen)} of {len(labels)} classes have no example in the training "
+            f"split, such as {labels[unseen[0]]!r}"
+        )
+    return Head(name=name, task="classification", labels=tuple(labels)), torch.from_numpy(numbers)[:, None]
+
+
 def table_data(config: TableConfig, table: Table, seed: int) -> Data:
-    """Build the data from a table: one head for each class column, and one head for all numeric targets, which has the
-    name of its only target, or else "regression", with "_" added if a class column has that name.
+    """Build the data from a table: one head for all numeric targets, and one head for each class column.
 
     Inputs are (row, feature) float64. Targets are class numbers (row,) if the only target is a class column, otherwise
     (row, column) float64 in the order of the heads.
@@ -126,41 +156,14 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
 
     mean, std = _statistics(features[train], config.standardize)
     inputs = torch.from_numpy(_in_float32("features", names, (features - mean) / std))
-    heads: list[Head] = []
-    columns: list[Tensor] = []
-    regression = tuple(name for name in config.targets if name in table.numbers)
-    classes = [name for name in config.targets if name in table.classes]
-    if regression:
-        together = "regression"
-        while together in classes:
-            together += "_"
-        values = np.column_stack([table.numbers[name] for name in regression])
-        offset, scale = _statistics(values[train], config.standardize)
-        columns.append(torch.from_numpy(_in_float32("targets", regression, (values - offset) / scale)))
-        heads.append(
-            Head(
-                name=regression[0] if len(regression) == 1 else together,
-                task="regression",
-                labels=regression,
-                offset=tuple(offset.tolist()),
-                scale=tuple(scale.tolist()),
-            )
-        )
-    for name in classes:
-        numbers, labels = table.classes[name]
-        unseen = sorted(set(range(len(labels))).difference(numbers[train].tolist()))
-        if unseen:
-            announce(
-                f"dataset.targets={name}: {len(unseen)} of {len(labels)} classes have no example in the training "
-                f"split, such as {labels[unseen[0]]!r}"
-            )
-        columns.append(torch.from_numpy(numbers)[:, None])
-        heads.append(Head(name=name, task="classification", labels=tuple(labels)))
+    columns = _regression(config, table, train)
+    columns += [_classification(name, table, train) for name in config.targets if name in table.classes]
+    heads, targets = zip(*columns, strict=True)
     only_classes = len(heads) == 1 and heads[0].task == "classification"
-    targets = columns[0].squeeze(1) if only_classes else torch.cat([column.double() for column in columns], dim=1)
-    splits = [InMemory(inputs[part], targets[part]) for part in parts]
+    joined = targets[0].squeeze(1) if only_classes else torch.cat([column.double() for column in targets], dim=1)
+    splits = [InMemory(inputs[part], joined[part]) for part in parts]
     return Data(
-        spec=DataSpec(kind="features", input_shape=(len(names),), heads=tuple(heads)),
+        spec=DataSpec(kind="features", input_shape=(len(names),), heads=heads),
         train=splits[0],
         validation=splits[1],
         test=splits[2] if len(splits[2]) else None,

@@ -222,7 +222,7 @@ GOOD = "1,2\n" * 10
         pytest.param(f"x,y\n{GOOD}".encode("utf-16-le"), ["not text", "UTF-16"], id="UTF-16 without a mark"),
         pytest.param(b"x,y\n1,2\n1,\xe9\n", ["not UTF-8", "byte 10", "Latin-1"], id="Latin-1"),
         pytest.param("x,y\n1,2\n", ["dataset.validation=0.1", "1 examples"], id="one row"),
-        pytest.param("y\n" + "1\n" * 10, ["dataset.features", "every numeric column is a target"], id="a target alone"),
+        pytest.param("y\n" + "1\n" * 10, ["dataset.features=[]", "beside the targets"], id="a target alone"),
         pytest.param(f"x,y\n{GOOD}".replace(",", ";"), ["line 1:", "separated by ';'"], id="semicolons"),
         pytest.param(f"x,y\n1.5,2\n{GOOD}".replace(",", ";").replace(".", ","), ["by ';'"], id="decimal commas"),
         pytest.param(f"\tx\ty\n{GOOD}".replace("1,2", "0\t1\t2"), ["separated by tabs"], id="tabs and an index"),
