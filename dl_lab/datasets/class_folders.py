@@ -78,7 +78,9 @@ def split_folders(root: Path) -> dict[str, Path]:
     where = f"dataset.path={root} contains the splits {named(spelled)}"
     allowed = "; ".join(f"{split}: {', '.join(spellings)}" for split, spellings in SPELLINGS.items())
     if others:
-        raise ConfigError(f"{where}, and beside them {named(others)}; allowed beside them: nothing; names: {allowed}")
+        raise ConfigError(
+            f"{where}, and beside them {named(others)}; allowed: only splits ({allowed}); hint: move the others"
+        )
     if "train" not in spelled.values() or len(set(spelled.values())) < len(spelled):
         raise ConfigError(f"{where}; allowed: one folder for training, and at most one of each other split; {allowed}")
     return {split: folders[name] for split in SPELLINGS for name in folders if spelled[name] == split}

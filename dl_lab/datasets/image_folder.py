@@ -72,11 +72,13 @@ def readable(config: ImageFolderConfig, found: dict[str, Found]) -> Files:
     broken = [path for path, each in inspected.items() if each.problem]
     listed = f"{len(broken)} broken pictures: {named(f'{path} is {inspected[path].problem}' for path in broken)}"
     if broken and not config.skip_broken:
-        raise ConfigError(f"{where} contains {listed}; hint: replace or remove them, or dataset.skip_broken=true")
+        raise ConfigError(
+            f"{where} contains {listed}; allowed: readable pictures; hint: replace them, or dataset.skip_broken=true"
+        )
     if broken:
         announce(f"skipped {listed}")
     if several := [path for path, each in inspected.items() if each.several]:
-        announce(f"the first picture is read of {len(several)} files with several: {named(several)}")
+        announce(f"only the first picture is read from {len(several)} files that contain several: {named(several)}")
     deep = [each.light for each in inspected.values() if each.light <= 1]
     if deep and max(deep) < DARK:
         raise ConfigError(

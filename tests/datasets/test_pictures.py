@@ -130,7 +130,7 @@ def test_a_broken_orientation_is_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["gif", "tif", "png", "webp"])
-def test_of_several_pictures_in_a_file_the_first_counts(tmp_path: Path, ending: str) -> None:
+def test_only_the_first_picture_of_a_file_is_read(tmp_path: Path, ending: str) -> None:
     first, second = Image.fromarray(GREY), Image.fromarray(255 - GREY)
     options = {"lossless": True} if ending == "webp" else {}
     path = save(tmp_path / f"a.{ending}", first, save_all=True, append_images=[second], **options)

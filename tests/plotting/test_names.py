@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from dl_lab.plotting import figures, sweep_figures
 from dl_lab.plotting.names import LONGEST_TICK, plain, ticks
 
-NAMES = ["$$ cheap $$", "$x$", "$5 or $6", r"\frac{1", r"a\$b$", "a_b^c", "_hidden", "a\nb", "東京", "\t", "$ " * 999]
 POINTS = ([0, 1], [0, 1])
 SQUARE = np.array([[0.0, 1.0], [1.0, 0.0]])
 FIGURES = {
@@ -35,13 +34,13 @@ def pixels(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("name", NAMES, ids=[ascii(name[:12]) for name in NAMES])
+@pytest.mark.parametrize("name", ["_$\\frac{1$ 東京\t", "$ " * 999], ids=["signs", "long"])
 @pytest.mark.parametrize("draw", FIGURES.values(), ids=list(FIGURES))
 def test_every_figure_can_be_drawn_with_any_name(draw, name):
     pixels(draw(name))  # warnings, such as those of a missing glyph, are errors
 
 
-@pytest.mark.parametrize("name", ["$$ cheap $$", "$x$", "$5 or $6", r"a\$b$", "a_b^c", "a\nb"])
+@pytest.mark.parametrize("name", ["$$ cheap $$", "$x$", "$5 or $6", r"\frac{1", r"a\$b$", "a_b^c", "a\nb"])
 def test_a_name_is_drawn_as_matplotlib_draws_text_without_formulas(name):
     drawn, expected = Figure(), Figure()
     drawn.text(0.1, 0.5, plain(name))
@@ -49,7 +48,7 @@ def test_a_name_is_drawn_as_matplotlib_draws_text_without_formulas(name):
     assert pixels(drawn) == pixels(expected)
 
 
-def test_names_that_differ_are_told_apart():
+def test_different_names_are_drawn_differently():
     assert [plain(name) for name in ("東京", "大阪", "_x")] == [r"\u6771\u4eac", r"\u5927\u962a", " _x"]
     (short,) = ticks(["begin" + "x" * 99 + "end"])
     assert len(short) == LONGEST_TICK
