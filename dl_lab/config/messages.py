@@ -69,8 +69,10 @@ def explain(error: BaseException) -> str | None:
 
 
 def _explain_foreign(error: BaseException) -> str | None:
-    """The line for an error of Hydra, OmegaConf, torch or the file system."""
-    for kinds, describe in HANDLERS:
+    """The line for an error of Hydra, OmegaConf, torch or the file system. Errors of Hydra and OmegaConf in the code
+    of a user do not describe the command.
+    """
+    for kinds, describe in [*([] if user_place(error) else OF_THE_COMMAND), *OF_THE_RUN]:
         if isinstance(error, kinds) and (line := describe(error)) is not None:
             return line
     return None
@@ -123,6 +125,12 @@ def _normalization(error: ValueError) -> str | None:
     return f"a normalization layer {reason} ({_first_line(str(error))}); hint: another train.batch_size, or larger maps"
 
 
+def _class(error: IndexError) -> str | None:
+    if (found := re.match(r"Target (-?\d+) is out of bounds", str(error))) is None:
+        return None
+    return f"the dataset has the class number {found[1]}; allowed: 0 to one less than the number of classes"
+
+
 def _torch(error: MemoryError | RuntimeError) -> str | None:
     if is_out_of_memory(error):
         return (
@@ -168,14 +176,17 @@ def _first_line(text: str) -> str:
 Handler = tuple[type[BaseException] | tuple[type[BaseException], ...], Callable[[Any], str | None]]
 
 # From specific to general: an error goes to the first handler that has a line for it.
-HANDLERS: list[Handler] = [
+OF_THE_COMMAND: list[Handler] = [
     (MissingConfigException, _missing_choice),
     (OverrideParseException, _unreadable_override),
     (OmegaConfBaseException, _unreadable_configuration),
     (SearchPathException, lambda error: f"--config-dir: {_first_line(str(error))}; allowed: an existing folder"),
     (HydraException, _hydra),
     ((ValueError, AssertionError), _inside_hydra),
+]
+OF_THE_RUN: list[Handler] = [
     (ValueError, _normalization),
+    (IndexError, _class),
     ((MemoryError, RuntimeError), _torch),
     (OSError, _file),
     ((SystemExit, GeneratorExit), _exit),

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+NO_CLASS = -(2**62)  # torch's default, -100, would silently leave out the examples with that number
+
 
 def is_mapped(tensor: Tensor) -> bool:
     """True inside torch.func.vmap if it maps over the tensor; some of torch's kernels are slow or unsupported then."""
@@ -30,7 +32,7 @@ def cross_entropy(
     Under vmap, where torch's own is slow, it evaluates the formula; there `label_smoothing` may be a tensor ().
     """
     if not is_mapped(logits):
-        ignored = -100 if ignore_index is None else ignore_index  # torch's default, which is not a class
+        ignored = NO_CLASS if ignore_index is None else ignore_index
         return F.cross_entropy(
             logits, target, ignore_index=ignored, reduction="sum", label_smoothing=float(label_smoothing)
         )

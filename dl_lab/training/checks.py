@@ -14,12 +14,16 @@ from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import PADDING, InMemory, Split
 
 
-def form(value: object) -> str:
-    """The shape of a tensor, with its type if that is unusual; the type of anything else."""
+def form(value: object, with_type: bool = False) -> str:
+    """The shape of a tensor, with its type if it is not floating point; the type of anything else."""
     if not isinstance(value, Tensor):
         return type(value).__name__
     shape = f"({', '.join(map(str, value.shape))}{',' if value.ndim == 1 else ''})"
-    return shape if value.is_floating_point() else f"{shape} of {str(value.dtype).removeprefix('torch.')}"
+    return (
+        shape
+        if value.is_floating_point() and not with_type
+        else f"{shape} of {str(value.dtype).removeprefix('torch.')}"
+    )
 
 
 def check_model(model: object, name: str) -> None:
@@ -57,7 +61,7 @@ def check_targets(targets: Tensor, places: Sequence[int], heads: Sequence[Head],
     expected = (places[0], sum(head.columns for head in heads)) if is_table else tuple(places)
     if targets.shape != expected or targets.is_floating_point() != is_table:
         kind = "floating point" if is_table else "class numbers"
-        raise UserCodeError(f"{where} has targets {form(targets)}; allowed: {expected}, {kind}")
+        raise UserCodeError(f"{where} has targets {form(targets, with_type=True)}; allowed: {expected}, {kind}")
 
 
 def sum_of(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
@@ -95,7 +99,9 @@ def _check_shapes(split: InMemory, data: Data, where: str) -> None:
     prepared = inputs.is_floating_point() or data.mean is not None
     if inputs.shape[1:] != spec.input_shape or prepared == (spec.kind == "tokens"):
         kind = "integers" if spec.kind == "tokens" else "floating point"
-        raise UserCodeError(f"{where} has inputs {form(inputs)}; allowed: {(len(split), *spec.input_shape)}, {kind}")
+        raise UserCodeError(
+            f"{where} has inputs {form(inputs, with_type=True)}; allowed: {(len(split), *spec.input_shape)}, {kind}"
+        )
     in_time = spec.heads[0].task == "language_modelling"
     check_targets(split.targets, places if in_time else places[:1], spec.heads, where)
 

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf.errors import OmegaConfBaseException
 from support.commands import TINY, Ended, train
 from support.sweeps import add_model, by_number
 
+from dl_lab.config.messages import explain
 from dl_lab.core.errors import UserCodeError
 from dl_lab.data.dataset import Data
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import InMemory
+from dl_lab.nn.functional import cross_entropy
 from dl_lab.training.checks import check_data
 from dl_lab.training.tasks import Task
 
@@ -75,6 +78,10 @@ RAISED = {
     "raise NotImplementedError": ("NotImplementedError (own.py, line 24)", False),
     "{}['a']": ("KeyError: 'a' (own.py, line 24)", False),
     "assert not outputs.numel()": ("AssertionError (own.py, line 24)", False),
+    "__import__('omegaconf').OmegaConf.create({'a': '${b}'}).a": (
+        "InterpolationKeyError: Interpolation key 'b' not found full_key: a object_type=dict (own.py, line 24)",
+        False,
+    ),
     "torch.load('w.pt')": ("FileNotFoundError: [Errno 2] No such file or directory: 'w.pt' (own.py, line 24)", True),
     "open('/')": ("IsADirectoryError: [Errno 21] Is a directory: '/' (own.py, line 24)", True),
     "raise PermissionError(13, 'Permission denied', 'w.pt')": (
@@ -92,7 +99,7 @@ def test_an_error_is_reported_as_what_it_is_with_its_place(tmp_path, line):
         ended = train(tmp_path, *OWN)
         assert ended.err.startswith(f"error: {reason}; hint: correct this, then continue with resume=")
     else:
-        with pytest.raises((RuntimeError, KeyError, AssertionError)):  # with its traceback
+        with pytest.raises((RuntimeError, KeyError, AssertionError, OmegaConfBaseException)):  # with its traceback
             train(tmp_path, *OWN)
     assert f'"reason": "{reason}"' in next(tmp_path.rglob("summary.json")).read_text()
 
@@ -222,12 +229,12 @@ CLASS = Head(name="kind", task="classification", labels=("a", "b"))
 PRICE = Head(name="price", task="regression", labels=("price",))
 # Heads, inputs and targets of a dataset with features (3,); what is wrong.
 WRONG = {
-    "shape": ((CLASS,), FLOATS[:, :2], NUMBERS, "has inputs (20, 2); allowed: (20, 3), floating point"),
+    "shape": ((CLASS,), FLOATS[:, :2], NUMBERS, "has inputs (20, 2) of float32; allowed: (20, 3), floating point"),
     "type": ((CLASS,), FLOATS.long(), NUMBERS, "has inputs (20, 3) of int64; allowed: (20, 3), floating point"),
     "number": ((CLASS,), FLOATS, NUMBERS[:19], "has targets (19,) of int64; allowed: (20,), class numbers"),
-    "floats": ((CLASS,), FLOATS, NUMBERS.float(), "has targets (20,); allowed: (20,), class numbers"),
+    "floats": ((CLASS,), FLOATS, NUMBERS.float(), "has targets (20,) of float32; allowed: (20,), class numbers"),
     "column": ((CLASS,), FLOATS, NUMBERS[:, None], "has targets (20, 1) of int64; allowed: (20,), class numbers"),
-    "flat": ((PRICE,), FLOATS, FLOATS[:, 0], "has targets (20,); allowed: (20, 1), floating point"),
+    "flat": ((PRICE,), FLOATS, FLOATS[:, 0], "has targets (20,) of float32; allowed: (20, 1), floating point"),
     "whole": ((PRICE,), FLOATS, NUMBERS[:, None], "has targets (20, 1) of int64; allowed: (20, 1), floating point"),
     "from 1": ((CLASS,), FLOATS, NUMBERS + 1, "example 1 of train has kind = 2; allowed: whole numbers from 0 to 1"),
     "negative": ((CLASS,), FLOATS, -NUMBERS, "example 1 of train has kind = -1; allowed: whole numbers from 0 to 1"),
@@ -251,6 +258,14 @@ def test_a_loss_that_is_not_one_number_is_refused(loss):
         Task(DataSpec(kind="features", input_shape=(3,), heads=(PRICE,)), {"regression": loss}).totals(
             FLOATS[:, :1], FLOATS[:, 1:2]
         )
+
+
+@pytest.mark.parametrize("number", [2, -1, -100])
+def test_a_class_number_that_is_not_known_is_an_error_wherever_it_comes_from(number):
+    task = Task(DataSpec(kind="features", input_shape=(3,), heads=(CLASS,)), {"classification": cross_entropy})
+    with pytest.raises(IndexError) as raised:
+        task.totals(FLOATS[:, :2], NUMBERS.index_fill(0, torch.tensor(3), number))
+    assert explain(raised.value).startswith(f"the dataset has the class number {number}; allowed: 0 to ")
 
 
 def test_float64_starts_from_float64_and_keeps_other_types(tmp_path):
