@@ -1,23 +1,34 @@
-"""What a user's model remembers in Python: neither a checkpoint nor a member of a stack holds it."""
+"""What a user's code remembers in Python between steps: neither a checkpoint nor a member of a stack holds it."""
 
 import io
 import pickle
+import sys
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dl_lab.dropouts.layers import Dropout
-
-USUAL = set(vars(nn.Module()))  # attributes of every module
+USUAL = {*vars(nn.Module()), *vars(torch.optim.SGD([nn.Parameter(torch.zeros(1))]))}  # attributes that torch sets
+DATA = (bool, int, float, complex, str, bytes, list, tuple, dict, set, Tensor, np.ndarray)
+NOT_THE_USERS = ("dl_lab.", "torch.", "builtins", "typing", "abc")
+DEEPEST = 3  # objects in objects that cannot be pickled
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles tensors by value, and functions by name and closure, so that equal states give equal bytes."""
+    """Pickles tensors by value, functions by name and closure, and `known` tensors, which are saved, by name."""
+
+    def __init__(self, buffer: io.BytesIO, known: Mapping[int, str]):
+        super().__init__(buffer)
+        self._known = known
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, Tensor):
+            if id(value) in self._known:
+                return str, (self._known[id(value)],)
             content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
             return tuple, ([str(value.dtype), tuple(value.shape), content],)
         if isinstance(value, FunctionType):
@@ -26,21 +37,38 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def described(value: object) -> bytes:
-    """The contents of an object as bytes; only its type if it has contents that cannot be pickled."""
+def described(value: object, known: Mapping[int, str], depth: int = 0) -> str:
+    """A digest of the contents of an object, as far as they can be pickled."""
     buffer = io.BytesIO()
     try:
-        _Pickler(buffer).dump(value)
+        _Pickler(buffer, known).dump(value)
     except Exception:  # objects of users raise anything
-        return repr(type(value)).encode()
-    return buffer.getvalue()
+        parts = {name: getattr(value, name) for name in getattr(value, "__slots__", ()) if hasattr(value, name)}
+        parts |= getattr(value, "__dict__", {})
+        inner = sorted((name, described(part, known, depth + 1)) for name, part in parts.items() if depth < DEEPEST)
+        return f"{type(value)} {inner}"
+    return sha256(buffer.getvalue()).hexdigest()
 
 
-def python_state(model: nn.Module) -> dict[str, bytes]:
-    """What a model holds besides parameters and buffers, by attribute, except the probabilities of dropout."""
-    return {
-        f"{prefix}.{name}".lstrip("."): described(value)
-        for prefix, module in model.named_modules()
-        for name, value in vars(module).items()
-        if name not in USUAL and not (isinstance(module, Dropout) and name == "p")
-    }
+def python_state(model: nn.Module, losses: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, str]:
+    """A digest of every attribute of the model, and of the losses and the optimizer, that is not saved; and of the data
+    in the classes and modules that define the model.
+    """
+    known = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    found = {f"{prefix}.{name}".lstrip("."): value for prefix, name, value in _attributes(model)}
+    found |= {f"loss of {name}": loss for name, loss in losses.items()}
+    if not type(optimizer).__module__.startswith(NOT_THE_USERS):
+        found |= {f"optimizer.{name}": value for name, value in vars(optimizer).items() if name not in USUAL}
+    return {name: described(value, known) for name, value in found.items()}
+
+
+def _attributes(model: nn.Module) -> Iterator[tuple[str, str, Any]]:
+    classes: dict[type, None] = {}
+    for prefix, module in model.named_modules():
+        yield from ((prefix, name, value) for name, value in vars(module).items() if name not in USUAL)
+        classes |= {each: None for each in type(module).__mro__ if not each.__module__.startswith(NOT_THE_USERS)}
+    for each in classes:
+        for owner in (each, sys.modules[each.__module__]):
+            for name, value in vars(owner).items():
+                if isinstance(value, DATA) and not name.startswith("__"):
+                    yield owner.__name__, name, value

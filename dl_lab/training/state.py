@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -91,6 +90,11 @@ class TrainState:
     norm_before_clipping: Tensor | None = None
     together: int | None = None
 
+    def python_state(self, plan: Plan) -> dict[str, str]:
+        """What user code remembers in Python, as digests by name."""
+        losses = {head.name: task.loss for head, task in zip(plan.task.heads, plan.task.head_tasks, strict=True)}
+        return python_state(self.model, losses, self.optimizer)
+
 
 @dataclass
 class ActiveRun:
@@ -121,9 +125,9 @@ def checkpoint_of(state: TrainState, plan: Plan) -> Checkpoint:
     """The contents of a checkpoint: plain dictionaries of tensors and numbers."""
     own: dict[str, Any] = {}
     if plan.has_user_code:
-        saved, attributes = state.model.state_dict(), python_state(state.model)
+        saved = state.model.state_dict()
         own["buffers"] = {name: buffer for name, buffer in state.model.named_buffers() if name not in saved}
-        own["attributes"] = {name: sha256(content).hexdigest() for name, content in attributes.items()}
+        own["attributes"] = state.python_state(plan)
     return {
         **own,
         "model": state.model.state_dict(),
@@ -152,7 +156,7 @@ def restore(state: TrainState, plan: Plan, checkpoint: Checkpoint, folder: Path)
             f"allowed: train.steps or train.epochs that end at step {checkpoint['step']} or later"
         )
     refuse_other_rates(plan, checkpoint, folder)
-    warn_of_python_state(plan, state.model, checkpoint, folder)
+    warn_of_python_state(plan, state, checkpoint, folder)
     load_model(state.model, checkpoint)
     eager_optim.restore(state.optimizer, checkpoint["optimizer"])
     for name in ("step", "best", "validations_since_best", "since_validation"):
@@ -169,14 +173,14 @@ def load_model(model: nn.Module, checkpoint: Checkpoint) -> None:
         model.get_buffer(name).copy_(buffer)
 
 
-def warn_of_python_state(plan: Plan, model: nn.Module, checkpoint: Checkpoint, folder: Path) -> None:
+def warn_of_python_state(plan: Plan, state: TrainState, checkpoint: Checkpoint, folder: Path) -> None:
     """Name attributes that training has changed in Python, which a checkpoint does not hold."""
     saved: dict[str, str] = checkpoint.get("attributes", {})
-    now = python_state(model) if saved else {}
-    changed = [name for name in saved.keys() | now.keys() if saved.get(name) != sha256(now.get(name, b"")).hexdigest()]
+    now = state.python_state(plan) if saved else {}
+    changed = [name for name in saved.keys() | now.keys() if saved.get(name) != now.get(name)]
     if changed:
         print(
-            f"model={plan.run.model.entry.name} changes {', '.join(sorted(changed))} in Python, not in a checkpoint: "
+            f"training changes {', '.join(sorted(changed))} in Python, which no checkpoint holds: "
             f"the rest of {folder} can differ from an uninterrupted run; hint: register tensors as buffers",
             file=sys.stderr,
         )

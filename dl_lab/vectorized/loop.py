@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from dl_lab.config.schema import RunConfig
 from dl_lab.data.splits import Streamed
+from dl_lab.dropouts.layers import Dropout
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.identity import shared_in_stack
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
-from dl_lab.training.python_state import described, python_state
 from dl_lab.training.state import ActiveRun, Plan, TrainState, checkpoint_of, load_model
 from dl_lab.vectorized.engine import StackedRuns
 from dl_lab.vectorized.member_state import MemberState, member_state_of
@@ -72,7 +72,10 @@ def prepared_key(plan: Plan, state: TrainState) -> Hashable:
     refuse_structure(state.model)
     sizes = [len(split) for split in (plan.data.train, plan.data.validation, plan.data.test or ())]
     numbers = repr((layout(state.model), sizes, plan.total_steps, plan.validate_every, state.step))
-    return numbers, described(python_state(state.model))
+    of_members = {f"{name}.p" for name, module in state.model.named_modules() if isinstance(module, Dropout)}
+    of_members |= {f"loss of {head.name}" for head in plan.task.heads}
+    attributes = {name: digest for name, digest in state.python_state(plan).items() if name not in of_members}
+    return numbers, repr(sorted(attributes.items()))
 
 
 def fit_stack(

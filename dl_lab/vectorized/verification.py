@@ -16,10 +16,9 @@ from dl_lab.data.splits import InMemory, Split, Windows
 from dl_lab.optimizers.sgd import SGDConfig
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.training import loop, setup
-from dl_lab.training.python_state import described, python_state
 from dl_lab.training.state import Plan, TrainState
 from dl_lab.training.tasks import add_up
-from dl_lab.vectorized.engine import StackedRuns
+from dl_lab.vectorized.engine import LEAST_AT_ONCE, StackedRuns
 from dl_lab.vectorized.member_state import parameters_of
 
 STEPS = 3  # of which the last has a smaller batch
@@ -83,7 +82,8 @@ def refuse_difference(plans: Sequence[Plan], states: Sequence[TrainState]) -> No
     Raises:
         DoesNotStack: naming what differs.
     """
-    chosen = sorted({0, 1, len(plans) - 1})
+    firsts = {repr(plan.run.loss.config): number for number, plan in reversed(list(enumerate(plans)))}
+    chosen = sorted({0, 1, len(plans) - 1, *(firsts.values() if plans[0].has_user_code else ())})
     own = plans[0].run.settings.precision
     for precision in [own] if plans[0].device.type == "mps" else ["float64", own]:
         try:
@@ -107,6 +107,8 @@ def _trial(plan: Plan, state: TrainState, precision: str) -> tuple[Plan, TrainSt
         train=replace(plan.run.train, decay_biases=True),
     )
     few = _first(plan.data.train, 2 * plan.batch_size + (plan.batch_size + 1) // 2)
+    at_once = max(1, len(few) // 3)  # not as many as in the stack: the size of a batch must not matter
+    run = replace(run, train=replace(run.train, eval_batch_size=at_once - (at_once == LEAST_AT_ONCE)))
     data = replace(plan.data, train=few, validation=few, test=None).to(plan.device, devices.PRECISIONS[precision])
     copy = deepcopy(state)
     copy.model.to(devices.PRECISIONS[precision])
@@ -126,10 +128,9 @@ def _compare(trials: list[tuple[Plan, TrainState]], tolerance: float) -> None:
     plans = [plan for plan, _ in trials]
     together = _together(plans, [deepcopy(state) for _, state in trials])
     for (plan, state), in_stack in zip(trials, together, strict=True):
-        losses = [task.loss for task in plan.task.head_tasks]
-        before = python_state(state.model) | {"the loss": described(losses)}
+        before = state.python_state(plan)
         alone = _alone(plan, state)
-        after = python_state(state.model) | {"the loss": described(losses)}
+        after = state.python_state(plan)
         for name in sorted(before.keys() | after.keys()):
             if before.get(name) != after.get(name):
                 raise DoesNotStack(f"training changes {name} in Python, which its stack would share")

@@ -8,8 +8,11 @@ from support.sweeps import add_model, assert_close, by_number, metrics
 
 from dl_lab.vectorized import autotune
 
+WEIGHTS = "0.1,0.2,0.3,0.4,0.5"
+
 MODEL = """
 import random
+import threading
 
 import numpy as np
 import torch
@@ -19,12 +22,24 @@ from dl_lab.core.schema import Schema
 from dl_lab.registry import MODELS
 
 
+CALLS = [0]
+
+
 class Config(Schema):
     p: float
 
 
+class Counter:
+    __slots__ = ("calls", "lock")
+
+    def __init__(self):
+        self.calls, self.lock = 0, threading.Lock()
+
+
 @MODELS.register("own", Config, kinds={{"features"}}, tasks={{"classification"}})
 class Own(nn.Module):
+    calls = 0
+
     def __init__(self, config, spec, make_dropout):
         super().__init__()
         self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 3)
@@ -44,7 +59,7 @@ NOT_MAPPED, DIFFERS = "its computation cannot be stacked", "a stack computes ano
 IN_A_STACK = {
     "plain": ("", ""),
     "shared layer": ("self.third = self.fourth = nn.Linear(8, 8)", "hidden = self.fourth(self.third(hidden))"),
-    "buffer changed in place": (MEAN, f"self.mean.mul_(0.9).add_(hidden.detach().mean(0)); {CENTERED}"),
+    "buffer changed in place": (MEAN, f"self.mean.add_(self.training * hidden.detach().mean(0)); {CENTERED}"),
     "batch normalization": ("self.norm = nn.BatchNorm1d(8)", "hidden = self.norm(hidden)"),
     "constant": ("self.factor = 1.5", "hidden = hidden * self.factor"),
 }
@@ -82,6 +97,16 @@ ALONE = {
     "numbers of NumPy": ("", "hidden = hidden * np.random.rand()", DIFFERS),
     "numbers of Python": ("", "hidden = hidden * random.random()", DIFFERS),
     "numbers in validation": ("", "hidden = hidden if self.training else hidden * random.random()", DIFFERS),
+    "statistics of a batch": (
+        "self.norm = nn.BatchNorm1d(8, track_running_stats=False)",
+        "hidden = self.norm(hidden)",
+        "alone",
+    ),
+    "counter that cannot be copied": (
+        "self.counter = Counter()",
+        "self.counter.calls += 1; hidden = hidden / self.counter.calls",
+        NOT_MAPPED,
+    ),
     "weight normalization": ("nn.utils.parametrizations.weight_norm(self.first)", "", "alone"),
     "spectral normalization": ("nn.utils.parametrizations.spectral_norm(self.first)", "", "alone"),
 }
@@ -124,3 +149,42 @@ def test_models_that_train_alone(case, tmp_path):
     out = sweep_and_single_runs(tmp_path, built, forward)
     assert "alone: 3 jobs" in out
     assert reason in out
+
+
+@pytest.mark.parametrize("counter", ["CALLS[0]", "type(self).calls"])
+def test_what_all_runs_of_a_process_share_is_found(counter, tmp_path):
+    code = MODEL.format(built="", forward=f"{counter} += 1; hidden = hidden / (1 + {counter} // 1000)")
+    add_model(tmp_path, "own", code, "p: 0.5")
+    own = ("--config-dir", str(tmp_path / "own"), "imports=[own]", "model=own", *TINY)
+    ended = train(tmp_path, *own, "-m", "hydra/launcher=vectorized", "hydra.launcher.processes=1", "seed=1,2")
+    assert ended.status == 0, ended.err
+    assert f"training changes {'own.CALLS' if 'CALLS' in counter else 'Own.calls'} in Python" in ended.out
+
+
+LOSS = """
+import torch.nn.functional as F
+
+from dl_lab.core.schema import Schema
+from dl_lab.registry import LOSSES
+
+
+class Config(Schema):
+    weight: float
+
+
+@LOSSES.register("loss_of_my_own", Config, tasks={"classification"})
+def build(config, task):
+    factor = 2.0 if config.weight == 0.3 and isinstance(config.weight, float) else 1.0
+    return lambda outputs, targets: factor * F.cross_entropy(outputs, targets, reduction="sum")
+"""
+
+
+def test_every_number_of_a_loss_is_tried(tmp_path):
+    (tmp_path / "own_loss.py").write_text(LOSS)
+    (tmp_path / "own" / "loss").mkdir(parents=True)
+    (tmp_path / "own" / "loss" / "loss_of_my_own.yaml").write_text("name: loss_of_my_own\nweight: 1.0\n")
+    own = ("--config-dir", str(tmp_path / "own"), "imports=[own_loss]", "loss=loss_of_my_own", *TINY)
+    ended = train(
+        tmp_path, *own, "-m", "hydra/launcher=vectorized", "hydra.launcher.processes=1", f"loss.weight={WEIGHTS}"
+    )
+    assert "alone: 5 jobs" in ended.out

@@ -130,4 +130,4 @@ def test_a_resumed_run_has_every_buffer_and_a_warning_of_what_is_lost(tmp_path, 
     points = [metrics(tmp_path / name) for name in ("whole", "parts")]
     same, resumed = ({(p["step"], p["split"]): p["loss"] for p in each} for each in points)
     assert (same == {key: loss for key, loss in resumed.items() if key in same}) == (count == 0)
-    assert ("model=memory changes calls in Python" in ended.err) == (count == 1)
+    assert ("training changes calls in Python" in ended.err) == (count == 1)
