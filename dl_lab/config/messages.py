@@ -40,7 +40,8 @@ def user_place(error: BaseException) -> str | None:
     """File and line of the user's code that raised the error; None if dl_lab or a library that it calls did."""
     place, users = None, registering_packages()
     for frame, line in traceback.walk_tb(error.__traceback__):
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        spec = frame.f_globals.get("__spec__")  # of `python -m dl_lab.train`, which is called __main__
+        package = str(spec.name if spec else frame.f_globals.get("__name__")).partition(".")[0]
         file = Path(frame.f_code.co_filename)
         if package == "dl_lab":
             place = None

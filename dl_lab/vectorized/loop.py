@@ -90,6 +90,7 @@ def fit_stack(
     plan, alive = members[0].run.plan, list(members)
     stack = StackedRuns([member.run.plan for member in alive], [member.run.state for member in alive])
     since, examples, saved_at = time.perf_counter(), 0, time.perf_counter()
+    stack.model.train()
     alive = yield from without_ended(stack, alive, already_ended(alive))
     batches = stack.batches.training(plan, stack.step_number)
     for inputs, targets in islice(batches, plan.total_steps - stack.step_number if alive else 0):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from support.commands import train
+from support.commands import spawn, train
 from support.interrupted import RUN, interrupted
 
 from dl_lab.runs import provenance
@@ -30,6 +30,13 @@ def test_the_same_run_again_is_the_same(tmp_path):
     for name in ("metrics.jsonl", ".hydra/config.yaml", ".hydra/overrides.yaml"):
         assert (tmp_path / "again" / name).read_bytes() == (first.run / name).read_bytes()
     assert len(train(tmp_path, "rerun=run").runs) == 3  # without a word of where, in outputs/
+
+
+def test_the_exit_status_of_a_process_tells_whether_the_runs_are_the_same(tmp_path):
+    train(tmp_path, *RUN)
+    assert spawn(tmp_path, "-m", "dl_lab.train", "rerun=run", "hydra.run.dir=again").returncode == 0
+    change(tmp_path / "run", 3, "loss", 0.25)
+    assert spawn(tmp_path, "-m", "dl_lab.train", "rerun=run", "hydra.run.dir=third").returncode == 1
 
 
 def test_the_first_difference_is_named_and_what_else_differs(tmp_path):

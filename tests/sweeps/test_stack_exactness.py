@@ -62,6 +62,10 @@ IN_A_STACK = {
     "buffer changed in place": (MEAN, f"self.mean.add_(self.training * hidden.detach().mean(0)); {CENTERED}"),
     "batch normalization": ("self.norm = nn.BatchNorm1d(8)", "hidden = self.norm(hidden)"),
     "constant": ("self.factor = 1.5", "hidden = hidden * self.factor"),
+    "norm that stays in evaluation mode": (
+        "self.norm = nn.BatchNorm1d(8); Own.train = lambda self, mode=True: super(Own, self).train(mode).norm.eval()",
+        "hidden = self.norm(hidden)",
+    ),
 }
 ALONE = {
     "frozen layer": ("self.first.requires_grad_(False)", "", "its parameter first.weight is frozen"),
