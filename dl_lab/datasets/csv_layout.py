@@ -30,7 +30,7 @@ def check_layout(path: str, lines: Lines) -> None:
         ConfigError: naming the line, with a hint at the likely cause.
     """
     number, header = lines[0]
-    if header[0].startswith("sep=") and len("".join(header)) <= 5:
+    if header[0].startswith("sep="):
         raise ConfigError(
             f"dataset.path={path} line {number} names a separator; allowed: a header line; hint: remove it"
         )
@@ -79,21 +79,20 @@ def check_header(path: str, lines: Lines, features: list[str]) -> None:
         ConfigError: naming the line.
     """
     (number, header), *rows = lines
+    above = [name for name, cell in zip(header, rows[0][1], strict=True) if parse_number(cell) is not None]
+    if above and all(name in MISSING or parse_number(name) is not None for name in above):
+        counted = [name for name in header if parse_number(name) is not None]
+        words = [place for place, name in enumerate(header) if name not in ("", *counted)]
+        is_chosen = features or counted == [*map(str, range(len(counted)))]
+        if not is_chosen or any(cells[place] == header[place] for place in words for _, cells in rows):
+            raise ConfigError(
+                f"dataset.path={path} line {number} has numbers ({', '.join(above[:3])}) instead of names; allowed: a "
+                "header line; hint: add one, or if they are names, choose the features with dataset.features=[...]"
+            )
     named = [name for name in header if name]
     if len(set(named)) < len(named):
         twice = next(name for name in named if named.count(name) > 1)
         raise ConfigError(
             f"dataset.path={path} line {number}: column {twice!r} appears twice; allowed: distinct names; hint: rename "
             "one of them"
-        )
-    above = [name for name, cell in zip(header, rows[0][1], strict=True) if name and parse_number(cell) is not None]
-    if not above or not all(name in MISSING or parse_number(name) is not None for name in above):
-        return
-    counted = [name for name in named if parse_number(name) is not None]
-    words = [place for place, name in enumerate(header) if name not in ("", *counted)]
-    is_chosen = features or (len(named) > 2 and len(counted) > 1 and counted == [*map(str, range(len(counted)))])
-    if not is_chosen or any(cells[place] == header[place] for place in words for _, cells in rows):
-        raise ConfigError(
-            f"dataset.path={path} line {number} has numbers ({', '.join(above[:3])}) instead of names; allowed: a "
-            "header line; hint: add one, or if they are names, choose the features with dataset.features=[...]"
         )

@@ -96,7 +96,7 @@ def _refuse_missing(path: str, columns: Mapping[str, Sequence[str]], numbers: Se
         for number, cell in zip(numbers, cells, strict=True)
         if cell in marks[name]
     ]
-    number, name, cell = min(missing, key=lambda each: each[0])
+    number, name, cell = min(missing)
     raise ConfigError(
         f"dataset.path={path} line {number}, column {name}: {cell!r} is a missing value, the first of {len(missing)}; "
         "allowed: a value in every cell; hint: fill them in, remove their lines, or choose other columns with "

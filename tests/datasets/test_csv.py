@@ -101,6 +101,7 @@ def test_numbers_can_be_names_of_classes(tmp_path: Path) -> None:
         (["CC", "Cc", "cc"], ["CC", "Cc", "cc"]),
         (["none", "Na", "K"], ["K", "Na", "none"]),  # no value is missing
         (["+", "-"], ["+", "-"]),
+        ([str(number) for number in range(20)], sorted(map(str, range(20)))),  # as many as rows
     ],
 )
 def test_spellings_of_one_number_or_letter_are_one_class(
@@ -207,6 +208,7 @@ GOOD = "1,2\n" * 10
         pytest.param(f"x,y\n\n{GOOD}\n1\n", ["line 14 "], id="ragged after blank lines"),
         pytest.param(f"x,y\n{GOOD}1,two\n", ["line 12,", "column y", "'two'"], id="a word in a target"),
         pytest.param(f"x,y\n{GOOD}one,2\n", ["line 12,", "column x", "'one'"], id="a word in a feature"),
+        pytest.param(f"x,y\n{GOOD}1,\u0663\n", ["line 12,", "column y", "not a number"], id="an Arabic digit"),
         pytest.param(f"x,y\n{GOOD},2\n", ["line 12,", "column x", "''"], id="an empty cell"),
         pytest.param(f"x,y\n{GOOD}1,nan\n", ["line 12,", "column y", "'nan'"], id="nan"),
         pytest.param(f"x,y\n{GOOD}-inf,2\n", ["line 12,", "column x", "'-inf'"], id="inf"),
@@ -234,9 +236,10 @@ GOOD = "1,2\n" * 10
         pytest.param(f"x,y\n{GOOD}".replace("2\n", "2,\n"), ["the comma at the end"], id="a comma at the end"),
         pytest.param(f"x,y,\n{GOOD}".replace("2\n", "2,\n"), ["column 3 has no name"], id="commas at all ends"),
         pytest.param(f"x,y\n{GOOD}".replace("1,", "a,1,"), ["the header lacks a name"], id="row names of R"),
-        pytest.param(f"x,y\n{GOOD},2\n?,na\n", ["line 12,", "column x", "the first of 3"], id="missing values"),
+        pytest.param(f"x,y\n{GOOD}1,na\n?,na\n", ["line 12,", "column y", "the first of 3"], id="missing values"),
         pytest.param(f"x,y\n{GOOD}{2**53},1\n{2**53 + 1},1\n", ["column x", "2^53"], id="too many digits"),
         pytest.param(f"1,2\n{GOOD}", ["line 1 ", "instead of names"], id="no header"),
+        pytest.param(f"1,1\n{GOOD}", ["line 1 ", "instead of names"], id="no header, a number twice"),
         pytest.param("1,?,a\n" + "2,3,a\n" * 9, ["line 1 ", "instead of names"], id="no header, a missing value"),
         pytest.param("0,1,a\n" + "2,3,a\n" * 9, ["line 1 ", "instead of names"], id="no header, counting"),
         pytest.param(gzip.compress(b"x,y"), ["not UTF-8", "a gzip archive"], id="gzip"),
