@@ -72,7 +72,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     from dl_lab.core.progress import format_metrics
     from dl_lab.runs import checkpoint
     from dl_lab.training import loop, setup
-    from dl_lab.training.state import load_model
+    from dl_lab.training.state import load_model, warn_of_python_state
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
     saved = checkpoint.load(Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt", torch.device("cpu"))
@@ -80,6 +80,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     data = setup.build_data(run)
     setup.refuse_other_data(run, data, saved.get("data"), Path(options.run))
     plan, state = setup.build_run(run, data)
+    warn_of_python_state(plan, state, saved, Path(options.run))
     load_model(state.model, saved)
     split = getattr(plan.data, options.split)
     if split is None:

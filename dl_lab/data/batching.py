@@ -7,7 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from dl_lab.core import rng
+from dl_lab.core import devices, rng
 from dl_lab.data.splits import Batch, Split
 
 
@@ -23,9 +23,13 @@ def training_batches(
     steps_per_epoch = steps_in_epoch(len(split), batch_size, joins)
 
     def indices() -> Iterator[Tensor]:
+        step = count(start)
         for epoch in count(start // steps_per_epoch):
             order = split.shuffled(rng.generator(seed, "order", epoch)).to(device)
-            yield from cut(order, batch_size, joins)[max(0, start - epoch * steps_per_epoch) :]
+            for batch in cut(order, batch_size, joins)[max(0, start - epoch * steps_per_epoch) :]:
+                if not type(split).__module__.startswith("dl_lab."):  # one of the user's, which may draw numbers
+                    devices.seed_global_generators(rng.seed_for(seed, "batch", next(step)), device)
+                yield batch
 
     # One call, so that the workers of a streamed split start once.
     return split.with_draws(seed, start).batches(indices())

@@ -92,6 +92,8 @@ def apply(model: Callable[[Tensor], Tensor], plan: Plan, inputs: Tensor) -> Tens
 def evaluate(model: nn.Module, plan: Plan, split: Split) -> dict[str, float]:
     """Metrics over every example of a split. Random numbers that the user's own code draws are the same each time."""
     model.eval()
+    if plan.has_user_code:
+        devices.seed_global_generators(rng.seed_for(plan.seed, "evaluation"), plan.device)
     totals = []
     for number, (inputs, targets) in enumerate(split.everything(plan.eval_batch_size)):
         if plan.has_user_code:

@@ -181,7 +181,7 @@ def warn_of_python_state(plan: Plan, state: TrainState, checkpoint: Checkpoint, 
     if changed:
         print(
             f"training changes {', '.join(sorted(changed))} in Python, which no checkpoint holds: "
-            f"the rest of {folder} can differ from an uninterrupted run; hint: register tensors as buffers",
+            f"what follows can differ from the run in {folder}; hint: register tensors as buffers",
             file=sys.stderr,
         )
 

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TypeVar
 
 from dl_lab.config.schema import RunConfig
-from dl_lab.data.splits import Streamed
+from dl_lab.data.splits import InMemory, Windows
 from dl_lab.dropouts.layers import Dropout
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
@@ -67,8 +67,9 @@ def prepared_key(plan: Plan, state: TrainState) -> Hashable:
     Raises:
         DoesNotStack: if a run of this kind trains alone.
     """
-    if isinstance(plan.data.train, Streamed):
-        raise DoesNotStack(f"dataset={plan.run.dataset.entry.name} streams")
+    for split in filter(None, (plan.data.train, plan.data.validation, plan.data.test)):
+        if type(split) not in (InMemory, Windows):
+            raise DoesNotStack(f"dataset={plan.run.dataset.entry.name} streams, or makes its batches itself")
     refuse_structure(state.model)
     sizes = [len(split) for split in (plan.data.train, plan.data.validation, plan.data.test or ())]
     numbers = repr((layout(state.model), sizes, plan.total_steps, plan.validate_every, state.step))

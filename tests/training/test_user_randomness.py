@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from dl_lab.core.schema import Schema
 from dl_lab.data.dataset import Data
 from dl_lab.data.spec import DataSpec, Head
-from dl_lab.data.splits import Streamed
+from dl_lab.data.splits import InMemory, Streamed
 from dl_lab.registry import DATASETS, MODELS
 
 
@@ -35,10 +35,18 @@ class Noisy(Dataset):
         return inputs, index % 2
 
 
+class Crops(InMemory):
+    def batches(self, indices):
+        for inputs, targets in super().batches(indices):
+            yield inputs + torch.randn_like(inputs), targets
+
+
 @DATASETS.register("own", Config, kinds={"features"}, tasks={"classification"})
 def noisy(config, data_dir, seed):
     head = Head(name="class", task="classification", labels=("a", "b"))
     part = lambda start, end: Streamed(Noisy(), torch.arange(start, end), config.workers, torch.device("cpu"))
+    if config.workers < 0:
+        part = lambda start, end: Crops(torch.eye(4).repeat(10, 1)[start:end], torch.arange(start, end) % 2)
     spec = DataSpec(kind="features", input_shape=(4,), heads=(head,))
     return Data(spec=spec, train=part(0, 25), validation=part(25, 33), test=part(33, 40))
 
@@ -76,10 +84,10 @@ def own(folder: Path, *arguments: str) -> list[dict[str, float]]:
     return metrics(folder / arguments[-1])
 
 
-@pytest.mark.parametrize("data", ["dataset=iris", "dataset=own"])
+@pytest.mark.parametrize("data", [["dataset=iris"], ["dataset=own"], ["dataset=own", "dataset.workers=-1"]])
 def test_a_resumed_run_draws_what_an_uninterrupted_one_draws(folder, data):
-    whole = own(folder, data, "train.steps=7", "whole")
-    own(folder, data, "train.steps=4", "parts")
+    whole = own(folder, *data, "train.steps=7", "whole")
+    own(folder, *data, "train.steps=4", "parts")
     assert train(folder, "resume=parts", "train.steps=7", "imports=[own]").status == 0
     points = [point for point in metrics(folder / "parts") if not (point["split"] == "test" and point["step"] < 5)]
     assert [{**point, "seconds": 0} for point in points] == [{**point, "seconds": 0} for point in whole]
