@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.core.errors import ConfigError, unknown_key
@@ -45,6 +46,11 @@ def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
             group, _, key = override[1:].split("=", 1)[0].rpartition(".")
             node = OmegaConf.select(config, group) if group else config
             raise unknown_key(group, key, [str(name) for name in node if name not in (key, "experiment")])
+
+
+def quoted(value: object) -> str:
+    """A value as text in Hydra's grammar, whatever its characters are."""
+    return QuotedString(str(value), Quote.single).with_quotes()
 
 
 def is_of_sweep(override: str) -> bool:

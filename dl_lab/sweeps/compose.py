@@ -20,7 +20,7 @@ class Composer:
 
     def __init__(self, loader: ConfigLoader, master: DictConfig):
         parser = OverridesParser.create(config_loader=loader)
-        name, overrides = master.hydra.job.config_name, list(master.hydra.overrides.hydra)
+        name, overrides = master.hydra.job.config_name, hydra_overrides(master)
         self._loader = loader
         self._master = master
         self._bases: dict[tuple[str, ...], bytes] = {}
@@ -68,6 +68,11 @@ class Composer:
             self._bases[choices] = pickle.dumps(self._compose_with_hydra(choices))
         config: DictConfig = pickle.loads(self._bases[choices])
         return config
+
+
+def hydra_overrides(config: DictConfig) -> list[str]:
+    """Return the overrides of Hydra's keys as given: in a sweep, its interpolations belong to the jobs."""
+    return [str(line) for line in OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False) or []]
 
 
 def is_plain(override: Override) -> bool:

@@ -1,9 +1,10 @@
 """Checks of the settings of a sweep and of the values that it combines. Imports no torch."""
 
 from collections.abc import Iterable
+from itertools import product
 from math import prod
 
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.config.schema import MAX_JOBS, SWEEPS, GridConfig
@@ -43,13 +44,39 @@ def values_of(override: Override) -> tuple[str, ...]:
     return values
 
 
-def refuse_grid(overrides: Iterable[Override]) -> None:
-    """Raise ConfigError if a key is an interval, or if there are no or too many combinations of values."""
-    counts = {}
-    for override in overrides:
+def latest(overrides: Iterable[Override]) -> list[Override]:
+    """Return the overrides that count: the last one of each key, and every {key: value}, which are merged."""
+    counting: dict[tuple[str, int | None], Override] = {}
+    for place, override in enumerate(overrides):
+        space = override.value()
+        values = space.list if isinstance(space, ChoiceSweep) else [space]
+        counting[override.get_key_element(), place if any(isinstance(each, dict) for each in values) else None] = (
+            override
+        )
+    return list(counting.values())
+
+
+def combinations(overrides: Iterable[Override]) -> list[list[str]]:
+    """Return the overrides of every job: all combinations of the values.
+
+    Raises:
+        ConfigError: if a key is an interval, or if there are no or too many combinations.
+    """
+    values = []
+    for override in latest(overrides):
         if override.is_interval_sweep():
             raise ConfigError(f"{override.input_line} is not a list of values; hint: sweep=random or sweep=optuna")
-        if override.is_sweep_override():
-            counts[override.get_key_element()] = len(values_of(override))
-    if prod(counts.values()) > MAX_JOBS:
-        raise ConfigError(f"{' x '.join(map(str, counts.values()))} jobs are too many; allowed: up to {MAX_JOBS}")
+        values.append(lines_of(override))
+    if prod(map(len, values)) > MAX_JOBS:
+        counts = " x ".join(str(len(each)) for each in values if len(each) > 1)
+        raise ConfigError(f"{counts} jobs are too many; allowed: up to {MAX_JOBS}")
+    return [list(job) for job in product(*values)]
+
+
+def lines_of(override: Override) -> list[str]:
+    """Return the override with each of its values."""
+    key = override.get_key_element()
+    if override.is_delete():
+        return [str(override.input_line)]
+    swept = override.is_sweep_override()
+    return [f"{key}={value}" for value in (values_of(override) if swept else [override.get_value_element_as_str()])]

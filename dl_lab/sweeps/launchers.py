@@ -129,6 +129,7 @@ class VectorizedLauncher(ProcessesLauncher):
 
 def run_with_plugin(jobs: "list[Job]", report: "Report", launcher: Launcher) -> None:
     """Run the jobs with a third-party launcher, all at once, and report them when all have ended."""
+    from dl_lab.config.compose import quoted
     from dl_lab.config.messages import described
     from dl_lab.sweeps.job import JobOutcome, outcome_of_return
 
@@ -137,7 +138,7 @@ def run_with_plugin(jobs: "list[Job]", report: "Report", launcher: Launcher) -> 
         report.started(job)
         assert job.config is not None
         # sweep.resume for every job: one that a cluster starts again then continues
-        own = [f"hydra.sweep.subdir='{job.config.hydra.sweep.subdir}'", f"sweep.resume='{job.folder}'"]
+        own = [f"hydra.sweep.subdir={quoted(job.config.hydra.sweep.subdir)}", f"sweep.resume={quoted(job.folder)}"]
         overrides.append([*job.overrides, *own])
     try:
         outcomes = [outcome_of_return(returned) for returned in launcher.launch(overrides, initial_job_idx=0)]

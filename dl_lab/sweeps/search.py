@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 
 from dl_lab.config.schema import SearchConfig
 from dl_lab.core.errors import ConfigError, require
-from dl_lab.sweeps.config import values_of
+from dl_lab.sweeps.config import latest, lines_of, values_of
 from dl_lab.sweeps.manifest import Entry
 from dl_lab.sweeps.report import Runner
 from dl_lab.sweeps.sweep import Sweep
@@ -140,11 +140,13 @@ def space_of(overrides: Sequence[Override], settings: SearchConfig) -> Space:
     """
     if settings.name == "optuna" and find_spec("optuna") is None:
         raise ConfigError("sweep=optuna is not installed; hint: pip install 'dl_lab[search]', or sweep=random")
-    latest = {override.get_key_element(): override for override in overrides}  # the last override of a key counts
-    swept = {key: override for key, override in latest.items() if override.is_sweep_override()}
+    counting = latest(overrides)
+    swept = {override.get_key_element(): override for override in counting if override.is_sweep_override()}
     if not swept:
         raise ConfigError(f"sweep={settings.name} has nothing to search over; hint: for example {EXAMPLE}")
-    fixed = [f"{key}={override.get_value_element_as_str()}" for key, override in latest.items() if key not in swept]
+    fixed = [line for override in counting if not override.is_sweep_override() for line in lines_of(override)]
+    if len(swept) + len(fixed) < len(counting):
+        raise ConfigError("a key is swept twice; allowed: once, in a search")
     given = {key: override.get_value_string() for key, override in swept.items()}
     return Space([axis_of(override) for override in swept.values()], fixed, given)
 

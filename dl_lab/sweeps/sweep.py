@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dl_lab.config.compose import refuse_added_keys
+from dl_lab.config.compose import quoted, refuse_added_keys
 from dl_lab.config.messages import explain
 from dl_lab.config.schema import GridConfig
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped
+from dl_lab.core.paths import user_path
 from dl_lab.core.signals import sigterm_raises
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.folders import locked
@@ -45,6 +46,8 @@ class Sweep:
         self.settings = settings
         self._composer = Composer(loader, config)
         self._jobs: dict[int, Entry] = {}  # of this command
+        self._planned: dict[str, Job] = {}  # by their whole configuration
+        self._folders = {entry.folder: entry.number for entry in self.manifest.jobs}
         self._display = Display(total)
         self._report = SweepReport(self.manifest, self._display, settings)
 
@@ -84,7 +87,7 @@ class Sweep:
     def _unfinished(self, planned: list[tuple[Job, str | None]]) -> list[Job]:
         """Return the jobs without a final result. Report those that were refused as failed."""
         unfinished = []
-        for job, refused in planned:
+        for job, refused in {job.number: (job, refused) for job, refused in planned}.values():
             if self.manifest[job.number].is_final:
                 self._display.count(self.manifest[job.number])
             elif refused is not None:
@@ -111,10 +114,16 @@ class Sweep:
 
     def _plan(self, job_overrides: Sequence[Sequence[str]]) -> list[tuple[Job, str | None]]:
         """Return each job, and why it was refused, if it was. A job in the manifest keeps its number and folder."""
-        planned, taken = [], set[int]()
+        planned: list[tuple[Job, str | None]] = []
+        taken = set[int]()
         for overrides in map(list, job_overrides):
             config, values, refused = self._compose(overrides)
             computed = digest({"overrides": overrides}) if values is None else signature(values)
+            whole = computed if values is None else digest(values)
+            if (same := self._planned.get(whole)) is not None:
+                self._display.note(f"#{same.number}  {' '.join(overrides)} is the same job and runs once")
+                planned.append((same, refused))
+                continue
             entry = self.manifest.find(computed, overrides, taken) or self._new(computed, overrides, config)
             taken.add(entry.number)
             folder = self.folder / entry.folder
@@ -122,6 +131,7 @@ class Sweep:
             if config is not None:
                 self._place(config, entry, job.resumes)
             planned.append((job, refused))
+            self._planned[whole] = job
         return planned
 
     def _compose(self, overrides: list[str]) -> tuple[DictConfig | None, dict[str, Any] | None, str | None]:
@@ -144,6 +154,11 @@ class Sweep:
         if config is not None:
             config.hydra.job.num = number
             folder = str(config.hydra.sweep.subdir)
+        if (other := self._folders.setdefault(folder, number)) != number:
+            raise ConfigError(
+                f"hydra.sweep.subdir={folder} is the folder of #{other} and #{number}; allowed: one for each "
+                "job; hint: ${hydra.job.num} tells them apart"
+            )
         return self.manifest.add(Entry(number=number, overrides=overrides, signature=computed, folder=folder))
 
     def _place(self, config: DictConfig, entry: Entry, resumes: bool) -> None:
@@ -195,15 +210,16 @@ def folder_of(config: DictConfig, settings: GridConfig) -> Path:
         ConfigError: if the folder of a new sweep holds one already, or `settings.resume` holds none.
     """
     if settings.resume is None:
-        folder = Path(str(config.hydra.sweep.dir)).absolute()
+        folder = user_path(str(config.hydra.sweep.dir), "hydra.sweep.dir").absolute()
         if (folder / NAME).exists():
-            raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; hint: sweep.resume={folder}")
+            resume = shlex.quote(f"sweep.resume={folder}")
+            raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; hint: {resume}")
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        folder = Path(settings.resume).expanduser().absolute()
+        folder = user_path(settings.resume, "sweep.resume").absolute()
         if not (folder / NAME).exists():
             raise ConfigError(f"sweep.resume={settings.resume} holds no {NAME}; allowed: the folder of a sweep")
     with open_dict(config):
         config.hydra.sweep.dir = str(folder)
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")  # third-party launchers compose it
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")  # third-party launchers compose it
     return folder
