@@ -1,6 +1,7 @@
 """DataSpec, which connects data and model, and the names of metrics. Does not import torch."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from dl_lab.core.errors import ConfigError
 
@@ -62,7 +63,7 @@ class DataSpec:
     def task(self) -> str:
         return self.heads[0].task if len(self.heads) == 1 else "multi_output"
 
-    @property
+    @cached_property
     def num_outputs(self) -> int:
         return sum(head.size for head in self.heads)
 

@@ -40,7 +40,7 @@ class Regression:
 
     def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
         rounded = targets.to(outputs.dtype)
-        error = widest((outputs - rounded).detach())
+        error = widest(outputs.detach() - rounded)
         exact = widest(targets)
         mean = exact.mean(0)
         return {
