@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dl_lab.cli import app, arguments
 from dl_lab.core.errors import ConfigError
+from dl_lab.core.paths import user_path
 
 HELP = """Compare runs by configuration, over seeds: python -m dl_lab.compare FOLDER ... [key=value ...]
 
@@ -35,7 +36,7 @@ def main() -> None:
 
         from dl_lab.analysis import report  # after the arguments are known to be readable
 
-        out = Path(given["out"]) if "out" in given else None
+        out = user_path(given["out"], "out") if "out" in given else None
         print(report.write_report(folders, given.get("metric"), out))
 
 
@@ -45,7 +46,7 @@ def matching_folders(name: str) -> list[Path]:
     Raises:
         ConfigError: if there is none.
     """
-    path = Path(name)
+    path = user_path(name, "FOLDER")
     if path.is_dir():
         return [path]
     pattern = Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))

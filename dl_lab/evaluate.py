@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dl_lab.cli import app, arguments
 from dl_lab.core.errors import ConfigError
+from dl_lab.core.paths import user_path
 from dl_lab.core.schema import Schema
 
 if TYPE_CHECKING:
@@ -75,12 +75,13 @@ def evaluate(given: list[str]) -> dict[str, float]:
     from dl_lab.training.state import load_model, warn_of_python_state
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
-    saved = checkpoint.load(Path(options.run) / "checkpoints" / f"{options.checkpoint}.pt", torch.device("cpu"))
+    folder = user_path(options.run, "run")
+    saved = checkpoint.load(folder / "checkpoints" / f"{options.checkpoint}.pt", torch.device("cpu"))
     run = configuration(saved["config"], options)
     data = setup.build_data(run)
-    setup.refuse_other_data(run, data, saved.get("data"), Path(options.run))
+    setup.refuse_other_data(run, data, saved.get("data"), folder)
     plan, state = setup.build_run(run, data)
-    warn_of_python_state(plan, state, saved, Path(options.run))
+    warn_of_python_state(plan, state, saved, folder)
     load_model(state.model, saved)
     split = getattr(plan.data, options.split)
     if split is None:

@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 
 from dl_lab.cli import app
 from dl_lab.cli.arguments import take
-from dl_lab.config.compose import compose
+from dl_lab.config.compose import compose, quoted
 from dl_lab.core.errors import FAILED, ConfigError
+from dl_lab.core.paths import user_path
 from dl_lab.runs.identity import HARMLESS_KEYS
 
 
@@ -27,15 +28,16 @@ def main() -> None:
         special, others = take(sys.argv[1:], ("resume", "rerun"))
         if len(special) == 2:
             raise ConfigError(f"resume={special['resume']} and rerun={special['rerun']}; allowed: one of them")
+        auto = special.get("resume") == "auto"
         if special:
             from dl_lab.training.rerun import continue_run, rerun  # imports torch
 
+            others = others if auto else config_dir(others)[1]  # a run folder holds the values of its choices
         if "rerun" in special:
-            same, text = rerun(Path(special["rerun"]), others)
+            same, text = rerun(user_path(special["rerun"], "rerun"), others)
             print(text)
             sys.exit(0 if same else FAILED)
-        auto = special.get("resume") == "auto"
-        folder = newest_unfinished(others) if auto else Path(special["resume"]) if special else None
+        folder = newest_unfinished(others) if auto else user_path(special["resume"], "resume") if special else None
         if folder is not None:
             given = [each for each in others if not auto or each.partition("=")[0] in HARMLESS_KEYS]
             print(continue_run(folder, given))
@@ -53,21 +55,27 @@ def train(config: DictConfig) -> float:
     return result.value
 
 
+def config_dir(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """The folder given as --config-dir, and the other arguments."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--config-dir", "-cd", type=Path)
+    own, others = options.parse_known_args(arguments)
+    return own.config_dir, others
+
+
 def newest_unfinished(overrides: list[str]) -> Path | None:
     """The newest run of the configuration that these overrides compose which has not ended; None if there is none."""
     from dl_lab.config.parse import parse
     from dl_lab.runs import resume
 
-    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    options.add_argument("--config-dir", "-cd", type=Path)
-    own, overrides = options.parse_known_args(overrides)
+    folder, overrides = config_dir(overrides)
     for option in (argument for argument in overrides if argument.startswith("-")):
         raise ConfigError(
             f"{option} does not go with resume=auto; allowed: group=choice, key=value and --config-dir; "
             "hint: a sweep is continued by sweep.resume=FOLDER"
         )
-    if own.config_dir is not None:
-        overrides.append(f"hydra.searchpath=['file://{own.config_dir.absolute()}']")
+    if folder is not None:
+        overrides.append(f"hydra.searchpath=[{quoted(f'file://{folder.absolute()}')}]")
     where, overrides = take(overrides, ("hydra.run.dir",))
     roots = [Path(each) for each in where.values()] or sorted(Path("outputs").glob("*/*"), reverse=True)
     return resume.newest_unfinished(roots, parse(compose(*overrides)).as_dict)

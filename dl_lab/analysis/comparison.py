@@ -91,7 +91,14 @@ class Comparison:
 
     def label(self, each: Configuration) -> str:
         """The values that distinguish it from the others, such as "lr 0.1, momentum 0.9"."""
-        return ", ".join(f"{self._short(key)} {format_value(each.values.get(key))}" for key in self.keys) or "all runs"
+        return ", ".join(f"{self._short(key)} {self.value(each, key)}" for key in self.keys) or "all runs"
+
+    def value(self, each: Configuration, key: str) -> str:
+        """A value of a configuration, with as many digits as tell it from the others."""
+        all_values = {value for other in self.configurations if isinstance(value := other.values.get(key), float)}
+        exact = len({format_value(value) for value in all_values}) < len(all_values)
+        value = each.values.get(key)
+        return str(value) if exact and isinstance(value, float) and isfinite(value) else format_value(value)
 
     def _short(self, key: str) -> str:
         """The last part of a key, if no other key ends with it."""

@@ -124,7 +124,7 @@ def table(comparison: Comparison) -> list[str]:
     rows = [["", *names]]
     for rank, (each, verdict) in enumerate(zip(comparison.configurations, comparison.verdicts, strict=True), 1):
         best = format_value(each.scores[each.best_seed]) if each.scores else "-"
-        row = [str(rank) if each.scores else "", *(format_value(each.values.get(key)) for key in comparison.keys)]
+        row = [str(rank) if each.scores else "", *(comparison.value(each, key) for key in comparison.keys)]
         row += [format_value(each.mean), format_value(each.deviation), _range(each.interval), best]
         row += [str(len(each.scores)), format_value(each.seconds)]
         if verdict is None:

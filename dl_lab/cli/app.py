@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.cli import hydra_patches
-from dl_lab.config.compose import CONF, refuse_added_keys, refuse_sweep
+from dl_lab.config.compose import CONF, quoted, refuse_added_keys, refuse_sweep
 from dl_lab.config.messages import cannot_write, explain
 from dl_lab.core.errors import (
     FAILED,
@@ -31,11 +31,14 @@ from dl_lab.core.errors import (
     Stopped,
     unknown_option,
 )
+from dl_lab.core.paths import user_path
 from dl_lab.core.progress import announce
 from dl_lab.runs.folders import remove_empty_folders, reserve_run_folder
 
 RERUN = "--experimental-rerun"
 NO_KEY = re.compile(r"\s*(\+\+?|~)?\s*(@[^=]*)?=")
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "sweep.resume", "data_dir")
+NUMBER = re.compile(r"(?<=[=,\[])[-+]?[\d.][\w.+-]*(?=[,\]]|$)")
 HOME = re.compile(r"(?<=[=,\[])~[^,\]]*")  # a value such as ~/data.csv, which Hydra reads in quotes only
 
 
@@ -74,7 +77,19 @@ def options_first(arguments: Sequence[str]) -> list[str]:
         if NO_KEY.match(override):
             raise ConfigError(f"{override} cannot be read (it has no key); allowed: key=value")
         options.remove(override)
-    return options + [each if re.search("['\"]", each) else HOME.sub(r"'\g<0>'", each) for each in parsed.overrides]
+    return options + [in_quotes(override) for override in parsed.overrides]
+
+
+def in_quotes(override: str) -> str:
+    """Quote values that Hydra reads otherwise: ~/data.csv, the path of a folder with any character, and a name or tag
+    that looks like a number.
+    """
+    key, _, value = override.partition("=")
+    if key in FOLDERS and "${" not in value and not re.fullmatch(r"'.*'|\".*\"|null|", value):
+        return f"{key}={quoted(user_path(value, key) if value.startswith('~') else value)}"
+    if re.search("['\"]", override):
+        return override
+    return (NUMBER if key in ("name", "tags") else HOME).sub(r"'\g<0>'", override)
 
 
 def run(task: Callable[[DictConfig], Any]) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice, product
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -15,6 +16,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from dl_lab.config.compose import CONF
 from dl_lab.core.errors import ConfigError
 
 CAN_SET_MODE = ("hydra.mode", "hydra=", "hydra.searchpath", "--config", "-c")  # itself, or with a file that it adds
@@ -54,6 +56,7 @@ def _refusing_code(compose: Callable[..., DictConfig]) -> Callable[..., DictConf
         if config_name is not None or overrides:  # otherwise it is Hydra's own, for --hydra-help
             refuse_code(config)
             refuse_settings(config)
+            refuse_shadowed(config)
         return config
 
     return checked
@@ -181,3 +184,18 @@ def refuse_settings(config: DictConfig) -> None:
         raise ConfigError(f"hydra.verbose={verbose} is not allowed; allowed: true, false, or the names of loggers")
     if subdir is not None:
         raise ConfigError(f"hydra.output_subdir={subdir} is not allowed; allowed: null, because a run writes .hydra/")
+
+
+def refuse_shadowed(config: DictConfig) -> None:
+    """Check that no file of --config-dir or hydra.searchpath has the name of one of ours, which Hydra would take.
+
+    Raises:
+        ConfigError: naming the file.
+    """
+    sources = [source for source in config.hydra.runtime.config_sources if source.schema == "file"]
+    folders = [folder for source in sources if (folder := Path(source.path)).is_dir() and not folder.samefile(CONF)]
+    for folder in folders:
+        for ours in CONF.rglob("*.yaml"):
+            theirs = folder / (name := ours.relative_to(CONF))
+            if theirs.is_file() and theirs.read_bytes() != ours.read_bytes():
+                raise ConfigError(f"{theirs} is never read, because dl_lab has {name}; allowed: another name")

@@ -53,6 +53,8 @@ def with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
     """Return a copy that is valid in every working folder."""
     saved = {**values, "dataset": dict(values["dataset"])}
     for group, key, name in ((saved["dataset"], "path", "dataset.path"), (saved, "data_dir", "data_dir")):
+        if key == "data_dir" and group.get(key) == "":
+            group[key] = None  # the variable DL_LAB_DATA is empty
         if group.get(key) is not None:
             group[key] = str(user_path(str(group[key]), name).absolute())
     return saved

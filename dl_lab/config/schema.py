@@ -10,6 +10,7 @@ import platformdirs
 from annotated_types import Ge, Interval
 
 from dl_lab.core.errors import ConfigError, require
+from dl_lab.core.paths import user_path
 from dl_lab.core.schema import PositiveFloat, PositiveInt, Schema
 from dl_lab.registry import Entry
 
@@ -135,7 +136,7 @@ class RunSettings(Schema):
 
     @property
     def data_folder(self) -> Path:
-        return Path(self.data_dir).expanduser() if self.data_dir else Path(platformdirs.user_cache_dir("dl_lab"))
+        return user_path(self.data_dir, "data_dir") if self.data_dir else Path(platformdirs.user_cache_dir("dl_lab"))
 
 
 @dataclass(frozen=True, kw_only=True)

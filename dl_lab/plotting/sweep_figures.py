@@ -42,7 +42,8 @@ def _numeric(values: Values) -> bool:
 
 
 def _names(values: Values) -> list[str]:
-    return ticks([f"{value:.3g}" if isinstance(value, float) else value for value in values])
+    short = [f"{value:.3g}" if isinstance(value, float) else value for value in values]
+    return ticks(short if len(set(short)) == len(set(values)) else values)
 
 
 def _scale(axes: Any, places: Mapping[Any, float], numeric: bool, logarithmic: bool) -> None:
