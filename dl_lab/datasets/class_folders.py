@@ -139,7 +139,7 @@ def find(folder: Path, root: Path, classes: list[str]) -> Found:
 
 def are_alike(inside: dict[str, list[str]]) -> bool:
     """Whether several folders contain pictures in folders of the same names."""
-    return len(inside) > 1 and [] not in inside.values() and len(set(map(frozenset, inside.values()))) == 1
+    return len(inside) > 1 and len(set(map(frozenset, inside.values()))) == 1
 
 
 def looks_like_split(name: str) -> bool:

@@ -147,10 +147,10 @@ def test_other_layouts_are_refused(tmp_path: Path, case: str) -> None:
 
 
 def test_a_class_may_be_called_train_and_contain_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = built(layout(tmp_path, "bus", "bus/red", "train", "10", "9"))
+    data = built(layout(tmp_path, "bus", "bus/red", "bus/bus", "train", "10", "9"))
     assert data.spec.heads[0].labels == ("10", "9", "bus", "train")
-    assert len(data.train) + len(data.validation) + len(data.test) == 10
-    assert "nested      2 pictures in folders inside class folders" in capsys.readouterr().out
+    assert len(data.train) + len(data.validation) + len(data.test) == 12
+    assert "nested      4 pictures in folders inside class folders" in capsys.readouterr().out
 
 
 def test_hidden_files_and_folders_are_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
