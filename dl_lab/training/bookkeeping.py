@@ -119,6 +119,10 @@ def not_finite(run: ActiveRun, what: str, value: float, step: int) -> Outcome:
     """The outcome of a run that diverged: what was not finite, at which step, and which key to lower."""
     lr = getattr(run.plan.run.optimizer.config, "lr", None)
     advice = f"hint: lower optimizer.lr={lr} or set train.max_grad_norm"
+    if step == 1:
+        advice += (
+            f", unless model={run.plan.run.model.entry.name} is not finite before training; allowed: finite outputs"
+        )
     return Outcome("diverged", f"the {what} is {value} at step {step}; {advice}")
 
 

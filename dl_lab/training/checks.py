@@ -46,13 +46,6 @@ def check_outputs(outputs: object, inputs: Tensor, spec: DataSpec, name: str) ->
         raise UserCodeError(f"{returned}; allowed: {expected}, floating point")
 
 
-def check_finite(outputs: Tensor, name: str) -> None:
-    """Raises: UserCodeError if an output is infinite or NaN. Waits for the device."""
-    if not outputs.isfinite().all():
-        value = outputs[~outputs.isfinite()][0].item()
-        raise UserCodeError(f"model={name} returned {value} in the first batch, untrained; allowed: finite numbers")
-
-
 def check_targets(targets: Tensor, places: Sequence[int], heads: Sequence[Head], where: str = "dataset") -> None:
     """Raises: UserCodeError unless targets are class numbers at all `places`, (batch,) or (batch, time), or a table
     (batch, column).

@@ -13,7 +13,7 @@ from dl_lab.data.splits import Batch, Split
 from dl_lab.runs import checkpoint
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
-from dl_lab.training.checks import check_finite, check_outputs
+from dl_lab.training.checks import check_outputs
 from dl_lab.training.state import ActiveRun, Plan, TrainState, load_model
 from dl_lab.training.tasks import Totals, add_up, detached
 
@@ -35,10 +35,7 @@ def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -
         eager_optim.zero_grad(optimizer)
         losses, evaluation = [], []
         for number, (some_inputs, some_targets) in enumerate(pieces):
-            outputs = forward(state, plan, some_inputs, number)
-            if state.step == 0 and plan.has_user_code and not first_evaluation:
-                check_finite(outputs, plan.run.model.entry.name)
-            totals = task.totals(outputs, some_targets)
+            totals = task.totals(forward(state, plan, some_inputs, number), some_targets)
             loss = task.objective(totals, counts)
             loss.backward()
             losses.append(loss.detach())

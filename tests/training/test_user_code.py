@@ -205,7 +205,6 @@ def test_regression_does_not_broadcast_what_a_model_returns(tmp_path, line, laun
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("return outputs / 0 * 0", "model=own returned nan in the first batch, untrained; allowed: finite numbers"),
         ("return outputs.detach()", "the loss does not depend on a weight that is trained; hint: "),
         (
             "nn.functional.instance_norm(outputs[:, :, None])",
@@ -258,6 +257,15 @@ def test_a_loss_that_is_not_one_number_is_refused(loss):
         Task(DataSpec(kind="features", input_shape=(3,), heads=(PRICE,)), {"regression": loss}).totals(
             FLOATS[:, :1], FLOATS[:, 1:2]
         )
+
+
+@pytest.mark.parametrize("launcher", ["in_turn", "vectorized"])
+def test_outputs_that_are_not_finite_before_training_name_the_model(tmp_path, launcher):
+    ended = own(tmp_path, "return outputs / 0 * 0", "-m", "seed=0,1", f"hydra/launcher={launcher}")
+    assert ended.status == 1
+    assert "2 of 2 jobs failed" in ended.err
+    assert "the loss is nan at step 1; hint: " in ended.err
+    assert "model=own is not finite before training; allowed: finite outputs" in ended.err
 
 
 @pytest.mark.parametrize("number", [2, -1, -100])
