@@ -85,7 +85,7 @@ def in_quotes(override: str) -> str:
     that looks like a number.
     """
     key, _, value = override.partition("=")
-    if key in FOLDERS and "${" not in value and not re.fullmatch(r"'.*'|\".*\"|null|", value):
+    if key in FOLDERS and "${" not in value and not re.fullmatch(r"'.*'|\".*\"|[\w./-]*", value):
         return f"{key}={quoted(user_path(value, key) if value.startswith('~') else value)}"
     if re.search("['\"]", override):
         return override
