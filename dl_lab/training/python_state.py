@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-USUAL = {*vars(nn.Module()), *vars(torch.optim.SGD([nn.Parameter(torch.zeros(1))]))}  # attributes that torch sets
+OF_MODULES = set(vars(nn.Module()))  # attributes that torch sets
+OF_OPTIMIZERS = re.compile("_.*|defaults|state|param_groups")
 DATA = (bool, int, float, complex, str, bytes, list, tuple, dict, set, Tensor, np.ndarray)
 NOT_THE_USERS = ("dl_lab.", "torch.", "builtins", "typing", "abc")
 DEEPEST = 3  # objects in objects that cannot be pickled
@@ -58,14 +60,16 @@ def python_state(model: nn.Module, losses: Mapping[str, Any], optimizer: torch.o
     found = {f"{prefix}.{name}".lstrip("."): value for prefix, name, value in _attributes(model)}
     found |= {f"loss of {name}": loss for name, loss in losses.items()}
     if not type(optimizer).__module__.startswith(NOT_THE_USERS):
-        found |= {f"optimizer.{name}": value for name, value in vars(optimizer).items() if name not in USUAL}
+        found |= {
+            f"optimizer.{name}": value for name, value in vars(optimizer).items() if not OF_OPTIMIZERS.fullmatch(name)
+        }
     return {name: described(value, known) for name, value in found.items()}
 
 
 def _attributes(model: nn.Module) -> Iterator[tuple[str, str, Any]]:
     classes: dict[type, None] = {}
     for prefix, module in model.named_modules():
-        yield from ((prefix, name, value) for name, value in vars(module).items() if name not in USUAL)
+        yield from ((prefix, name, value) for name, value in vars(module).items() if name not in OF_MODULES)
         classes |= {each: None for each in type(module).__mro__ if not each.__module__.startswith(NOT_THE_USERS)}
     for each in classes:
         for owner in (each, sys.modules[each.__module__]):

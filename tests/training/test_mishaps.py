@@ -285,7 +285,7 @@ def test_non_finite_number_is_reported_with_file_line_and_column(tmp_path):
         (tmp_path / "table.csv").write_text(f"x,y\n1,2\n3,{cell}\n" + "5,6\n" * 9)
         ended = train(tmp_path, "dataset=csv", "dataset.path=table.csv", "dataset.targets=[x]")
         assert ended.status == 2
-        problem = "a missing value" if cell == "nan" else "not a finite number"
+        problem = "a missing value" if cell == "nan" else "not a number; allowed: finite numbers"
         assert f"dataset.path=table.csv line 3, column y: '{cell}' is {problem}" in ended.err
 
 
