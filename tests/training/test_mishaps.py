@@ -162,6 +162,7 @@ def test_csv_file_is_read_once(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the loader of dead workers
 def test_run_fails_if_a_worker_is_killed_and_resumes(tmp_path):
     overrides = (*pictures(tmp_path), *SHORT)
     whole = train(tmp_path / "whole", *overrides)
