@@ -78,7 +78,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     folder = user_path(options.run, "run")
     saved = checkpoint.load(folder / "checkpoints" / f"{options.checkpoint}.pt", torch.device("cpu"))
     run = configuration(saved["config"], options)
-    data = setup.build_data(run)
+    data = setup.build_data(run, again=True)
     setup.refuse_other_data(run, data, saved.get("data"), folder)
     plan, state = setup.build_run(run, data)
     warn_of_python_state(plan, state, saved, folder)

@@ -112,8 +112,8 @@ def _numbers(path: str, name: str, cells: Sequence[str], numbers: Sequence[int])
         row = int(is_bad.argmax())
         raise ConfigError(
             f"dataset.path={path} line {numbers[row]}, column {name}: {cells[row]!r} is not a number; allowed: finite "
-            "numbers (float32), such as 4623.5 or -1e3; hint: choose columns with dataset.features=[...], or "
-            "dataset.task=classification for a class as target"
+            "numbers (float32), such as 4623.5 or -1e3; hint: choose columns of numbers with dataset.features=[...]; "
+            "a target may be a class with dataset.task=classification"
         )
     inexact = {value for value in parsed if isinstance(value, int)} if np.abs(values).max() >= 2**53 else {}
     if len(set(map(float, inexact))) < len(inexact):

@@ -107,7 +107,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
         Failed: if the disk or the data failed during training.
     """
     started = time.perf_counter()
-    plan, state = build_from(start, config, setup.build_data(config), folder)
+    plan, state = build_from(start, config, setup.build_data(config, again=start.same_data_as is not None), folder)
     with Signals() as signals, recorded(plan, state, folder, overrides, start) as run:
         run.started = started
         if state.forward is not state.model:

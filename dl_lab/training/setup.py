@@ -15,6 +15,7 @@ from dl_lab.config.schema import Choice, RunConfig
 from dl_lab.core import atomic_io, devices, eager_optim, rng
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.core.errors import ConfigError, require
+from dl_lab.core.paths import user_path
 from dl_lab.data.batching import steps_in_epoch, training_batches
 from dl_lab.data.dataset import Data, fingerprint
 from dl_lab.data.spec import DataSpec
@@ -28,16 +29,18 @@ from dl_lab.training.tasks import Task
 CPU = torch.device("cpu")
 
 
-def build_data(run: RunConfig) -> Data:
-    """The run's dataset, on the CPU and as stored.
+def build_data(run: RunConfig, again: bool = False) -> Data:
+    """The run's dataset, on the CPU and as stored; `again` if the run was trained on it before.
 
     Raises:
         ConfigError: if its builder rejects the data, or its splits do not fit its DataSpec.
     """
+    path = getattr(run.dataset.config, "path", None)
+    if again and path is not None and not user_path(path, "dataset.path").exists():
+        raise ConfigError(f"dataset.path={path} does not exist; hint: if it was moved, dataset.path=PATH")
     devices.seed_global_generators(rng.seed_for(run.settings.seed, "data"), CPU)  # for datasets of the user's own
     data = cast(Data, run.dataset.entry.build(run.dataset.config, run.settings.data_folder, run.settings.seed))
     check_data(data, run.dataset.entry.name)
-    path = getattr(run.dataset.config, "path", None)
     if path is not None and not data.files:
         data = replace(data, files=atomic_io.files_of(Path(path)))
     return replace(data, fingerprint=fingerprint(data))

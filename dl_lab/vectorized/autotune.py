@@ -62,6 +62,10 @@ def fastest(plans: Sequence[Plan], states: Sequence[TrainState], processes: int)
     except FAILURES as error:  # torch.func.vmap refuses the computation, or the model itself fails
         if is_out_of_memory(error):
             return StackSize(max(1, runs // 2), threads)
+        if "called random operation" in str(error):
+            raise DoesNotStack(
+                "its code draws random numbers of torch; make_dropout() gives dropout that stacks"
+            ) from error
         reason = " ".join(str(error).split())[:200]
         raise DoesNotStack(f"its computation cannot be stacked: {type(error).__name__}: {reason}") from error
     finally:

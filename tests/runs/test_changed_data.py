@@ -103,7 +103,9 @@ def test_moved_data_are_named_by_their_new_place(tmp_path, write):
     data = next(tmp_path.glob("data*"))
     (tmp_path / "elsewhere").mkdir()
     place = shutil.move(data, tmp_path / "elsewhere" / f"moved{data.suffix}")
-    assert command(evaluate.main, tmp_path, "run=run").status == 2
+    for ended in (command(evaluate.main, tmp_path, "run=run"), train(tmp_path, "resume=run", "train.steps=8")):
+        assert ended.status == 2
+        assert "does not exist; hint: if it was moved, dataset.path=PATH" in ended.err
     moved = f"dataset.path={place}"
     assert evaluated(tmp_path, "run=run", moved) == metrics
     assert train(tmp_path, "rerun=run", moved, "hydra.run.dir=again").status == 0

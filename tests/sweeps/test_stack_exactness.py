@@ -97,7 +97,7 @@ ALONE = {
     "layer in a list": ("self.others = [nn.Linear(8, 8)]", "hidden = self.others[0](hidden.float())", "no other run"),
     "constant of each run": ("self.factor = torch.rand(()).item()", "hidden = hidden * self.factor", "no other run"),
     "value of a tensor": ("", "hidden = hidden if hidden.sum() > 0 else 2 * hidden", NOT_MAPPED),
-    "numbers of torch": ("self.drop = nn.Dropout(0.5)", "hidden = self.drop(hidden)", NOT_MAPPED),
+    "numbers of torch": ("self.drop = nn.Dropout(0.5)", "hidden = self.drop(hidden)", "random numbers of torch"),
     "numbers of NumPy": ("", "hidden = hidden * np.random.rand()", DIFFERS),
     "numbers of Python": ("", "hidden = hidden * random.random()", DIFFERS),
     "numbers in validation": ("", "hidden = hidden if self.training else hidden * random.random()", DIFFERS),
