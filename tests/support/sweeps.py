@@ -51,9 +51,9 @@ def send_at(folder: Path, call: int, of: Callable | None, number: int) -> None:
         if (event == "open" or event.startswith("os.")) and str(folder) in str(arguments[:1]):
             count()
 
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: object, **options: object) -> object:
         count()
-        return of(*arguments)
+        return of(*arguments, **options)
 
     if of is None:
         sys.addaudithook(audit)
