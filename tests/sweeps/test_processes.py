@@ -163,7 +163,8 @@ def test_a_report_to_a_dead_main_process_is_not_an_error():
 
 
 def test_the_summary_counts_unfinished_jobs_of_a_process_that_someone_stopped(tmp_path):
-    steps = ("dataset=iris", "train.batch_size=10", "train.validate_every=10", "train.steps=3000")
+    # So many steps that no process has finished its share when the signal arrives.
+    steps = ("dataset=iris", "train.batch_size=10", "train.validate_every=5000", "train.steps=10000")
     # The dataset's imports come first: an exception in an import can leave half a module behind.
     lives = "import os\nimport sklearn.datasets\nopen(f'{os.getpid()}.lives', 'w').close()\n"
     (tmp_path / "lives.py").write_text(lives)
