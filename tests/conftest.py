@@ -20,9 +20,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.fixture(autouse=True)
-def _forget_entries_of_users() -> Iterator[None]:
-    """Remove the entries that a test has registered, and their modules, so that the order of tests does not matter."""
+def _forget_code_of_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove the modules that a test has written and imported, and the entries of any that registered some, so that the
+    order of tests does not matter.
+    """
     yield
+    written = str(tmp_path_factory.getbasetemp())
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(written):
+            del sys.modules[name]
     for registry in REGISTRIES.values():
         for name, entry in list(registry._entries.items()):
             module = entry.build.__module__
