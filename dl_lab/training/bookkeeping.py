@@ -28,7 +28,7 @@ def record_point(
     run: ActiveRun, summed: dict[str, list[float]], shown: Mapping[str, float], examples_per_second: float
 ) -> Outcome | None:
     """Record a point of the training curves: metrics of the totals since the last point, with `shown` (lr and gradient
-    norm) beside them. Returns an outcome if the run diverged.
+    norm) beside them. Returns an outcome if a number is not finite.
     """
     state, plan = run.state, run.plan
     if not all(isfinite(value) for values in summed.values() for value in values):
@@ -119,18 +119,20 @@ def not_finite(run: ActiveRun, what: str, value: float, step: int) -> Outcome:
     """The outcome of a run that diverged: what was not finite, at which step, and which key to lower."""
     lr = getattr(run.plan.run.optimizer.config, "lr", None)
     advice = f"hint: lower optimizer.lr={lr} or set train.max_grad_norm"
-    if step == 1:
-        advice += (
-            f", unless model={run.plan.run.model.entry.name} is not finite before training; allowed: finite outputs"
-        )
     return Outcome("diverged", f"the {what} is {value} at step {step}; {advice}")
 
 
 def diverged(run: ActiveRun) -> Outcome:
-    """The outcome of a run whose loss became infinite or NaN since the last point, with the first such step."""
+    """The outcome of a run whose loss became infinite or NaN since the last point, with the first such step. The loss
+    of step 1 is that of the initial weights: it has failed rather than diverged.
+    """
     first = run.state.step - len(run.state.window) + 1
     for step, totals in enumerate(run.state.window, first):
         loss = run.plan.task.metrics(add_up(totals))["loss"]
+        if not isfinite(loss) and step == 1:
+            model, initializer = run.plan.run.model.entry.name, run.plan.run.initializer.entry.name
+            what = f"model={model} has the loss {loss} before training, with its weights from initializer={initializer}"
+            return Outcome("failed", f"{what}; allowed: finite outputs and a finite loss")
         if not isfinite(loss):
             return not_finite(run, "loss", loss, step)
     return not_finite(run, "sum of the metrics", float("nan"), run.state.step)

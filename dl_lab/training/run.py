@@ -101,7 +101,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
     """Train a single run from `start` to its end, and test its best checkpoint.
 
     Raises:
-        ConfigError: before training, for errors in the configuration or the data.
+        ConfigError: before the first update, for errors in the configuration, the data or the outputs of the model.
         Diverged: if the loss became infinite or NaN.
         Stopped: if a signal arrived; the run has been saved.
         Failed: if the disk or the data failed during training.
@@ -122,6 +122,8 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
                 again = f"hint: correct this, then continue with resume={shlex.quote(str(folder))}"
                 raise Failed(f"{interrupted(error, state.step).reason}; {again}") from error
             raise
+    if outcome.status == "failed":
+        raise UserCodeError(f"{outcome.reason} (run {folder})")
     if outcome.status == "diverged":
         raise Diverged(f"diverged: {outcome.reason} (run {folder})")
     if outcome.status == "stopped":

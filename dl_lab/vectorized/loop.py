@@ -86,7 +86,7 @@ def fit_stack(
     show_step: Callable[[int, int], None] = lambda step, total: None,
 ) -> Iterator[Ended[M]]:
     """Train from the members' current step. Yield each member when it ends: at the last step, out of patience,
-    diverged, pruned after a validation, or when `stop` returns True after a step.
+    diverged, failed at its first step, pruned after a validation, or when `stop` returns True after a step.
     """
     plan, alive = members[0].run.plan, list(members)
     stack = StackedRuns([member.run.plan for member in alive], [member.run.state for member in alive])
@@ -195,11 +195,11 @@ def save(stack: StackedRuns, number: int, member: Member) -> None:
 def without_ended(
     stack: StackedRuns, alive: list[M], ended: Mapping[int, Outcome]
 ) -> Generator[Ended[M], None, list[M]]:
-    """Save the members that have ended (except diverged ones), test those that completed, and yield each. Returns the
+    """Save the members that have ended (except those whose numbers are not finite), test those that completed, and yield each. Returns the
     remaining members, which stay in the stack.
     """
     for number, outcome in ended.items():
-        if outcome.status != "diverged":
+        if outcome.status not in ("diverged", "failed"):
             save(stack, number, alive[number])
     completed = [number for number, outcome in ended.items() if outcome.status == "completed"]
     tests = evaluate_best(stack, alive, completed) if completed and stack.plans[0].data.test is not None else {}

@@ -110,7 +110,7 @@ class Planted(nn.Module):
     def __init__(self, config, spec, make_dropout):
         super().__init__()
         self.layer = nn.Linear(spec.input_shape[0], spec.num_outputs)
-        self.factor = float("inf") if config.width == 39 else 1.0
+        self.diverges = config.width == 39
         if config.width == 36:
             print(1 / 0)
         if config.width == 37:
@@ -119,5 +119,6 @@ class Planted(nn.Module):
             torch.empty(10**15)
 
     def forward(self, inputs):
-        return self.layer(inputs) * self.factor
+        outputs = self.layer(inputs)
+        return outputs + (outputs * 0).sqrt() if self.diverges else outputs  # zero, with an infinite gradient
 """

@@ -17,7 +17,7 @@ KINDS = {
     36: ("failed", "ZeroDivisionError: division by zero"),
     37: ("failed", "model.width=37 is not allowed; allowed: another"),
     38: ("failed", "there is not enough memory; hint: "),
-    39: ("diverged", "the loss is nan at step 1; hint: lower optimizer.lr"),
+    39: ("diverged", "the gradient norm is nan at step 1; hint: lower optimizer.lr"),
 }
 
 

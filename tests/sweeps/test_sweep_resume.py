@@ -104,7 +104,7 @@ def test_failed_jobs_run_again_and_diverged_jobs_do_not(tmp_path):
     own = ("--config-dir", "own", "imports=[planted_models]", "model=planted", "model.width=1,37,39,40", *TINY)
     assert train(tmp_path, "-m", *own, "hydra.sweep.dir=here").status == 1
     module = tmp_path / "planted_models.py"
-    module.write_text(module.read_text().replace("== 37", "== 370").replace("inf", "1"))
+    module.write_text(module.read_text().replace("== 37", "== 370").replace("== 39", "== 390"))
     sys.modules.pop("planted_models")  # as in a new process
     from dl_lab.registry import MODELS
 

@@ -1,5 +1,6 @@
 """Code of a user that exits, fails or returns something else ends its own run, in a line that says what and where."""
 
+import json
 import re
 from pathlib import Path
 
@@ -259,13 +260,24 @@ def test_a_loss_that_is_not_one_number_is_refused(loss):
         )
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_outputs_that_are_not_finite_before_training_are_refused(tmp_path, value):
+    ended = own(tmp_path, f"return outputs * 0 + float('{value}')")
+    assert ended.status == 2
+    assert ended.err.startswith("error: model=own has the loss nan before training, with its weights from initial")
+    assert ended.err.count("\n") == 1
+    assert ended.summary["status"] == "failed"
+
+
 @pytest.mark.parametrize("launcher", ["in_turn", "vectorized"])
-def test_outputs_that_are_not_finite_before_training_name_the_model(tmp_path, launcher):
-    ended = own(tmp_path, "return outputs / 0 * 0", "-m", "seed=0,1", f"hydra/launcher={launcher}")
+def test_only_members_that_are_not_finite_before_training_fail(tmp_path, launcher):
+    swept = ("initializer=normal", "initializer.std=0.1,1e38", f"hydra/launcher={launcher}", "seed=0,1")
+    ended = own(tmp_path, "return outputs", "-m", *swept)
     assert ended.status == 1
-    assert "2 of 2 jobs failed" in ended.err
-    assert "the loss is nan at step 1; hint: " in ended.err
-    assert "model=own is not finite before training; allowed: finite outputs" in ended.err
+    statuses = [json.loads((run / "summary.json").read_text())["status"] for run in by_number(ended)]
+    assert statuses == ["completed"] * 2 + ["failed"] * 2
+    assert "2 of 4 jobs failed" in ended.err
+    assert "before training, with its weights from initializer=normal; allowed: finite outputs" in ended.err
 
 
 @pytest.mark.parametrize("number", [2, -1, -100])
