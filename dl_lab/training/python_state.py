@@ -5,8 +5,10 @@ import pickle
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from hashlib import sha256
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -67,12 +69,43 @@ def python_state(model: nn.Module, losses: Mapping[str, Any], optimizer: torch.o
 
 
 def _attributes(model: nn.Module) -> Iterator[tuple[str, str, Any]]:
-    classes: dict[type, None] = {}
     for prefix, module in model.named_modules():
         yield from ((prefix, name, value) for name, value in vars(module).items() if name not in OF_MODULES)
-        classes |= {each: None for each in type(module).__mro__ if not each.__module__.startswith(NOT_THE_USERS)}
+    for owner in _owners(model):
+        yield from ((owner.__name__, name, value) for name, value in _data_of(owner).items())
+
+
+def _owners(model: nn.Module) -> Iterator[type | ModuleType]:
+    """The user's classes that make up the model, and the modules that define them."""
+    classes = dict.fromkeys(each for module in model.modules() for each in type(module).__mro__)
     for each in classes:
-        for owner in (each, sys.modules[each.__module__]):
-            for name, value in vars(owner).items():
-                if isinstance(value, DATA) and not name.startswith("__"):
-                    yield owner.__name__, name, value
+        if not each.__module__.startswith(NOT_THE_USERS):
+            yield from (each, sys.modules[each.__module__])
+
+
+def _data_of(owner: type | ModuleType) -> dict[str, Any]:
+    return {name: value for name, value in vars(owner).items() if isinstance(value, DATA) and not name.startswith("__")}
+
+
+@contextmanager
+def put_back(model: nn.Module) -> Iterator[None]:
+    """Put the data in the classes and modules that define the model back at the end: copies of the model share them.
+    What is inside a container's elements is not put back.
+    """
+    before = [(owner, _data_of(owner)) for owner in _owners(model)]
+    copies = [{name: _copied(value) for name, value in data.items()} for _, data in before]
+    try:
+        yield
+    finally:
+        for (owner, data), copied in zip(before, copies, strict=True):
+            for name in _data_of(owner).keys() - data.keys():
+                delattr(owner, name)
+            for name, value in data.items():
+                if isinstance(value, list | dict | set):  # others may refer to it
+                    value.clear()
+                    value.extend(copied[name]) if isinstance(value, list) else value.update(copied[name])
+                setattr(owner, name, value if isinstance(value, list | dict | set) else copied[name])
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().clone().requires_grad_(value.requires_grad) if isinstance(value, Tensor) else copy(value)

@@ -12,6 +12,7 @@ from dl_lab.core import devices
 from dl_lab.core.errors import FAILURES, is_out_of_memory
 from dl_lab.data.dataset import Data
 from dl_lab.training import loop
+from dl_lab.training.python_state import put_back
 from dl_lab.training.state import Plan, TrainState
 from dl_lab.vectorized.engine import StackedRuns
 from dl_lab.vectorized.verification import DoesNotStack, refuse_difference
@@ -43,6 +44,11 @@ def fastest(plans: Sequence[Plan], states: Sequence[TrainState], processes: int)
     Raises:
         DoesNotStack: if they train as fast one after the other, or torch cannot map over their computation.
     """
+    with put_back(states[0].model):
+        return _fastest(plans, states, processes)
+
+
+def _fastest(plans: Sequence[Plan], states: Sequence[TrainState], processes: int) -> StackSize:
     plan, threads, runs = plans[0], torch.get_num_threads(), len(plans)
     if len(plans) < 2:
         raise DoesNotStack("no other run is like it")

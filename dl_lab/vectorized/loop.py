@@ -195,8 +195,8 @@ def save(stack: StackedRuns, number: int, member: Member) -> None:
 def without_ended(
     stack: StackedRuns, alive: list[M], ended: Mapping[int, Outcome]
 ) -> Generator[Ended[M], None, list[M]]:
-    """Save the members that have ended (except those whose numbers are not finite), test those that completed, and yield each. Returns the
-    remaining members, which stay in the stack.
+    """Save the members that have ended (unless their numbers are not finite), test those that completed, and yield
+    each. Returns the remaining members, which stay in the stack.
     """
     for number, outcome in ended.items():
         if outcome.status not in ("diverged", "failed"):

@@ -1,5 +1,6 @@
 """A model of a user's own ends in a sweep of stacks where it ends alone, whatever it does besides tensor operations."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,13 +157,16 @@ def test_models_that_train_alone(case, tmp_path):
 
 
 @pytest.mark.parametrize("counter", ["CALLS[0]", "type(self).calls"])
-def test_what_all_runs_of_a_process_share_is_found(counter, tmp_path):
-    code = MODEL.format(built="", forward=f"{counter} += 1; hidden = hidden / (1 + {counter} // 1000)")
-    add_model(tmp_path, "own", code, "p: 0.5")
-    own = ("--config-dir", str(tmp_path / "own"), "imports=[own]", "model=own", *TINY)
-    ended = train(tmp_path, *own, "-m", "hydra/launcher=vectorized", "hydra.launcher.processes=1", "seed=1,2")
+def test_what_all_runs_of_a_process_share_is_found_and_put_back(counter, tmp_path):
+    add_model(tmp_path, "own", MODEL.format(built="", forward=f"{counter} += 1; hidden = hidden / {counter}"), "p: 0.5")
+    own = ("--config-dir", str(tmp_path / "own"), "imports=[own]", "model=own", *TINY, "-m", "seed=1,2")
+    ended = train(tmp_path, "hydra.sweep.dir=stacks", *own, "hydra/launcher=vectorized", "hydra.launcher.processes=1")
     assert ended.status == 0, ended.err
     assert f"training changes {'own.CALLS' if 'CALLS' in counter else 'Own.calls'} in Python" in ended.out
+    sys.modules["own"].CALLS[0] = sys.modules["own"].Own.calls = 0
+    assert train(tmp_path, "hydra.sweep.dir=in_turn", *own).status == 0
+    for job in "01":
+        assert metrics(tmp_path / "stacks" / job) == metrics(tmp_path / "in_turn" / job)
 
 
 LOSS = """
