@@ -1,63 +1,52 @@
 """Recognize CSV files that do not consist of a header line and comma-separated cells."""
 
-from math import inf
-
 from dl_lab.core.errors import ConfigError
+from dl_lab.datasets.csv_cells import MISSING, Lines, parse_number
+from dl_lab.datasets.csv_separator import layout
 
-Lines = list[tuple[int, list[str]]]  # the number of a line, and its cells
-
-SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'", " ": "spaces"}
-MISSING = {  # what pandas reads as missing, and further marks of spreadsheets, UCI and SAS
-    *("", "NA", "N/A", "NaN", "-NaN", "NULL", "None", "<NA>", "#N/A", "#NA", "NaT", "nan", "-nan", "n/a", "null"),
-    *("na", "NAN", "Null", "-", "--", ".", "?"),
-}
+NAMES = {"\t": "tabs", " ": "spaces"}
 
 
-def parse_number(cell: str) -> float | int | None:
-    """Parse a number as spreadsheets write it, exactly if it is whole; None for anything else, including 1_000."""
-    try:
-        value = float(cell) if cell.isascii() and "_" not in cell else None
-    except ValueError:
-        return None
-    is_inexact = value is not None and 2**53 <= abs(value) < inf and cell.lstrip("+-").isdigit()
-    return int(cell) if is_inexact else value
-
-
-def check_layout(path: str, lines: Lines) -> None:
-    """Check the separators, and the number of cells in each line.
+def check_layout(path: str, text: str, lines: Lines, problem: str) -> None:
+    """Check the separators, the place of the header, and the number of cells in each line. `problem` says where the
+    csv module could not read on.
 
     Raises:
         ConfigError: naming the line, with a hint at the likely cause.
     """
-    number, header = lines[0]
+    number, header = lines[0] if lines else (1, [""])
     if header[0].startswith("sep="):
         raise ConfigError(
             f"dataset.path={path} line {number} names a separator; allowed: a header line; hint: remove it"
         )
-    separator = _separator(lines)
-    if separator and len(header) == 1 and not header[0].startswith("#"):
+    ragged = [(number, len(cells)) for number, cells in lines if len(cells) != len(header)]
+    if not header[0].startswith("#"):
+        _check_beginning(path, text, number, is_even=not problem and not ragged and any(header[1:]))
+    if problem:
+        raise ConfigError(f"dataset.path={path} {problem}; allowed: a CSV file")
+    if ragged:
         raise ConfigError(
-            f"dataset.path={path} line {number}: the cells seem to be separated by {separator}; allowed: commas, and "
-            "points in decimal numbers; hint: save it as comma-separated values"
+            f"dataset.path={path} line {ragged[0][0]} has {ragged[0][1]} cells; allowed: {len(header)}, as in the "
+            f"header{_hint(lines)}"
         )
-    for number, cells in lines[1:]:
-        if len(cells) != len(header):
-            raise ConfigError(
-                f"dataset.path={path} line {number} has {len(cells)} cells; allowed: {len(header)}, as in the header"
-                f"{_hint(lines, separator)}"
-            )
 
 
-def _separator(lines: Lines) -> str | None:
-    """What seems to separate the cells instead of commas."""
-    header, *rows = [",".join(cells) for _, cells in lines[:100]]
-    for sign, name in SEPARATORS.items():
-        if sign in header and (len(lines[0][1]) == 1 or {row.count(sign) for row in rows} == {header.count(sign)}):
-            return name
-    return None
+def _check_beginning(path: str, text: str, number: int, is_even: bool) -> None:
+    """Raises: ConfigError if commas do not separate the cells, or the header is not in line `number`."""
+    sign, line = layout(text, is_even) or (",", number)
+    if sign != ",":
+        raise ConfigError(
+            f"dataset.path={path} line {line}: the cells seem to be separated by {NAMES.get(sign, repr(sign))}; "
+            "allowed: commas, and points in decimal numbers; hint: save it as comma-separated values"
+        )
+    if line > number:
+        raise ConfigError(
+            f"dataset.path={path} line {number} is not a header, line {line} seems to be; allowed: a header line and "
+            f"rows; hint: remove what is above line {line}"
+        )
 
 
-def _hint(lines: Lines, separator: str | None) -> str:
+def _hint(lines: Lines) -> str:
     """The likely cause of lines that differ in their number of cells."""
     names, sizes = len(lines[0][1]), {len(cells) for _, cells in lines[1:]}
     if any(cells[0].startswith("#") for _, cells in lines):
@@ -67,7 +56,7 @@ def _hint(lines: Lines, separator: str | None) -> str:
         return f"; hint: {'remove the comma at the end of each line' if at_end else 'the header lacks a name'}"
     if sizes == {2 * names}:
         return "; hint: write decimal numbers with a point, such as 1.5"
-    return f"; hint: the cells seem to be separated by {separator}" if separator else ""
+    return ""
 
 
 def check_header(path: str, lines: Lines, features: list[str]) -> None:

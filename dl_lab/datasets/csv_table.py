@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
-from dl_lab.datasets.csv_layout import MISSING, Lines, check_header, check_layout, parse_number
+from dl_lab.datasets.csv_cells import MISSING, Lines, parse_number
+from dl_lab.datasets.csv_layout import check_header, check_layout
+from dl_lab.datasets.csv_separator import other_format
 from dl_lab.datasets.files import read_text
 from dl_lab.datasets.table import Table, TableConfig, choose_columns, table_data
 from dl_lab.registry import DATASETS
@@ -45,17 +47,21 @@ class CSVConfig(TableConfig):
 
 def _read(path: str) -> Lines:
     """Return (line number, cells) of every line that is not blank; the first one is the header."""
-    reader = csv.reader(StringIO(read_text(path, "a CSV file"), newline=""), strict=True, skipinitialspace=True)
+    text, problem = read_text(path, "a CSV file"), ""
+    lines: Lines = []
+    if other := other_format(text):
+        raise ConfigError(f"dataset.path={path} seems to be {other}; allowed: a CSV file")
+    reader = csv.reader(StringIO(text, newline=""), strict=True, skipinitialspace=True)
     try:
-        lines = [
+        lines.extend(
             (reader.line_num, [cell.strip() for cell in row]) for row in reader if "".join(row).strip() or len(row) > 1
-        ]
+        )
     except csv.Error as error:
-        raise ConfigError(f"dataset.path={path} line {reader.line_num}: {error}; allowed: a CSV file") from error
+        problem = f"line {reader.line_num}: {error}"
+    check_layout(path, text, lines, problem)
     if len(lines) < 2:
         what = "has a header but no rows" if lines else "is empty"
         raise ConfigError(f"dataset.path={path} {what}; allowed: a header line and rows of numbers")
-    check_layout(path, lines)
     return lines
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from dl_lab.core.errors import ConfigError
 
+SAMPLE = 4000  # bytes at the beginning of a file
+
 MAGIC = {  # first bytes
     b"\x1f\x8b": "a gzip archive",
     b"PK\x03\x04": "a zip archive or an Excel workbook",
@@ -13,8 +15,15 @@ MAGIC = {  # first bytes
     b"PAR1": "a Parquet file",
     b"ARROW1": "an Arrow file",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"\x04\x22\x4d\x18": "an LZ4 archive",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file",
+    b"MATLAB": "a MATLAB file",
+    b"SQLite": "an SQLite database",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"%PDF": "a PDF file",
 }
 
 
@@ -40,8 +49,10 @@ def read_text(path: str, allowed: str) -> str:
 
 def _kind(content: bytes) -> str:
     """What the bytes of a file seem to be if they are not UTF-8, or contain zeros."""
-    half = len(content[:1000]) / 2
-    if max(content[:1000:2].count(0), content[1:1000:2].count(0)) > 0.8 * half:  # letters with a byte of zeros each
-        return "UTF-16"
+    for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        start = content[:SAMPLE].decode(encoding, "replace")
+        is_likely = start.startswith("\ufeff") or "\n" in start or start.isascii()  # in 8 bits, these have zeros
+        if is_likely and "\0" not in start and start.count("\ufffd") <= 1:
+            return encoding[:6].upper()
     known = (kind for magic, kind in MAGIC.items() if content.startswith(magic))
-    return next(known, "a binary file" if b"\0" in content else "Latin-1 or Windows-1252")
+    return next(known, "a binary file" if b"\0" in content else "Latin-1, Windows-1252 or another old encoding")

@@ -187,6 +187,15 @@ def test_the_same_numbers_are_read_however_they_are_written(tmp_path: Path, cont
     np.testing.assert_array_equal(data.train.targets[:, 0], np.arange(14) - 10.5)
 
 
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("first and last", "Ann B. Smith"), ("h:m:s", "10:20:30"), ("tags", "a;b"), ("d/m/y", "1/2/2020"), ("a|b", "")],
+)
+def test_cells_may_hold_other_separators(tmp_path: Path, name: str, cell: str) -> None:
+    content = f"x,{name},y\n" + "".join(f"{row},{cell},{row}\n" for row in range(20))
+    assert len(of_text(tmp_path, content, "dataset.targets=[y]", "dataset.features=[x]").train) == 14
+
+
 def test_quoted_cells_may_hold_commas_quotes_and_line_breaks(tmp_path: Path) -> None:
     content = 'x,"the ""kind"", if any"\n' + '1,"a, b"\n2,"c\nd"\n' * 10
     data = of_text(tmp_path, content, "dataset.targets=['the \"kind\", if any']", "dataset.task=classification")
@@ -222,14 +231,23 @@ GOOD = "1,2\n" * 10
         pytest.param(f'x,y\n{GOOD}1,"2\n', ["line 12"], id="a quote that never ends"),
         pytest.param(f"x,y\n{GOOD}".encode("utf-16"), ["not UTF-8", "byte 0", "UTF-16"], id="UTF-16"),
         pytest.param(f"x,y\n{GOOD}".encode("utf-16-le"), ["not text", "UTF-16"], id="UTF-16 without a mark"),
+        pytest.param("\u9762,y\n\u4e00,2\n".encode("utf-16-be"), ["not UTF-8", "UTF-16"], id="UTF-16, Chinese"),
+        pytest.param(f"x,y\n{GOOD}".encode("utf-32"), ["not UTF-8", "UTF-32"], id="UTF-32"),
+        pytest.param(f"x,y\n{GOOD}".encode("utf-32-be"), ["not text", "UTF-32"], id="UTF-32 without a mark"),
         pytest.param(b"x,y\n1,2\n1,\xe9\n", ["not UTF-8", "byte 10", "Latin-1"], id="Latin-1"),
         pytest.param("x,y\n1,2\n", ["dataset.validation=0.1", "1 examples"], id="one row"),
         pytest.param("y\n" + "1\n" * 10, ["dataset.features=[]", "beside the targets"], id="a target alone"),
-        pytest.param(f"x,y\n{GOOD}".replace(",", ";"), ["line 1:", "separated by ';'"], id="semicolons"),
-        pytest.param(f"x,y\n1.5,2\n{GOOD}".replace(",", ";").replace(".", ","), ["by ';'"], id="decimal commas"),
         pytest.param(f"\tx\ty\n{GOOD}".replace("1,2", "0\t1\t2"), ["separated by tabs"], id="tabs and an index"),
-        pytest.param(f"x,y\n{GOOD}".replace(",", "|"), ["separated by '|'"], id="bars"),
-        pytest.param(f"x,y\n{GOOD}".replace(",", "   "), ["separated by spaces"], id="columns of fixed width"),
+        pytest.param("x;time\n" + "1;10:20\n" * 9, ["separated by ';'"], id="times between semicolons"),
+        pytest.param(f"Sizes, 2009\n\nx,y,z\n{GOOD}".replace("2\n", "2,3\n"), ["line 3 seems"], id="a title"),
+        pytest.param(f"Sizes,,\nx,y,z\n{GOOD}".replace("2\n", "2,3\n"), ["line 2 seems"], id="Excel's title"),
+        pytest.param(f'"Sizes, 2009"\nx,y\n{GOOD}', ["line 1 is not a header, line 2"], id="a quoted title"),
+        pytest.param("my x\n1\n2\n", ["dataset.targets=y", "allowed: my x"], id="one column"),
+        pytest.param("\n <!DOCTYPE html>\n<title>Oh, no</title>", ["seems to be an HTML page"], id="HTML"),
+        pytest.param('[{"x": 1, "y": 2},\n{"x": 1, "y": 2}]', ["seems to be a JSON file"], id="JSON"),
+        pytest.param("version https://git-lfs.github.com/spec/v1\nsize 7", ["Git LFS pointer"], id="Git LFS"),
+        pytest.param("% by hand\n\n@RELATION iris\n@DATA\n1,2", ["an ARFF file"], id="ARFF"),
+        pytest.param("table.csv" + "\0" * 90, ["a binary file"], id="tar"),
         pytest.param("x,y\n" + "1,5,2,5\n" * 9, ["4 cells", "with a point"], id="decimal commas between commas"),
         pytest.param(f"sep=;\nx;y\n{GOOD}".replace(",", ";"), ["line 1 names a separator"], id="Excel's separator"),
         pytest.param(f"# by hand\nx,y\n{GOOD}", ["begin with #"], id="a comment"),
@@ -257,6 +275,22 @@ def test_what_is_wrong_is_reported_in_one_line_that_names_the_place(
     assert "allowed:" in message or "hint:" in message
     for part in said:
         assert part in message
+
+
+NAMED = {";": "';'", "\t": "tabs", "|": "'|'", ":": "':'", " ": "spaces", "   ": "spaces", "~": "'~'", " ; ": "';'"}
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("title", ["", "Wine\n", "Wine, white, 2009 (10:20)\n\n"])
+@pytest.mark.parametrize("point", [".", ","])
+@pytest.mark.parametrize("sign", NAMED)
+def test_a_separator_that_is_no_comma_is_named(tmp_path: Path, sign: str, point: str, title: str, quote: str) -> None:
+    names = ["fixed acidity", "pH, mean" if sign.strip() in (";", "|", "") else "pH", "y"]
+    names = names if quote or sign.strip() else ["a", "b", "y"]
+    rows = [names, *([f"{row}{point}5", row % 4, row] for row in range(20))]
+    content = "\n".join(sign.join(f"{quote}{cell}{quote}" for cell in cells) for cells in rows)
+    line = title.count("\n") + 1
+    assert f"line {line}: the cells seem to be separated by {NAMED[sign]};" in refusal(tmp_path, title + content)
 
 
 CLASSES = "x,kind\n" + "1,a\n2,b\n" * 5
