@@ -2,16 +2,18 @@
 
 import sys
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 FORMATS = {"JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000"}  # not EPS, which runs Ghostscript
 WHITE = {"F": 1.0, "I": 65535, "I;16": 65535, "I;16B": 65535}  # by mode; the other modes have 8 bits or fewer
+GREYS = {"L;2": 85, "L;4": 17}  # in a PNG: the factor by which Pillow multiplies a grey of 2 or 4 bits
 
 
 @cache
@@ -38,22 +41,55 @@ def formats() -> list[str]:
 
 
 def opened(path: str) -> "Picture":
+    """Open a picture. Pillow changes the values of a PNG of 2, 4 or 3 x 16 bits, but not its transparent colour."""
     from PIL import Image
 
-    return Image.open(path, formats=formats())
+    picture = Image.open(path, formats=formats())
+    if picture.format == "PNG" and "transparency" in picture.info:
+        packed = picture.tile[0].args
+        if packed in GREYS:
+            picture.info["transparency"] *= GREYS[packed]
+        elif packed == "RGB;16B":
+            picture.putalpha(opacity(path, picture.info.pop("transparency")))
+    return picture
+
+
+def opacity(path: str, transparent: tuple[int, int, int]) -> "Picture":
+    """0 where a PNG of 16 bits a colour has the colour `transparent`, and 255 elsewhere."""
+    from PIL import Image
+
+    def bytes_of(order: str) -> NDArray[np.int64]:
+        with Image.open(path, formats=["PNG"]) as picture:
+            picture.tile = [picture.tile[0]._replace(args=order)]
+            return np.asarray(picture).astype(np.int64)
+
+    values = 256 * bytes_of("RGB;16B") + bytes_of("RGB;16L")  # read as little-endian, they have their lower bytes
+    return Image.fromarray(np.where((values == transparent).all(axis=2), 0, 255).astype(np.uint8))
+
+
+def white_of(picture: "Picture") -> float:
+    """The value of white in a mode of `WHITE`; of a TIFF with 12 bits (tag 258), in a mode of 16 bits, 4095."""
+    return 4095 if tags(picture).get(258) == (12,) else WHITE[picture.mode]
+
+
+def tags(picture: "Picture") -> Mapping[int, Any]:
+    """The tags of a TIFF, by number."""
+    return getattr(picture, "tag_v2", {})
 
 
 def brightest(picture: "Picture") -> float:
     """The largest value of a picture that has more than 8 bits, from 0 to 1; infinity for other pictures.
 
     Raises:
-        ValueError: if a value is below 0 or above white, or colours are in LAB.
+        ValueError: if a value is below 0 or above white, bytes are signed (tag 339), or colours are in LAB.
     """
     if picture.mode == "LAB":
         raise ValueError("colours in LAB, which Pillow does not read reliably")
     if picture.mode not in WHITE:
+        if tags(picture).get(339) == (2,):
+            raise ValueError("signed bytes, which Pillow reads as unsigned")
         return inf
-    values, white = np.asarray(picture), WHITE[picture.mode]
+    values, white = np.asarray(picture), white_of(picture)
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= white):  # or nan
         raise ValueError(f"values from {low} to {high}; allowed: 0 to {white}")
@@ -70,14 +106,14 @@ def in_bytes(picture: "Picture", mode: str) -> "Picture":
     brightest(picture)
     if picture.mode in WHITE:
         values = np.asarray(picture)
-        scaled = np.rint(values * (255 / WHITE[picture.mode])).astype(np.uint8)
-        if getattr(picture, "tag_v2", {}).get(262) == 0:  # in this TIFF 0 is white; Pillow inverts only 8 bits
+        scaled = np.rint(values * (255 / white_of(picture))).astype(np.uint8)
+        if tags(picture).get(262) == 0:  # in this TIFF 0 is white; Pillow inverts only 8 bits
             scaled = 255 - scaled
         if "transparency" in picture.info:
             scaled[values == picture.info["transparency"]] = 255
         picture = Image.fromarray(scaled)
     elif picture.has_transparency_data:
-        picture = picture.convert("RGBA")
+        picture = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture if picture.mode == mode else picture.convert(mode)  # which would copy it
 

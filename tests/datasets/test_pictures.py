@@ -1,5 +1,6 @@
 """Picture files of every mode as bytes, against closed forms: what a viewer shows on a white page."""
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from dl_lab.datasets.pictures import ReadImage, inspect
 GREY = np.arange(SIZE * SIZE, dtype=np.uint8).reshape(SIZE, SIZE) * 7
 RGB = np.stack([GREY, 255 - GREY, GREY // 2], axis=2)
 ALPHA = np.flipud(GREY)
+SHORT, LONG = 3, 4  # types of TIFF tags
 
 
 def read(path: Path, grey: bool = False) -> NDArray[np.float64]:
@@ -40,6 +42,18 @@ def png(depth: int, kind: int, pixels: NDArray[Any], transparent: bytes = b"") -
 
 def big_endian(pixels: NDArray[np.uint8]) -> NDArray[Any]:
     return (pixels * np.uint16(257)).astype(">u2")  # 255 becomes 65535
+
+
+def tiff(pixels: NDArray[Any], *changes: tuple[int, int, int, int], **options: Any) -> bytes:
+    """A TIFF file that Pillow wrote, after changes of tags: the tag, its type, the old and the new value."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "TIFF", **options)
+    content = file.getvalue()
+    for tag, kind, before, after in changes:
+        old = struct.pack("<HHII", tag, kind, 1, before)
+        assert content.count(old) == 1
+        content = content.replace(old, struct.pack("<HHII", tag, kind, 1, after))
+    return content
 
 
 DEEP: dict[str, Callable[[], Image.Image | bytes]] = {
@@ -68,13 +82,9 @@ def test_more_than_8_bits_are_scaled_by_their_whole_range(tmp_path: Path, name: 
     np.testing.assert_array_equal(pixels, np.broadcast_to(GREY[..., None], pixels.shape))
 
 
-@pytest.mark.parametrize("name", ["16.tif", "float.tif", "8.tif"])
-def test_a_tiff_may_write_white_as_0(tmp_path: Path, name: str) -> None:
-    path = save(tmp_path / name, DEEP.get(name, lambda: Image.fromarray(GREY))())
-    tag = struct.pack("<HHIHH", 262, 3, 1, 1, 0)
-    content = path.read_bytes()
-    assert content.count(tag) == 1
-    path.write_bytes(content.replace(tag, struct.pack("<HHIHH", 262, 3, 1, 0, 0)))
+@pytest.mark.parametrize("pixels", [GREY, big_endian(GREY).astype(np.uint16), (GREY / 255).astype(np.float32)])
+def test_a_tiff_may_write_white_as_0(tmp_path: Path, pixels: NDArray[Any]) -> None:
+    path = save(tmp_path / "a.tif", tiff(pixels, (262, SHORT, 1, 0)))
     np.testing.assert_array_equal(read(path, grey=True)[..., 0], 255 - GREY)
 
 
@@ -84,11 +94,13 @@ def test_16_bits_of_colour_lose_their_lower_half(tmp_path: Path) -> None:
 
 
 DARK = np.where(ALPHA > 100, 0, GREY).astype(np.uint8)  # its zeros are transparent below
+MULTIPLIED = np.dstack([GREY * (ALPHA / 255), ALPHA]).round().astype(np.uint8)
 BLEND = {  # the picture, options of `save`, the colours and the opacity (height, width) from 0 to 1
     "rgba.png": (Image.fromarray(np.dstack([RGB, ALPHA])), {}, RGB, ALPHA / 255),
     "rgba.webp": (Image.fromarray(np.dstack([RGB, ALPHA])), {"lossless": True, "exact": True}, RGB, ALPHA / 255),
     "rgba.tif": (Image.fromarray(np.dstack([RGB, ALPHA])), {}, RGB, ALPHA / 255),
     "la.png": (Image.fromarray(np.dstack([GREY, ALPHA])), {}, GREY, ALPHA / 255),
+    "La.tif": (tiff(MULTIPLIED, (338, SHORT, 2, 1)), {}, GREY, ALPHA / 255),
     "l.png": (Image.fromarray(DARK), {"transparency": 0}, DARK, DARK > 0),
     "p.png": (Image.fromarray(DARK).convert("P"), {"transparency": 0}, DARK, DARK > 0),
     "p.gif": (Image.fromarray(DARK).convert("P"), {"transparency": 0}, DARK, DARK > 0),
@@ -107,8 +119,36 @@ def test_what_is_transparent_is_white(tmp_path: Path, name: str, grey: bool) -> 
     over_white = opacity[..., None] * colours.reshape(SIZE, SIZE, -1) + 255 * (1 - opacity[..., None])
     if grey and colours.ndim == 3:
         over_white = over_white @ [[0.299], [0.587], [0.114]]
-    # Pillow rounds twice for grey
+    # Pillow rounds twice for grey, and where colours are multiplied by their opacity
+    twice = grey or name == "La.tif"
+    np.testing.assert_allclose(pixels, np.broadcast_to(over_white, pixels.shape), atol=1.5 if twice else 1)
+
+
+@pytest.mark.parametrize(("kind", "depth"), [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16)])
+@pytest.mark.parametrize("grey", [True, False])
+def test_one_colour_of_a_png_may_be_transparent(tmp_path: Path, kind: int, depth: int, grey: bool) -> None:
+    """In 16 bits, a colour that differs in one bit is not transparent."""
+    white, channels = 2**depth - 1, 3 if kind == 2 else 1
+    values = np.random.default_rng(depth).integers(0, white + 1, (SIZE, SIZE, channels))
+    colour = np.full(channels, white // 2)
+    values[1], values[2, 0], values[2, 1] = colour, colour ^ 1, colour ^ (white + 1) // 2
+    bits = values.reshape(SIZE, -1, 1) >> np.arange(depth)[::-1] & 1
+    rows = np.packbits(bits.reshape(SIZE, -1), axis=1)
+    path = save(tmp_path / "a.png", png(depth, kind, rows, struct.pack(f">{channels}H", *colour)))
+    over_white = np.where((values == colour).all(axis=2, keepdims=True), 255, values * (255 / white))
+    if grey and channels == 3:
+        over_white = over_white @ [[0.299], [0.587], [0.114]]
+    pixels = read(path, grey)
+    # Pillow rounds twice for grey, and 16 bits of colour down
     np.testing.assert_allclose(pixels, np.broadcast_to(over_white, pixels.shape), atol=1.5 if grey else 1)
+
+
+def test_grey_of_12_bits_is_scaled_by_4095(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (SIZE, SIZE))
+    rows = np.packbits((values[..., None] >> np.arange(12)[::-1] & 1).astype(np.uint8).reshape(SIZE, -1), axis=1)
+    content = tiff(rows, (258, SHORT, 8, 12), (256, LONG, rows.shape[1], SIZE))
+    path = save(tmp_path / "a.tif", content)
+    np.testing.assert_allclose(read(path, grey=True)[..., 0], values * (255 / 4095), atol=0.51)
 
 
 @pytest.mark.parametrize("ending", ["png", "tif", "webp"])
@@ -151,6 +191,7 @@ def test_the_content_decides_the_format(tmp_path: Path, name: str) -> None:
         (Image.fromarray(np.full((SIZE, SIZE), np.nan, dtype=np.float32)), "values from nan"),
         (Image.fromarray(GREY.astype(np.int32) - 9), "values from -9"),
         (Image.fromarray(GREY.astype(np.int32) * 300), "to 73500; allowed: 0 to 65535"),
+        (tiff(GREY, tiffinfo={339: 2}), "signed bytes"),
         (Image.new("LAB", (SIZE, SIZE)), "LAB"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 6\n", "UnidentifiedImageError"),  # would run Ghostscript
         (b"", "UnidentifiedImageError"),
