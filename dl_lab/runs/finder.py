@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from dl_lab.runs.folders import inside
 from dl_lab.runs.identity import Scalars, configuration, hyperparameters
 from dl_lab.runs.reader import Loader, Run, read_tolerant
 
@@ -65,7 +66,7 @@ def read_jobs(folder: Path) -> dict[Path, Mapping[str, Any]]:
         OSError, ValueError, KeyError, TypeError, AttributeError: if it cannot be read, or a sweep did not write it.
     """
     manifest = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
-    jobs = {folder / str(job.get("folder") or job["number"]): job for job in manifest["jobs"]}
+    jobs = {inside(folder, str(job.get("folder") or job["number"]), "folder"): job for job in manifest["jobs"]}
     for job in jobs.values():
         if not isinstance(job["status"], str) or not all(isinstance(override, str) for override in job["overrides"]):
             raise ValueError(f"job {job['number']} has no status or overrides")

@@ -9,6 +9,11 @@ from filelock import FileLock, Timeout
 
 from dl_lab.core.errors import ConfigError
 
+CONTENTS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra/config.yaml")  # of a run
+STATE = (".hydra/config.yaml", "summary.json", "checkpoints/last.pt")  # what a run continues from
+
+Snapshot = dict[str, tuple[int, int, int]]
+
 _reserved: list[Path] = []  # folders that this process made, with the parents that it made for them
 
 
@@ -36,6 +41,38 @@ def remove_empty_folders() -> None:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     _reserved.clear()
+
+
+def contents(folder: Path) -> list[str]:
+    """The names of what a run has written in this folder."""
+    return [name for name in CONTENTS if (folder / name).exists()]
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """The identity, time and size of the files from which a run continues, to see whether they have changed. Every
+    write replaces them.
+    """
+    found = {}
+    for name in STATE:
+        with suppress(OSError):
+            stat = (folder / name).stat()
+            found[name] = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    return found
+
+
+def inside(folder: Path, name: str, key: str) -> Path:
+    """The folder of a job below that of its sweep.
+
+    Raises:
+        ConfigError: if `name`, the value of `key`, leads elsewhere, also through a link.
+    """
+    path = Path(name)
+    if path.is_absolute() or not path.parts or ".." in path.parts:
+        raise ConfigError(f"{key}={name} is not allowed; allowed: a folder inside {folder}")
+    for part in (path, *path.parents[:-1]):
+        if (folder / part).is_symlink():
+            raise ConfigError(f"{folder / part} is a link; allowed: a folder inside {folder}; hint: remove the link")
+    return folder / path
 
 
 def is_locked(folder: Path) -> bool:

@@ -178,6 +178,18 @@ def signature(values: Mapping[str, Any]) -> str:
     return digest(identity)
 
 
+def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
+    """The first key in which two nested configurations compute or measure something else, with both values; None if
+    there is none. The length of a run and the place of its data may differ: they have checks of their own.
+    """
+    ours, theirs = flatten(first), flatten(second)
+    for key in sorted(ours.keys() | theirs.keys()):
+        values = [flat.get(key) for flat in (ours, theirs)]
+        if is_identity(key) and key not in (*LENGTH, *MOVED) and _canonical(values[0]) != _canonical(values[1]):
+            return f"{key}={values[0]} instead of {key}={values[1]}"
+    return None
+
+
 def digest(values: Mapping[str, Any]) -> str:
     """The SHA-256 of canonical JSON: keys are sorted, and 1.0 is 1."""
     text = json.dumps(_canonical(values), sort_keys=True, separators=(",", ":"), default=str)

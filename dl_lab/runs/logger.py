@@ -14,7 +14,7 @@ import yaml
 from dl_lab.core.atomic_io import atomic_write, name_in_errors
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs import tensorboard
-from dl_lab.runs.folders import locked
+from dl_lab.runs.folders import CONTENTS, Snapshot, contents, locked, snapshot
 from dl_lab.runs.identity import configuration_name, hyperparameters
 from dl_lab.runs.provenance import provenance
 from dl_lab.runs.reader import read_overrides, read_resumptions
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 COMMAND = ("python", "-m", "dl_lab.train")
 as_json = json.JSONEncoder(allow_nan=False).encode  # json.dumps creates an encoder in each call
-CONTENTS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra/config.yaml")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -88,11 +87,19 @@ def discard(folder: Path) -> None:
 class RunLogger:
     """Records one run in its folder. Values are plain numbers, so that no method waits for the device."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], overrides: list[str], resumed_at: int | None = None):
-        """Open a new run folder, or the folder of a run that continues from step `resumed_at`.
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        overrides: list[str],
+        resumed_at: int | None = None,
+        seen: Snapshot | None = None,
+    ):
+        """Open a new run folder, or the folder of a run that continues from step `resumed_at`, as found in files that
+        have been `seen`.
 
         Raises:
-            ConfigError: if the folder already holds a run, or another process writes it.
+            ConfigError: if the folder already holds a run, or another process writes it or has written it since.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.checkpoints = folder, folder / "checkpoints"
@@ -100,10 +107,11 @@ class RunLogger:
         self._provenance = {**provenance(), "command": shlex.join([*COMMAND, *overrides])}
         with ExitStack() as opened:
             opened.enter_context(locked(folder, "run"))
-            taken = [name for name in CONTENTS if (folder / name).exists()]  # checked with the lock held
-            if taken and resumed_at is None:
+            if resumed_at is None and (taken := contents(folder)):  # checked with the lock held
                 held = f"hydra.run.dir={folder} already holds a run ({taken[0]})"
                 raise ConfigError(f"{held}; hint: choose a new folder, or continue that run with resume={folder}")
+            if resumed_at is not None and seen != snapshot(folder):
+                raise ConfigError(f"{folder} was written by another process meanwhile; hint: give the command again")
             try:
                 self._open(opened, config, overrides, resumed_at)
             except OSError:

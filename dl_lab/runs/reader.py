@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from dl_lab.core.errors import ConfigError, refuse_interpolations, unknown_key
+from dl_lab.runs.folders import contents
 from dl_lab.runs.identity import Scalars, configuration_name, hyperparameters
 
 PARTS = ("best", "last", "test")  # of summary.json: metrics of the best validation, of the last one, of the test
@@ -112,6 +113,12 @@ def parse_point(line: str) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return point if isinstance(point, Mapping) else {}
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds anything of a run, other than the reason why a job failed before its run began."""
+    found = contents(folder)
+    return bool(found) and not (found == ["summary.json"] and read_summary(folder).get("status") == "failed")
 
 
 def read_strict(folder: Path) -> Run:

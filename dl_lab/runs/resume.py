@@ -13,7 +13,7 @@ from dl_lab.core.errors import ConfigError
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.folders import is_locked
-from dl_lab.runs.identity import LENGTH, RESUME_KEYS, signature
+from dl_lab.runs.identity import LENGTH, RESUME_KEYS, difference, signature
 from dl_lab.runs.reader import Run, read_strict
 
 CPU = torch.device("cpu")
@@ -60,7 +60,10 @@ def restore_best(checkpoints: Path, last: Checkpoint) -> dict[str, float] | None
         return None
     path, reason = checkpoints / "best.pt", "is of another step"
     try:
-        if checkpoint.load(path, CPU)["step"] == best["step"]:
+        saved = checkpoint.load(path, CPU)
+        if difference(saved["config"], last["config"]) is not None or saved.get("data") != last.get("data"):
+            reason = "is of another run"
+        elif saved["step"] == best["step"]:
             return best
     except ConfigError as error:
         reason = problem(error).removeprefix(f"{path} ")

@@ -6,12 +6,15 @@ from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError
+from dl_lab.runs.folders import inside
 from dl_lab.runs.identity import signature
 from dl_lab.runs.reader import Run, read_summary, read_tolerant
 
@@ -51,6 +54,32 @@ class Entry:
         return self.reason or self.status if self.status == "failed" else f"{self.status}: {self.reason}"
 
 
+@pydantic_dataclass(kw_only=True)
+class Saved:
+    """What sweep.json contains. It is data: jobs are found in it by their signatures, and nothing in it is composed."""
+
+    version: Literal[1, 2] = 1
+    command: str
+    started: str
+    objective: str | None
+    jobs: list[Entry]
+    search: dict[str, Any] | None
+
+    def __post_init__(self) -> None:
+        for what in ("number", "folder"):
+            values = [getattr(entry, what) for entry in self.jobs]
+            if len(set(values)) < len(values):
+                raise ValueError(f"two jobs have the same {what}")
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be read, with the place of the first wrong value in it."""
+    first = error.errors()[0] if isinstance(error, ValidationError) else {"type": "json_invalid"}
+    if first["type"] == "json_invalid":
+        return "is damaged"
+    return f"is not as a sweep writes it ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+
+
 def resolved(config: DictConfig) -> dict[str, Any]:
     """Return the configuration of a job as plain values, without Hydra's node. Raises OmegaConf's errors for an
     interpolation that cannot be resolved.
@@ -85,17 +114,16 @@ class Manifest:
 
     def _read(self) -> None:
         try:
-            saved = json.loads(self._path.read_text(encoding="utf-8"))
-            for values in saved["jobs"]:
-                self.add(Entry(**values))
-            self._head = {key: saved[key] for key in self._head}
-            self.objective, self.search = saved["objective"], saved["search"]
-        except (ValueError, KeyError, TypeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"{self._path} cannot be read ({reason}); hint: start a new sweep") from error
-        for entry in self.jobs:
+            saved = TypeAdapter(Saved).validate_json(self._path.read_bytes(), strict=True)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{self._path} {reason_of(error)}; hint: restore it, or start a new sweep") from error
+        self._head = {"command": saved.command, "started": saved.started}
+        self.objective, self.search = saved.objective, saved.search
+        for entry in saved.jobs:
+            folder = inside(self.folder, entry.folder, f"{self._path}: folder of job {entry.number}")
+            self.add(entry)
             self.look_up(entry)
-            if saved.get("version") == 1 and isinstance(run := read_tolerant(self.folder / entry.folder), Run):
+            if saved.version == 1 and isinstance(run := read_tolerant(folder), Run):
                 entry.signature = signature(run.config)  # version 1 also signed keys that compute nothing, such as name
 
     def look_up(self, entry: Entry) -> None:

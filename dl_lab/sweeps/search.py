@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from math import exp, inf, log
+from math import exp, inf, isfinite, log
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from dl_lab.config.schema import SearchConfig
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.sweeps.config import latest, lines_of, values_of
-from dl_lab.sweeps.manifest import Entry
+from dl_lab.sweeps.manifest import NAME, Entry
 from dl_lab.sweeps.report import Runner
 from dl_lab.sweeps.sweep import Sweep
 
@@ -39,6 +39,12 @@ class Axis:
     @property
     def whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a search may propose this value."""
+        if self.values:
+            return isinstance(value, str) and value in self.values
+        return type(value) is (int if self.whole else float) and self.low <= value <= self.high
 
 
 def axis_of(override: Override) -> Axis:
@@ -165,10 +171,33 @@ class Study:
         self._axes, self._fixed, given = space.axes, space.fixed, space.given
         search = sweep.manifest.search or {"name": settings.name, "seed": settings.seed, "space": given, "trials": []}
         for key, value in (("name", settings.name), ("seed", settings.seed), ("space", given)):
-            if search[key] != value:
-                raise ConfigError(f"sweep.resume={settings.resume} searched with {key} {search[key]}; allowed: this")
+            if search.get(key) != value:
+                raise ConfigError(
+                    f"sweep.resume={settings.resume} searched with {key} {search.get(key)}; allowed: this"
+                )
+        trials = search.get("trials")
+        for number, trial in enumerate(trials if isinstance(trials, list) else [None]):
+            if not self._proposes(number, trial):
+                reason = f"{sweep.folder / NAME} has a trial {number} of another search"
+                raise ConfigError(f"{reason}; hint: restore it, or start a new sweep")
         self._trials: list[Trial] = search["trials"]
         self._search = sweep.manifest.search = search
+
+    def _proposes(self, number: int, trial: Any) -> bool:
+        """Whether a trial from the manifest is one of this search. Its parameters are composed, so that they must be
+        those that the command would draw or could have proposed.
+        """
+        if not isinstance(trial, dict) or trial.keys() != {"number", "job", "parameters", "value", "status"}:
+            return False
+        parameters, value = trial["parameters"], trial["value"]
+        if self._settings.name == "random":
+            same = parameters == at_random(self._axes, self._settings.seed, number)
+        else:
+            same = isinstance(parameters, dict) and parameters.keys() == {axis.key for axis in self._axes}
+            same = same and all(axis.holds(parameters[axis.key]) for axis in self._axes)
+        measured = value is None and trial["status"] != "completed"
+        measured = measured or (isinstance(value, int | float) and isfinite(value))
+        return same and measured and isinstance(trial["status"], str) and trial["number"] == number
 
     def run(self, runner: Runner) -> list[Entry]:
         """Propose trials and run them, a batch at a time. Trials in the manifest are not proposed again."""

@@ -3,21 +3,23 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dl_lab.config.compose import quoted, refuse_added_keys
+from dl_lab.config.compose import quoted, refuse_added_keys, with_new_keys
 from dl_lab.config.messages import explain
 from dl_lab.config.schema import GridConfig
+from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped
 from dl_lab.core.paths import user_path
 from dl_lab.core.signals import sigterm_raises
 from dl_lab.data.spec import higher_is_better
-from dl_lab.runs.folders import locked
-from dl_lab.runs.identity import digest, signature
+from dl_lab.runs.folders import contents, inside, locked
+from dl_lab.runs.identity import difference, digest, signature
+from dl_lab.runs.reader import holds_run, read_strict
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import NAME, Entry, Manifest, resolved
@@ -41,9 +43,8 @@ class Sweep:
         self._lock = ExitStack()
         self._lock.enter_context(locked(self.folder, "sweep"))
         self.manifest = Manifest(self.folder, shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]]))
-        if not (path := self.folder / "multirun.yaml").exists():
-            OmegaConf.save(config, path)  # as Hydra's basic sweeper does
         self.settings = settings
+        self._config, self._begun = config, False
         self._composer = Composer(loader, config)
         self._jobs: dict[int, Entry] = {}  # of this command
         self._planned: dict[str, Job] = {}  # by their whole configuration
@@ -55,9 +56,12 @@ class Sweep:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.manifest.write()
+        if self._begun:
+            self.manifest.write()
         self._display.close()
         self._lock.close()
+        with suppress(OSError):  # of a refused sweep, the folder is empty
+            self.folder.rmdir()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], run: Runner) -> list[Entry]:
         """Run the jobs with these overrides that have no final result yet. Returns the manifest's entry of each job.
@@ -69,7 +73,7 @@ class Sweep:
             planned = self._plan(job_overrides)
             entries = [self.manifest[job.number] for job, _ in planned]
             self._jobs |= {entry.number: entry for entry in entries}
-            self.manifest.write()  # before the first job, so that every run folder has an entry
+            self._begin()
             with sigterm_raises():
                 if jobs := self._unfinished(planned):
                     self._refuse_changed_data(jobs, planned)
@@ -78,8 +82,19 @@ class Sweep:
             status = stopped.status if isinstance(stopped, Stopped) else INTERRUPTED
             raise Stopped(f"stopped; hint: {self._resuming()}", status) from None
         finally:
-            self.manifest.write()
+            if self._begun:
+                self.manifest.write()
         return entries
+
+    def _begin(self) -> None:
+        """Write the manifest before the first job, so that every run folder has an entry, and multirun.yaml, as Hydra's
+        basic sweeper does.
+        """
+        self._begun = True
+        self.manifest.write()
+        if not (path := self.folder / "multirun.yaml").exists():
+            with atomic_write(path) as file:
+                file.write(OmegaConf.to_yaml(self._config).encode())
 
     def _resuming(self) -> str:
         return f"continue with the same command and sweep.resume={shlex.quote(str(self.folder))}"
@@ -126,13 +141,30 @@ class Sweep:
                 continue
             entry = self.manifest.find(computed, overrides, taken) or self._new(computed, overrides, config)
             taken.add(entry.number)
-            folder = self.folder / entry.folder
-            job = Job(entry.number, entry.overrides, config, values, folder, folder.exists())
+            entry.overrides = overrides  # the manifest's own are only shown
+            folder = inside(self.folder, entry.folder, "hydra.sweep.subdir")
+            resumes = values is not None and self._resumes(folder, values)
+            job = Job(entry.number, overrides, config, values, folder, resumes)
             if config is not None:
                 self._place(config, entry, job.resumes)
             planned.append((job, refused))
             self._planned[whole] = job
         return planned
+
+    def _resumes(self, folder: Path, values: dict[str, Any]) -> bool:
+        """Return whether the folder of a job holds its run.
+
+        Raises:
+            ConfigError: if it holds another run, or if this is a new sweep.
+        """
+        found = contents(folder)
+        if found and self.settings.resume is None:
+            raise ConfigError(f"{folder} already holds a run ({found[0]}); hint: choose another hydra.sweep.dir")
+        if not holds_run(folder):
+            return bool(found)
+        if (other := difference(values, with_new_keys(read_strict(folder).config))) is not None:
+            raise ConfigError(f"{folder} holds another run than its job ({other}); hint: move it away")
+        return True
 
     def _compose(self, overrides: list[str]) -> tuple[DictConfig | None, dict[str, Any] | None, str | None]:
         """Return the configuration of a job and its plain values, or why it was refused."""

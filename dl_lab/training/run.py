@@ -5,7 +5,7 @@
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,9 @@ from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
 from dl_lab.runs import resume
 from dl_lab.runs.checkpoint import Checkpoint
+from dl_lab.runs.folders import Snapshot, is_locked, snapshot
 from dl_lab.runs.logger import RunLogger
+from dl_lab.runs.reader import holds_run, read_strict
 from dl_lab.training import loop, setup
 from dl_lab.training.bookkeeping import Outcome
 from dl_lab.training.state import ActiveRun, Plan, TrainState, restore
@@ -32,28 +34,38 @@ from dl_lab.training.state import ActiveRun, Plan, TrainState, restore
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run starts: NEW, in a folder without a run; AGAIN, in the folder of a run that was interrupted before
+    """Where a run starts: NEW, in a folder without a run; in its own folder, where it may have been interrupted before
     its first checkpoint; or from the last checkpoint of its folder. `same_data_as`: the fingerprint that its data must
-    have, and the folder of the run that was trained on them.
+    have, and the folder of the run that was trained on them. `same_as`: the configurations in its folder, which must
+    compute what it does. `seen`: its files when they were read, which must not change until the folder is locked.
     """
 
     in_own_folder: bool = False
     checkpoint: Checkpoint | None = None
     same_data_as: tuple[str | None, Path] | None = None
+    same_as: tuple[Mapping[str, Any], ...] = ()
+    seen: Snapshot | None = None
 
 
 NEW = Start()
-AGAIN = Start(in_own_folder=True)
 
 
 def start_in(folder: Path) -> Start:
-    """The start of the run or job that `folder` belongs to.
+    """The start of the run that `folder` holds; of a new run if it holds none.
 
     Raises:
-        ConfigError: if all its checkpoints are damaged.
+        ConfigError: if another process writes it, its configuration is missing or all its checkpoints are damaged.
     """
+    if is_locked(folder):
+        raise ConfigError(f"{folder} is being written by another run; hint: wait until it has ended")
+    seen = snapshot(folder)
+    if not holds_run(folder):  # a job may have failed before it began
+        return Start(in_own_folder=True, seen=seen)
+    recorded = read_strict(folder).config
     saved = resume.last_checkpoint(folder)
-    return AGAIN if saved is None else Start(True, saved, (saved.get("data"), folder))
+    if saved is None:
+        return Start(True, same_as=(recorded,), seen=seen)
+    return Start(True, saved, (saved.get("data"), folder), (recorded, saved["config"]), seen)
 
 
 @dataclass(frozen=True)
@@ -137,8 +149,10 @@ def build_from(start: Start, config: RunConfig, data: Data, folder: Path) -> tup
     """The plan and the state of a run on its device, restored from the checkpoint that it starts from.
 
     Raises:
-        ConfigError: if the data have changed.
+        ConfigError: if the folder was written with another configuration, or the data have changed.
     """
+    for written in start.same_as:
+        setup.refuse_other_run(config.as_dict, written, folder)
     if start.same_data_as is not None:
         setup.refuse_other_data(config, data, *start.same_data_as)
     plan, state = setup.build_run(config, data)
@@ -159,7 +173,7 @@ def recorded(
     """
     resumed_at = state.step if start.in_own_folder else None
     with (
-        RunLogger(folder, plan.run.as_dict, overrides, resumed_at) as logger,
+        RunLogger(folder, plan.run.as_dict, overrides, resumed_at, start.seen) as logger,
         closing(Progress(plan.total_steps, state.step, silent)) as progress,
     ):
         if start.checkpoint is not None:

@@ -1,15 +1,17 @@
 """Build what a run trains: data, model, optimizer, schedule, task; together a Plan and a TrainState."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dl_lab.config.compose import with_new_keys
 from dl_lab.config.parse import check_best
 from dl_lab.config.schema import Choice, RunConfig
 from dl_lab.core import atomic_io, devices, eager_optim, rng
@@ -21,6 +23,7 @@ from dl_lab.data.dataset import Data, fingerprint
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
 from dl_lab.dropouts.layers import Dropout, number_layers
+from dl_lab.runs.identity import difference
 from dl_lab.schedules.schedules import Schedule
 from dl_lab.training.checks import check_data, check_model
 from dl_lab.training.state import Plan, TrainState
@@ -44,6 +47,12 @@ def build_data(run: RunConfig, again: bool = False) -> Data:
     if path is not None and not data.files:
         data = replace(data, files=atomic_io.files_of(Path(path)))
     return replace(data, fingerprint=fingerprint(data))
+
+
+def refuse_other_run(config: Mapping[str, Any], written: Mapping[str, Any], folder: Path) -> None:
+    """Raise ConfigError unless `config` computes what `written`, a configuration found in `folder`, does."""
+    if (other := difference(config, with_new_keys(written))) is not None:
+        raise ConfigError(f"{folder} holds another run ({other}); hint: restore its files, or start a new run")
 
 
 def refuse_other_data(config: RunConfig, data: Data, before: str | None, folder: Path) -> None:

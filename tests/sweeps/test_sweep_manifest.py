@@ -205,7 +205,7 @@ def test_an_unreadable_manifest_is_a_one_line_error(tmp_path):
     (tmp_path / "here" / "sweep.json").write_text("{")
     ended = train(tmp_path, "-m", "sweep.resume=here", "seed=1", *TINY)
     assert ended.status == 2
-    assert ended.err.startswith(f"error: {tmp_path}/here/sweep.json cannot be read (JSONDecodeError: ")
+    assert ended.err.startswith(f"error: {tmp_path}/here/sweep.json is damaged; hint: ")
 
 
 def test_a_terminal_shows_one_bar_that_counts_running_and_failed_jobs(tmp_path):
