@@ -71,7 +71,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     from dl_lab.config.parse import typed
     from dl_lab.core.progress import format_metrics
     from dl_lab.runs import checkpoint
-    from dl_lab.runs.reader import read_strict
+    from dl_lab.runs.reader import read_configuration
     from dl_lab.training import loop, setup
     from dl_lab.training.state import load_model, warn_of_python_state
 
@@ -80,7 +80,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     saved = checkpoint.load(folder / "checkpoints" / f"{options.checkpoint}.pt", torch.device("cpu"))
     run = configuration(saved["config"], options)
     if (folder / ".hydra" / "config.yaml").exists():
-        setup.refuse_other_run(read_strict(folder).config, saved["config"], folder)
+        setup.refuse_other_run(read_configuration(folder), saved["config"], folder)
     data = setup.build_data(run, again=True)
     setup.refuse_other_data(run, data, saved.get("data"), folder)
     plan, state = setup.build_run(run, data)

@@ -118,7 +118,7 @@ def parse_point(line: str) -> Mapping[str, Any]:
 def holds_run(folder: Path) -> bool:
     """Whether a folder holds anything of a run, other than the reason why a job failed before its run began."""
     found = contents(folder)
-    return bool(found) and not (found == ["summary.json"] and read_summary(folder).get("status") == "failed")
+    return bool(found) and (found != ["summary.json"] or read_summary(folder).get("status") != "failed")
 
 
 def read_strict(folder: Path) -> Run:
@@ -127,11 +127,16 @@ def read_strict(folder: Path) -> Run:
     Raises:
         ConfigError: if there is none, or its configuration or summary is damaged or not as a run writes it.
     """
+    return _run(folder, read_configuration(folder), read_summary(folder))
+
+
+def read_configuration(folder: Path) -> dict[str, Any]:
+    """The configuration of the run in a folder. Raises ConfigError as `read_strict` does."""
     path = folder / ".hydra" / "config.yaml"
     if not path.exists():
         raise ConfigError(f"{folder} holds no run; hint: give a run folder, such as outputs/2026-11-22/10-00-00")
-    config = _load_strict(path, dict)
-    return _run(folder, config, read_summary(folder))
+    config: dict[str, Any] = _load_strict(path, dict)
+    return config
 
 
 def read_tolerant(folder: Path) -> Run | str:

@@ -19,7 +19,7 @@ from dl_lab.core.signals import sigterm_raises
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.folders import contents, inside, locked
 from dl_lab.runs.identity import difference, digest, signature
-from dl_lab.runs.reader import holds_run, read_strict
+from dl_lab.runs.reader import holds_run, read_configuration
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import NAME, Entry, Manifest, resolved
@@ -162,7 +162,7 @@ class Sweep:
             raise ConfigError(f"{folder} already holds a run ({found[0]}); hint: choose another hydra.sweep.dir")
         if not holds_run(folder):
             return bool(found)
-        if (other := difference(values, with_new_keys(read_strict(folder).config))) is not None:
+        if (other := difference(values, with_new_keys(read_configuration(folder)))) is not None:
             raise ConfigError(f"{folder} holds another run than its job ({other}); hint: move it away")
         return True
 

@@ -26,7 +26,7 @@ from dl_lab.runs import resume
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.folders import Snapshot, is_locked, snapshot
 from dl_lab.runs.logger import RunLogger
-from dl_lab.runs.reader import holds_run, read_strict
+from dl_lab.runs.reader import holds_run, read_configuration
 from dl_lab.training import loop, setup
 from dl_lab.training.bookkeeping import Outcome
 from dl_lab.training.state import ActiveRun, Plan, TrainState, restore
@@ -61,7 +61,7 @@ def start_in(folder: Path) -> Start:
     seen = snapshot(folder)
     if not holds_run(folder):  # a job may have failed before it began
         return Start(in_own_folder=True, seen=seen)
-    recorded = read_strict(folder).config
+    recorded = read_configuration(folder)
     saved = resume.last_checkpoint(folder)
     if saved is None:
         return Start(True, same_as=(recorded,), seen=seen)

@@ -280,15 +280,6 @@ def test_fail_fast_names_the_failed_member_and_stops_the_others(tmp_path):
     assert [job["status"] for job in jobs][:3] == ["stopped", "stopped", "diverged"]
 
 
-def test_a_member_whose_folder_exists_fails_alone(tmp_path):
-    sweep = tmp_path / "sweep"
-    (sweep / "1" / "checkpoints").mkdir(parents=True)
-    (sweep / "1" / "metrics.jsonl").write_text("")
-    ended = train(tmp_path, *VECTORIZED, "seed=1,2,3", *TINY, f"hydra.sweep.dir={sweep}")
-    statuses = {run.name: json.loads((run / "summary.json").read_text())["status"] for run in ended.runs}
-    assert statuses["0"] == statuses["2"] == "completed"
-
-
 def test_jobs_that_failed_before_training_run_again_once_their_data_exist(tmp_path):
     table = tmp_path / "table.csv"
     data = ("dataset=csv", f"dataset.path={table}", "dataset.targets=[y]", "model=linear", *TINY[1:])
