@@ -31,7 +31,6 @@ from dl_lab.core.errors import (
     Stopped,
     unknown_option,
 )
-from dl_lab.core.paths import user_path
 from dl_lab.core.progress import announce
 from dl_lab.runs.folders import remove_empty_folders, reserve_run_folder
 
@@ -86,7 +85,7 @@ def in_quotes(override: str) -> str:
     """
     key, _, value = override.partition("=")
     if key in FOLDERS and "${" not in value and not re.fullmatch(r"'.*'|\".*\"|[\w./-]*", value):
-        return f"{key}={quoted(user_path(value, key) if value.startswith('~') else value)}"
+        return f"{key}={quoted(value)}"
     if re.search("['\"]", override):
         return override
     return (NUMBER if key in ("name", "tags") else HOME).sub(r"'\g<0>'", override)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from dl_lab.config.compose import CONF
 from dl_lab.core.errors import ConfigError
+from dl_lab.core.paths import user_path
 
 CAN_SET_MODE = ("hydra.mode", "hydra=", "hydra.searchpath", "--config", "-c")  # itself, or with a file that it adds
 MOST_TRIED = 64  # combinations of choices, each of which takes 64 ms
@@ -57,6 +58,7 @@ def _refusing_code(compose: Callable[..., DictConfig]) -> Callable[..., DictConf
             refuse_code(config)
             refuse_settings(config)
             refuse_shadowed(config)
+            expand_home(config)
         return config
 
     return checked
@@ -153,6 +155,15 @@ def _listing_when_shown(list_groups: Callable[..., str]) -> Callable[..., Any]:
             return list_groups(*args, **kwargs)
 
     return lambda *args, **kwargs: Groups(*args, **kwargs)  # a class would not become a method
+
+
+def expand_home(config: DictConfig) -> None:
+    """Replace ~ at the start of the folder of a run or sweep, wherever it was given. Raises as `user_path` does."""
+    for mode in ("run", "sweep"):
+        node = OmegaConf.to_container(config.hydra[mode], resolve=False)  # may hold interpolations
+        folder = str(node.get("dir")) if isinstance(node, dict) else ""
+        if folder.startswith("~"):
+            config.hydra[mode].dir = str(user_path(folder, f"hydra.{mode}.dir"))
 
 
 def refuse_code(config: DictConfig) -> None:

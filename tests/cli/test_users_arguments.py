@@ -31,6 +31,19 @@ def test_folders_have_any_name(tmp_path, monkeypatch, name):
     assert (folder / "2" / "summary.json").is_file()
 
 
+@pytest.mark.parametrize("mode", ["run", "sweep"])
+def test_the_home_folder_is_meant_wherever_a_folder_is_given(tmp_path, monkeypatch, mode):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "b" / "own" / "experiment" / "here.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\nhydra:\n  {mode}:\n    dir: ~/yaml-${{seed}}\n")
+    multirun = ["-m"] if mode == "sweep" else []
+    for given in (["--config-dir", "own", "experiment=here"], [f"hydra.{mode}.dir='~/quoted-${{seed}}'"]):
+        assert train(tmp_path / "b", *multirun, *given, *TINY).status == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"b", "quoted-0", "yaml-0"}
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {"own"}
+
+
 def test_an_empty_variable_is_as_if_it_were_not_set(tmp_path):
     run = train(tmp_path, "data_dir=''", *TINY).run
     assert OmegaConf.load(run / ".hydra" / "config.yaml").data_dir is None
