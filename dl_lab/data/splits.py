@@ -49,8 +49,17 @@ class Split(ABC):
         return self.batches(self.in_order().split(batch_size))
 
 
-def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+def _inputs_on(device: torch.device, dtype: torch.dtype | None, inputs: Tensor) -> Tensor:
+    """Inputs on a device, with floating-point numbers as `dtype`; others stay as they are stored."""
+    return inputs.to(device, dtype if inputs.is_floating_point() else None, non_blocking=True)
+
+
+def _targets_on(device: torch.device, targets: Tensor) -> Tensor:
+    """Targets on a device: numbers in its widest type, as r2 needs them unrounded and a loss takes them in the
+    precision of the outputs; class numbers as int64, which losses index with.
+    """
+    dtype = devices.widest_dtype(device) if targets.is_floating_point() else torch.int64
+    return targets.to(device, dtype, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,8 @@ class InMemory(Split):
         return zip(self.inputs.split(batch_size), self.targets.split(batch_size), strict=True)  # views, not copies
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        # r2 needs targets that are not rounded; a loss takes them in the precision of the outputs
-        targets = _moved(self.targets, device, devices.widest_dtype(device))
-        return replace(self, inputs=_moved(self.inputs, device, dtype), targets=targets)
+        inputs, targets = _inputs_on(device, dtype, self.inputs), _targets_on(device, self.targets)
+        return replace(self, inputs=inputs, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,7 @@ class Streamed(Split):
     indices: Tensor
     num_workers: int
     device: torch.device
+    dtype: torch.dtype | None = None  # of floating-point inputs; None: as the dataset has them
     seed: int = 0
     step: int | None = None  # of the next training batch
 
@@ -162,9 +171,9 @@ class Streamed(Split):
         )
         try:
             for inputs, targets in loader:
-                yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+                yield _inputs_on(self.device, self.dtype, inputs), _targets_on(self.device, targets)
         except ConfigError as error:  # a worker's error arrives with its traceback as text
             raise ConfigError(str(error).rsplit("ConfigError: ", 1)[-1].removesuffix("\\n")) from None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        return replace(self, device=device)
+        return replace(self, device=device, dtype=dtype)

@@ -170,6 +170,49 @@ def test_an_error_of_an_example_fails_the_run_with_its_place(tmp_path, kind, wor
     assert {"StopIteration": "example 7", "KeyError": "(own.py, line 19"}[kind] in summary
 
 
+OF_TYPE = """
+import numpy as np
+import torch
+
+from dl_lab.core.schema import Schema
+from dl_lab.data.dataset import Data
+from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.splits import InMemory, Streamed
+from dl_lab.registry import DATASETS
+
+
+class Config(Schema):
+    inputs: str
+    targets: str
+    streamed: bool
+
+
+@DATASETS.register("own", Config, kinds={"features"}, tasks={"classification"})
+def build(config, data_dir, seed):
+    numbers = np.random.default_rng(0).integers(-3, 4, (40, 4))  # exact in every type
+    inputs, targets = numbers.astype(config.inputs), (numbers.sum(1) > 0).astype(config.targets)
+    if config.streamed:
+        part = Streamed(list(zip(inputs, targets)), torch.arange(40), 0, torch.device("cpu"))
+    else:
+        part = InMemory(torch.from_numpy(inputs), torch.from_numpy(targets))
+    head = Head(name="class", task="classification", labels=("a", "b"))
+    return Data(spec=DataSpec(kind="features", input_shape=(4,), heads=(head,)), train=part, validation=part, test=None)
+"""
+
+
+@pytest.mark.parametrize("streamed", ["true", "false"])
+def test_numbers_of_any_type_train_alike(tmp_path, streamed):
+    (tmp_path / "own.py").write_text(OF_TYPE)
+    (tmp_path / "own" / "dataset").mkdir(parents=True)
+    values = f"name: own\ninputs: float32\ntargets: int64\nstreamed: {streamed}\n"
+    (tmp_path / "own" / "dataset" / "own.yaml").write_text(values)
+    types = ("dataset.inputs=float32,float64,float16", "dataset.targets=int64,int32,int16,uint8,bool")
+    own = ("--config-dir", "own", "imports=[own]", *TINY, "dataset=own", "model=linear")
+    ended = train(tmp_path, "-m", *own, *types)
+    assert (ended.status, len(ended.runs)) == (0, 15), ended.err
+    assert len({(run / "metrics.jsonl").read_text() for run in ended.runs}) == 1
+
+
 # What forward returns instead of (10, 3), and how the message names it.
 RETURNED = {
     "return outputs, inputs": "tuple",
