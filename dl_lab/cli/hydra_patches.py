@@ -1,10 +1,9 @@
-"""Patches of Hydra: it does not run code that a configuration names, and skips work whose result is not used."""
+"""Patches of Hydra: it checks what a configuration sets of it, and skips work whose result is not used."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice, product
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -14,11 +13,9 @@ from hydra.core.default_element import GroupDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from dl_lab.config.compose import CONF
-from dl_lab.core.errors import ConfigError
-from dl_lab.core.paths import user_path
+from dl_lab.cli import hydra_settings
 
 CAN_SET_MODE = ("hydra.mode", "hydra=", "hydra.searchpath", "--config", "-c")  # itself, or with a file that it adds
 MOST_TRIED = 64  # combinations of choices, each of which takes 64 ms
@@ -33,6 +30,7 @@ def patched() -> Iterator[None]:
         _wrapped(Overrides, "add_override", _overriding_ours),
         _wrapped(Hydra, "get_mode", _composing_once),
         _wrapped(Hydra, "format_config_groups", _listing_when_shown),
+        hydra_settings.variables_are_named(),
     ):
         yield
 
@@ -55,10 +53,7 @@ def _refusing_code(compose: Callable[..., DictConfig]) -> Callable[..., DictConf
     ) -> DictConfig:
         config = compose(loader, config_name, overrides, *args, **kwargs)
         if config_name is not None or overrides:  # otherwise it is Hydra's own, for --hydra-help
-            refuse_code(config)
-            refuse_settings(config)
-            refuse_shadowed(config)
-            expand_home(config)
+            hydra_settings.check(config, overrides)
         return config
 
     return checked
@@ -155,58 +150,3 @@ def _listing_when_shown(list_groups: Callable[..., str]) -> Callable[..., Any]:
             return list_groups(*args, **kwargs)
 
     return lambda *args, **kwargs: Groups(*args, **kwargs)  # a class would not become a method
-
-
-def expand_home(config: DictConfig) -> None:
-    """Replace ~ at the start of the folder of a run or sweep, wherever it was given. Raises as `user_path` does."""
-    for mode in ("run", "sweep"):
-        node = OmegaConf.to_container(config.hydra[mode], resolve=False)  # may hold interpolations
-        folder = str(node.get("dir")) if isinstance(node, dict) else ""
-        if folder.startswith("~"):
-            config.hydra[mode].dir = str(user_path(folder, f"hydra.{mode}.dir"))
-
-
-def refuse_code(config: DictConfig) -> None:
-    """Check that the group hydra names no code that Hydra would run: callbacks, logging factories, and launchers or
-    sweepers that are not plugins.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    hydra_node = OmegaConf.to_container(config.hydra, resolve=False)
-    assert isinstance(hydra_node, dict)
-    for key in ("callbacks", "job_logging", "hydra_logging"):
-        if "_target_" in (text := str(hydra_node.get(key))) or "'()'" in text or "'class'" in text or "://" in text:
-            raise ConfigError(f"hydra.{key} names code; allowed: no code; hint: import your own with imports=[MODULE]")
-    for key in ("launcher", "sweeper"):
-        target = str(node.get("_target_") if isinstance(node := hydra_node.get(key), dict) else node)
-        if not target.startswith(("hydra_plugins.", "hydra._internal.core_plugins.")):
-            raise ConfigError(f"hydra.{key}._target_={target} is not a plugin of Hydra; allowed: hydra/{key}=NAME")
-
-
-def refuse_settings(config: DictConfig) -> None:
-    """Check the settings of Hydra with which it would fail, or write its own files into a run folder.
-
-    Raises:
-        ConfigError: naming the key and its value.
-    """
-    verbose, subdir = config.hydra.verbose, config.hydra.output_subdir
-    if not isinstance(verbose, bool | str | ListConfig):
-        raise ConfigError(f"hydra.verbose={verbose} is not allowed; allowed: true, false, or the names of loggers")
-    if subdir is not None:
-        raise ConfigError(f"hydra.output_subdir={subdir} is not allowed; allowed: null, because a run writes .hydra/")
-
-
-def refuse_shadowed(config: DictConfig) -> None:
-    """Check that no file of --config-dir or hydra.searchpath has the name of one of ours, which Hydra would take.
-
-    Raises:
-        ConfigError: naming the file.
-    """
-    sources = [source for source in config.hydra.runtime.config_sources if source.schema == "file"]
-    folders = [folder for source in sources if (folder := Path(source.path)).is_dir() and not folder.samefile(CONF)]
-    for folder in folders:
-        for ours in CONF.rglob("*.yaml"):
-            theirs = folder / (name := ours.relative_to(CONF))
-            if theirs.is_file() and theirs.read_bytes() != ours.read_bytes():
-                raise ConfigError(f"{theirs} is never read, because dl_lab has {name}; allowed: another name")

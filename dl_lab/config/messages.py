@@ -96,6 +96,8 @@ def _unreadable_override(error: OverrideParseException) -> str:
 
 def _unreadable_configuration(error: OmegaConfBaseException) -> str:
     parent = error.parent_node
+    if ours := re.match(r"ConfigError raised while resolving interpolation: (.*)", _first_line(str(error))):
+        return ours[1]
     if isinstance(error, InterpolationResolutionError) and "Errno" in str(error):
         reason = _first_line(str(error)).rsplit("] ", 1)[-1]
         return f"{error.full_key} cannot be created ({reason}); hint: another folder, with {error.full_key}=FOLDER"

@@ -134,19 +134,61 @@ def test_keys_cannot_call_unregistered_code(tmp_path, override):
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize(("more", "seeds"), [((), ()), (("-m",), ("seed=0,1",))])
-def test_config_dir_cannot_run_code_through_the_keys_of_hydra(tmp_path, more, seeds):
-    """Hydra by itself builds callbacks and logging factories that a file names, before a run begins."""
-    (tmp_path / "own" / "experiment").mkdir(parents=True)
-    trap = "# @package _global_\nhydra:\n  callbacks:\n    trap: {_target_: os.mkdir, path: sprung}\n"
-    factory = '# @package _global_\nhydra:\n  job_logging:\n    formatters: {trap: {"()": os.mkdir, path: sprung}}\n'
-    (tmp_path / "own" / "experiment" / "trap.yaml").write_text(trap)
-    (tmp_path / "own" / "experiment" / "factory.yaml").write_text(factory)
-    for name, key in (("trap", "hydra.callbacks"), ("factory", "hydra.job_logging")):
-        ended = train(tmp_path, *more, "--config-dir", "own", f"experiment={name}", *TINY, *seeds)
-        assert ended.status in (1, 2), ended.out
-        assert f"{key} names code" in ended.err
-        assert not (tmp_path / "sprung").exists()
+TRAP = {"_target_": "os.mkdir", "path": "sprung"}
+SUBMITIT = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"}
+# What a file of --config-dir sets of Hydra, and the key that the refusal names.
+SET_IN_A_FILE = {
+    "callback": ({"hydra": {"callbacks": {"trap": TRAP}}}, "hydra.callbacks names code"),
+    "callback elsewhere": ({"claim": TRAP, "hydra": {"callbacks": {"trap": "${claim}"}}}, "hydra.callbacks names code"),
+    "all callbacks elsewhere": ({"claim": {"a": TRAP}, "hydra": {"callbacks": "${claim}"}}, "hydra.callbacks"),
+    "factory": ({"hydra": {"job_logging": {"formatters": {"a": {"()": "os.mkdir"}}}}}, "hydra.job_logging names code"),
+    "logging elsewhere": ({"hydra": {"hydra_logging": {"handlers": "${claim}"}}}, "hydra.hydra_logging names code"),
+    "launcher": ({"hydra": {"launcher": {"_target_": "os.mkdir"}}}, "hydra.launcher._target_=os.mkdir is not a plugin"),
+    "launcher elsewhere": ({"hydra": {"launcher": "${claim}"}}, "hydra.launcher"),
+    "argument": ({"hydra": {"launcher": {"processes": TRAP}}}, "hydra.launcher.processes._target_ names code"),
+    "deep argument": ({"hydra": {"launcher": {"processes": {"a": {"b": TRAP}}}}}, "processes.a.b._target_ names code"),
+    "argument elsewhere": ({"hydra": {"launcher": {"processes": "${claim}"}}}, "launcher.processes=${claim} is set"),
+    "commands of a job": ({"hydra": {"launcher": {**SUBMITIT, "setup": ["touch sprung"]}}}, "launcher.setup=['touch"),
+    "place of a job": ({"hydra": {"launcher": {**SUBMITIT, "submitit_folder": "../a"}}}, "launcher.submitit_folder="),
+    "environment": ({"hydra": {"job": {"env_set": {"GIT_DIR": "x"}}}}, "hydra.job.env_set is set in a file"),
+    "environment of a job": ({"hydra": {"job": {"env_copy": ["HOME"]}}}, "hydra.job.env_"),
+    "environment of a sweep": (
+        {"hydra": {"sweeper": {"params": {"hydra.job.env_set.A": 1}}}},
+        "names code or a key of",
+    ),
+    "overrides": ({"hydra": {"overrides": {"hydra": ["hydra.launcher.setup=1"]}}}, "hydra.overrides is set in a file"),
+    "variable": ({"name": "${oc.env:HOME}"}, "oc.env:HOME in a file"),
+    "variable with a default": ({"tags": ["a ${oc.env:HOME,x} b"]}, "oc.env:HOME in a file"),
+    "hidden variable": ({"claim": {"a": "oc.env"}, "name": "${${claim.a}:HOME}"}, "oc.env:HOME in a file"),
+    "folder with a variable": (
+        {"hydra": {mode: {"dir": "${oc.env:HOME}"} for mode in ("run", "sweep")}},
+        "oc.env:HOME in a file",
+    ),
+}
+
+
+@pytest.mark.parametrize("more", [(), ("-m", "seed=0,1")])
+@pytest.mark.parametrize("case", SET_IN_A_FILE)
+def test_a_file_sets_only_plain_values_of_hydra(tmp_path, monkeypatch, case, more):
+    monkeypatch.setenv("HOME", "secret")
+    values, words = SET_IN_A_FILE[case]
+    path = tmp_path / "own" / "experiment" / "trap.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("# @package _global_\n" + yaml.safe_dump(values))
+    ended = train(tmp_path, *more, "--config-dir", "own", "experiment=trap", *TINY)
+    assert ended.status in ((1, 2) if more else (2,)), (ended.out, ended.err)
+    assert words in ended.err
+    assert "Traceback" not in ended.err
+    written = "".join(path.read_text(errors="replace") for path in (tmp_path / "outputs").rglob("*") if path.is_file())
+    assert "secret" not in written
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_command_line_is_trusted_with_variables_and_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINE", "here")
+    ended = train(tmp_path, "name=${oc.env:MINE}", "+hydra.job.env_set.GIVEN=x", *TINY)
+    assert (ended.status, ended.err) == (0, "")
+    assert yaml.safe_load((ended.run / ".hydra" / "config.yaml").read_text())["name"] == "here"
 
 
 @pytest.mark.parametrize("key", ["resume=run", "rerun=run"])
