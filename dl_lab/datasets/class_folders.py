@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import repeat
@@ -25,12 +26,15 @@ ALLOWED = "one folder for each class, with images in it"
 
 @dataclass(frozen=True)
 class Found:
-    """The classes, the pictures of a split with their class numbers, and the files that are no pictures."""
+    """The classes, the pictures of a split with their class numbers, and the files that are no pictures or
+    not in a class folder.
+    """
 
     folder: Path
+    folders: dict[str, Path]  # by class
     classes: list[str]
     pictures: list[tuple[str, int]]
-    others: list[Path]
+    unused: list[Path]
     nested: int  # pictures in folders inside class folders
 
 
@@ -64,6 +68,27 @@ def entries(folder: Path, root: Path) -> tuple[dict[str, Path], list[Path]]:
     return folders, files
 
 
+def contents(files: list[Path]) -> str:
+    """What the files are, as a part of a sentence: 3 pictures and 1 file of another type: a.zip."""
+    others = [file.name for file in files if not is_picture(file)]
+    parts = [count(len(files) - len(others), "picture")] if len(files) > len(others) else []
+    parts += [f"{count(len(others), 'file')} of other types: {named(others)}"] if others else []
+    return " and ".join(parts) or "nothing"
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def is_picture(path: Path) -> bool:
+    return path.suffix.lower() in types()
+
+
+def plain(name: str) -> str:
+    """A name as most systems write it: macOS writes an accent as a character of its own."""
+    return unicodedata.normalize("NFC", name)
+
+
 def split_folders(root: Path) -> dict[str, Path]:
     """The folders of the splits in `root`, by split. Empty if `root` contains the classes.
 
@@ -90,17 +115,27 @@ def class_names(folder: Path, root: Path) -> list[str]:
     """The names of the class folders in `folder`, in the order of their characters.
 
     Raises:
-        ConfigError: if there are fewer than two.
+        ConfigError: if there are fewer than two, some look alike, or they are named as splits.
     """
-    folders, _ = entries(folder, root)
+    folders, files = entries(folder, root)
+    where = f"dataset.path={folder}" if folder == root else f"dataset.path={root}: {folder}"
+    names = [plain(name) for name in folders]
+    if splits := named_as_splits(names):
+        raise ConfigError(
+            f"{where} contains {named(splits)}, which are named as splits, not as classes; "
+            f"allowed: {ALLOWED}, or folders train, validation and test of that form"
+        )
+    if len({name.strip() for name in names}) < len(names):
+        raise ConfigError(f"{where} contains names that differ only in blanks, of {names}; allowed: different names")
     if len(folders) > 1:
-        return list(folders)
+        return names
     inner, found = folder, folders
     while len(found) == 1 and (deeper := entries(next(iter(found.values())), root)[0]):
         inner, found = next(iter(found.values())), deeper
     given = f"only one class folder, {named(folders)}" if folders else "no class folder"
+    if files and not folders:
+        given += f", but {contents(files)}"
     hint = f"; hint: dataset.path={inner}" if inner != folder else ""
-    where = f"dataset.path={folder}" if folder == root else f"dataset.path={root}: {folder}"
     raise ConfigError(f"{where} contains {given}; allowed: {ALLOWED}, and at least two classes{hint}")
 
 
@@ -110,7 +145,8 @@ def find(folder: Path, root: Path, classes: list[str]) -> Found:
     Raises:
         ConfigError: for other classes than `classes`, or for folders of folders that do not look like classes.
     """
-    folders, others = entries(folder, root)
+    found, unused = entries(folder, root)
+    folders = {plain(name): path for name, path in found.items()}
     if unknown := [name for name in folders if name not in classes]:
         raise ConfigError(
             f"dataset.path={root}: {folder} has the classes {named(unknown)}; "
@@ -120,13 +156,13 @@ def find(folder: Path, root: Path, classes: list[str]) -> Found:
     inside: dict[str, list[str]] = {}  # of each class, the folder inside it that contains a picture
     for name, path in folders.items():
         files = sorted(below(path, root), key=lambda file: (str(file.parent), file.name))
-        others += [file for file in files if file.suffix.lower() not in types()]
-        of_class = [file for file in files if file.suffix.lower() in types()]
+        unused += [file for file in files if not is_picture(file)]
+        of_class = [file for file in files if is_picture(file)]
         pictures += zip(map(str, of_class), repeat(classes.index(name)))
         inside[name] = [file.relative_to(path).parts[0] for file in of_class if file.parent != path]
     nested = sum(map(len, inside.values()))
     suspects = [name for name in inside if folders.keys() & set(inside[name]) - {name}]
-    if pictures and nested == len(pictures) and (are_alike(inside) or any(map(looks_like_split, folders))):
+    if pictures and nested == len(pictures) and (are_alike(inside) or any(map(split_of, folders))):
         suspects = list(inside)
     if suspects:
         classes_inside = named(sorted({each for name in suspects for each in inside[name]}))
@@ -134,7 +170,7 @@ def find(folder: Path, root: Path, classes: list[str]) -> Found:
             f"dataset.path={root}: {named(suspects)} contain folders that look like classes ({classes_inside}); "
             f"allowed: {ALLOWED}, or folders train, validation and test of that form"
         )
-    return Found(folder, classes, pictures, others, nested)
+    return Found(folder, folders, classes, pictures, unused, nested)
 
 
 def are_alike(inside: dict[str, list[str]]) -> bool:
@@ -142,9 +178,24 @@ def are_alike(inside: dict[str, list[str]]) -> bool:
     return len(inside) > 1 and len(set(map(frozenset, inside.values()))) == 1
 
 
-def looks_like_split(name: str) -> bool:
-    """Whether the spelling of a split is a word of the name: train_set."""
-    return bool(SPLITS.keys() & set(re.split("[^a-z]+", name.casefold())))
+def split_of(name: str) -> tuple[str, str] | None:
+    """The split that a word of the name spells, and the rest of the name: train and A of trainA, train and set of
+    train_set.
+    """
+    words = re.findall("[A-Z]?[a-z]+|[A-Z]+|[0-9]+", name)
+    for word in words:
+        if split := SPLITS.get(word.casefold().removesuffix("set")):
+            return split, " ".join(words).replace(word, "", 1).casefold()
+    return None
+
+
+def named_as_splits(names: list[str]) -> list[str]:
+    """The names that spell several splits, if all names do, or those of the same rest: trainA and testA."""
+    spelled = {name: found for name in names if (found := split_of(name))}
+    if len(spelled) == len(names) and len({split for split, _ in spelled.values()}) > 1:
+        return names
+    rests = [rest for _, rest in set(spelled.values())]
+    return [name for name, (_, rest) in spelled.items() if rests.count(rest) > 1]
 
 
 def below(folder: Path, root: Path) -> list[Path]:

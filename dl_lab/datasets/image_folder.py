@@ -1,5 +1,6 @@
 """Image folders, one for each class, streamed from disk."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,18 @@ from dl_lab.data.dataset import Data, byte_statistics
 from dl_lab.data.partition import SplitConfig, divide
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import Streamed
-from dl_lab.datasets.class_folders import ALLOWED, Found, class_names, find, named, split_folders
+from dl_lab.datasets.class_folders import (
+    ALLOWED,
+    Found,
+    below,
+    class_names,
+    contents,
+    entries,
+    find,
+    is_picture,
+    named,
+    split_folders,
+)
 from dl_lab.datasets.pictures import ReadImage, inspect
 from dl_lab.registry import DATASETS
 
@@ -87,9 +99,16 @@ def readable(config: ImageFolderConfig, found: dict[str, Found]) -> Files:
         )
     kept = {part: [file for file in each.pictures if not inspected[file[0]].problem] for part, each in found.items()}
     filled = {label for _, label in kept["train"]}
-    empty = [name for label, name in enumerate(found["train"].classes) if label not in filled]
-    if empty := [*empty, *(str(found[part].folder) for part, files in kept.items() if not files)]:
-        raise ConfigError(f"{where}: no readable image in {named(empty)}; allowed: {ALLOWED}")
+    train, root = found["train"], Path(config.path)
+    empty = [path for name, path in train.folders.items() if train.classes.index(name) not in filled]
+    held = [f"{path} ({contents(below(path, root))})" for path in empty]
+    held += [
+        f"{each.folder} ({contents(each.unused)}, {len(each.folders)} class folders)"
+        for part, each in found.items()
+        if not kept[part]
+    ]
+    if held:
+        raise ConfigError(f"{where}: no readable image of a class in {named(held)}; allowed: {ALLOWED}")
     return kept
 
 
@@ -107,15 +126,21 @@ def splits(config: ImageFolderConfig, files: Files, divided: bool, seed: int) ->
     return chosen | {part: (training, indices) for part, indices in cut.items() if len(indices)}
 
 
-def describe(found: dict[str, Found], chosen: dict[str, tuple[Pictures, Tensor]]) -> None:
-    """Print which folder is which split, and what else they contain."""
+def describe(found: dict[str, Found], chosen: dict[str, tuple[Pictures, Tensor]], beside: list[Path]) -> None:
+    """Print which folder is which split, and what else they contain, or lies `beside` them."""
     for part, (pictures, indices) in chosen.items():
         folder = found[part].folder if part in found else f"from {found['train'].folder}"
         labels = sorted({pictures.files[index][1] for index in indices.tolist()})
         classes = named(found["train"].classes[label] for label in labels)
         announce(f"{part:<10}  {folder}: {len(indices)} pictures of {len(labels)} classes ({classes})")
-    if others := [file for each in found.values() for file in each.others]:
+    unused = beside + [file for each in found.values() for file in each.unused]
+    if loose := [file for file in unused if is_picture(file)]:
+        announce(f"not used    {len(loose)} pictures outside class folders: {named(loose)}")
+    if others := [file for file in unused if not is_picture(file)]:
         announce(f"not used    {len(others)} files of other types: {named(others)}")
+    folded = Counter(map(str.casefold, found["train"].classes))
+    if twins := [name for name in found["train"].classes if len(name) > 1 and folded[name.casefold()] > 1]:
+        announce(f"warning     classes that differ only in case: {named(twins)}")
     if nested := sum(each.nested for each in found.values()):
         announce(f"nested      {nested} pictures in folders inside class folders")
 
@@ -136,7 +161,7 @@ def image_folder(config: ImageFolderConfig, data_dir: Path, seed: int) -> Data:
     classes = class_names(folders.get("train", root), root)
     found = {part: find(folder, root, classes) for part, folder in (folders or {"train": root}).items()}
     chosen = splits(config, readable(config, found), bool(folders), seed)
-    describe(found, chosen)
+    describe(found, chosen, entries(root, root)[1] if folders else [])
     used = [path for pictures, _ in chosen.values() for path, _ in pictures.files]
     streamed = {part: Streamed(*each, config.num_workers, torch.device("cpu")) for part, each in chosen.items()}
     mean, std = _statistics(config, streamed["train"], seed)

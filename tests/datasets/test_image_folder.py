@@ -120,7 +120,7 @@ REFUSED = {  # folders of pictures, and what the message says
     "empty sibling": (["train/a", "train/b", "labels/"], "contains the splits train, and beside them labels;"),
     "twice": (["train/a", "train/b", "val/a", "valid/a"], "contains the splits train, val, valid; allowed: one folder"),
     "no training": (["val/a", "val/b", "test/a", "test/b"], "allowed: one folder for training"),
-    "flat splits": (["train", "test"], "train contains no class folder;"),
+    "flat splits": (["train", "test"], "train contains no class folder, but 2 pictures;"),
     "flat splits beside a class": (["train", "test", "bus"], "contains the splits test, train, and beside them bus"),
     "one class": (["cat"], "contains only one class folder, cat; allowed: one folder for each class"),
     "too deep": (["data/cat", "data/dog"], "at least two classes; hint: dataset.path={}/data"),
@@ -128,15 +128,21 @@ REFUSED = {  # folders of pictures, and what the message says
     "split too deep": (["train/train/cat", "train/train/dog"], "hint: dataset.path={}/train/train"),
     "named otherwise": (
         ["train_set/a", "train_set/b", "Test-Set/c"],
-        "Test-Set, train_set contain folders that look like classes (a, b, c)",
+        "{} contains Test-Set, train_set, which are named as splits, not as classes",
     ),
     "alike": (
         ["images/a", "images/b", "masks/a", "masks/b"],
         "images, masks contain folders that look like classes (a, b)",
     ),
     "classes in a class": (["images/a", "images/b", "a"], "images contain folders that look like classes (a, b)"),
-    "empty split": (["train/a", "train/b", "test/"], "no readable image in {}/test;"),
-    "empty class": (["train/a", "train/b", "train/c/"], "no readable image in c;"),
+    "camel case": (["trainA", "trainB", "testA", "testB"], "contains testA, testB, trainA, trainB, which are named"),
+    "numbers": (["train", "test1"], "contains test1, train, which are named as splits"),
+    "beside others": (["seg_train/x/a", "seg_test/x/a", "pred"], "contains seg_test, seg_train, which are named"),
+    "one word": (["Trainset/a", "Trainset/b", "testset/a"], "contains Trainset, testset, which are named as splits"),
+    "blanks": (["cat", "cat ", "dog"], "contains names that differ only in blanks"),
+    "unlabelled": (["train/a", "train/b", "test"], "of a class in {}/test (2 pictures, 0 class folders);"),
+    "empty split": (["train/a", "train/b", "test/"], "of a class in {}/test (nothing, 0 class folders);"),
+    "empty class": (["train/a", "train/b", "train/c/"], "no readable image of a class in {}/train/c (nothing);"),
 }
 
 
@@ -151,6 +157,32 @@ def test_a_class_may_be_called_train_and_contain_folders(tmp_path: Path, capsys:
     assert data.spec.heads[0].labels == ("10", "9", "bus", "train")
     assert len(data.train) + len(data.validation) + len(data.test) == 12
     assert "nested      4 pictures in folders inside class folders" in capsys.readouterr().out
+
+
+def test_classes_may_be_named_like_one_split_or_contain_such_a_word(tmp_path: Path) -> None:
+    names = ("bullet train", "test", "valley")
+    assert built(layout(tmp_path, *names)).spec.heads[0].labels == names
+
+
+def test_accents_are_equal_in_both_forms_of_unicode(tmp_path: Path) -> None:
+    """macOS writes the accent of é as a character of its own; archives keep this."""
+    data = built(layout(tmp_path, "train/caf\u00e9", "train/tea", "test/cafe\u0301"), "dataset.validation=1")
+    assert data.spec.heads[0].labels == ("caf\u00e9", "tea")
+    assert {name for _, name in examples(data, data.test)} == {"caf\u00e9"}
+
+
+def test_classes_that_differ_only_in_case_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    built(layout(tmp_path, "Cat", "cat", "A", "a"))
+    assert "classes that differ only in case: Cat, cat\n" in capsys.readouterr().out
+
+
+def test_pictures_outside_class_folders_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout(tmp_path, "train/a", "train/b")
+    for name in ("0.png", "train/1.png"):
+        (tmp_path / name).write_bytes(b"")
+    built(tmp_path, "dataset.validation=1")
+    loose = ", ".join(str(tmp_path / name) for name in ("0.png", "train/1.png"))
+    assert f"not used    2 pictures outside class folders: {loose}\n" in capsys.readouterr().out
 
 
 def test_hidden_files_and_folders_are_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,7 +292,8 @@ def test_broken_pictures_of_all_splits_are_listed_or_skipped(
     assert f"skipped 3 broken pictures: {broken[0]} is not a readable image" in capsys.readouterr().out
     for path in (tmp_path / "train" / "b").iterdir():
         path.write_bytes(b"")
-    assert "no readable image in b; " in refusal(tmp_path, "dataset.skip_broken=true")
+    said = f"no readable image of a class in {tmp_path / 'train' / 'b'} (3 pictures); "
+    assert said in refusal(tmp_path, "dataset.skip_broken=true")
 
 
 def test_files_of_several_pictures_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
