@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+import re
+import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +12,28 @@ from typing import BinaryIO
 
 READ_WHOLE = 2**28  # bytes; hashing them takes about a second
 END = 2**12  # bytes
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.dl_lab\.partial")  # names of our temporary files
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
+
+
+def no_links(path: str, flags: int) -> int:
+    """Open a file as `open` does, but fail if its name is a link: files in a given folder may lead elsewhere."""
+    return os.open(path, flags | NO_LINKS, 0o666)
+
+
+def is_plain(path: Path) -> bool:
+    """Whether this is a file itself: no link to one, and nothing that a read may wait for."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove the temporary files that a process left in this folder when it was killed."""
+    for path in folder.glob(".*.dl_lab.partial"):
+        if PARTIAL.fullmatch(path.name) and is_plain(path):
+            path.unlink()
 
 
 @contextmanager
@@ -25,12 +50,12 @@ def name_in_errors(path: Path) -> Iterator[None]:
 @contextmanager
 def atomic_write(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file, which replaces `path` after the context. An error in the context leaves `path` unchanged.
-    The replaced file is kept as `previous`, if given.
+    The replaced file is kept as `previous`, if given. A link is replaced, not followed.
     """
-    temporary = path.with_name(f"{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.dl_lab.partial")
     try:
         with name_in_errors(path):
-            with temporary.open("wb") as file:
+            with open(temporary, "xb", opener=no_links) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,5 +1,7 @@
 """Reserve names for new run folders, remove those that stay empty, and lock a folder while it is written."""
 
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -45,7 +47,14 @@ def remove_empty_folders() -> None:
 
 def contents(folder: Path) -> list[str]:
     """The names of what a run has written in this folder."""
-    return [name for name in CONTENTS if (folder / name).exists()]
+    return [name for name in CONTENTS if os.path.lexists(folder / name)]
+
+
+def refuse_links(*folders: Path) -> None:
+    """Raise ConfigError if one of these folders is a link, which may lead anywhere."""
+    for folder in folders:
+        if folder.is_symlink():
+            raise ConfigError(f"{folder} is a link; allowed: a folder; hint: remove the link")
 
 
 def snapshot(folder: Path) -> Snapshot:
@@ -86,6 +95,15 @@ def is_locked(folder: Path) -> bool:
         return True
 
 
+def is_lock(path: Path) -> bool:
+    """Whether this is an empty file without other names, as a lock is, or does not exist. A lock is removed."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return True
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0 and found.st_nlink <= 1
+
+
 @contextmanager
 def locked(folder: Path, content: str) -> Iterator[None]:
     """Hold the lock of a folder for a "run" or "sweep"; the system releases it if this process is killed.
@@ -93,7 +111,10 @@ def locked(folder: Path, content: str) -> Iterator[None]:
     Raises:
         ConfigError: if another process holds it.
     """
-    lock = FileLock(folder / ".lock")
+    path = folder / ".lock"
+    if not is_lock(path):
+        raise ConfigError(f"{path} is not a lock of dl_lab, which is an empty file; hint: choose another folder")
+    lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -102,5 +123,5 @@ def locked(folder: Path, content: str) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):  # in a folder that has become read-only the file remains
-            (folder / ".lock").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         lock.release()

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
 from math import isfinite
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
-from dl_lab.core.atomic_io import atomic_write, name_in_errors
+from dl_lab.core.atomic_io import atomic_write, name_in_errors, no_links, remove_partial
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs import tensorboard
-from dl_lab.runs.folders import CONTENTS, Snapshot, contents, locked, snapshot
+from dl_lab.runs.folders import Snapshot, contents, locked, refuse_links, snapshot
 from dl_lab.runs.identity import configuration_name, hyperparameters
 from dl_lab.runs.provenance import provenance
 from dl_lab.runs.reader import read_overrides, read_resumptions
@@ -50,8 +49,8 @@ def rewind(folder: Path, step: int) -> float:
     """Remove from a run folder the points after `step` and the summary. Returns the time of the last TensorBoard event
     that remains.
     """
-    for partial in folder.rglob("*.partial"):  # left by a process that was killed while it wrote
-        partial.unlink()
+    for written in (folder, folder / ".hydra", folder / "checkpoints"):
+        remove_partial(written)
     kept = []
     path = folder / "metrics.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
@@ -77,11 +76,12 @@ def record_resumption(folder: Path, step: int, overrides: list[str]) -> None:
 
 def discard(folder: Path) -> None:
     """Remove the files of a run whose start could not be recorded, as far as the disk permits."""
-    for name in (*CONTENTS[:-1], ".hydra"):
-        path = folder / name
-        shutil.rmtree(path, ignore_errors=True)
+    for name in ("metrics.jsonl", ".hydra/config.yaml", ".hydra/overrides.yaml"):
         with suppress(OSError):
-            path.unlink(missing_ok=True)
+            (folder / name).unlink()
+    for name in ("checkpoints", ".hydra"):
+        with suppress(OSError):  # one with files of the user remains
+            (folder / name).rmdir()
 
 
 class RunLogger:
@@ -107,6 +107,7 @@ class RunLogger:
         self._provenance = {**provenance(), "command": shlex.join([*COMMAND, *overrides])}
         with ExitStack() as opened:
             opened.enter_context(locked(folder, "run"))
+            refuse_links(folder / ".hydra", folder / "checkpoints")
             if resumed_at is None and (taken := contents(folder)):  # checked with the lock held
                 held = f"hydra.run.dir={folder} already holds a run ({taken[0]})"
                 raise ConfigError(f"{held}; hint: choose a new folder, or continue that run with resume={folder}")
@@ -130,7 +131,9 @@ class RunLogger:
         write_text(self.folder / ".hydra" / "overrides.yaml", as_yaml(overrides))
         write_text(self.folder / ".hydra" / "config.yaml", composed)  # from now on the folder holds a run
         self.checkpoints.mkdir(exist_ok=True)
-        self._metrics_path.touch()
+        if resumed_at is None:
+            with open(self._metrics_path, "xb", opener=no_links):
+                pass
         self._events = opened.enter_context(closing(EventWriter(self.folder, latest)))
         if not resumed_at:
             self._events.text("config", f"```yaml\n{composed}```", 0)
@@ -161,8 +164,8 @@ class RunLogger:
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         line = {"step": step, "epoch": epoch, "split": split, **finite}
         # not kept open: a stack has hundreds of runs
-        with name_in_errors(self._metrics_path), self._metrics_path.open("a", encoding="utf-8") as file:
-            file.write(as_json(line) + "\n")
+        with name_in_errors(self._metrics_path), open(self._metrics_path, "ab", opener=no_links) as file:
+            file.write(as_json(line).encode() + b"\n")
         tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
         self._events.scalars({**tagged, "epoch": epoch}, step)
 

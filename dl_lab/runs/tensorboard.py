@@ -3,6 +3,7 @@ sub-run for hyperparameters.
 """
 
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -20,24 +21,27 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
-from dl_lab.core.atomic_io import atomic_write, name_in_errors
+from dl_lab.core.atomic_io import atomic_write, is_plain, name_in_errors, no_links
 from dl_lab.runs.tfrecord import record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FINAL_TAGS = ("best/", "test/", "_hparams_/session_end_info")
+OURS = re.compile(r"events\.out\.tfevents\.\d+\..+\.\d+\.\d+\.dl_lab")  # event files that no other program writes
 DT_DOUBLE, DT_STRING = 2, 7  # of tensorboard.compat.proto.types_pb2
 
 
 def rewind(folder: Path, step: int) -> float:
-    """Remove from event files all events after `step`, the final events of a finished run and incomplete records, so
-    that the curves of a resumed run are continuous. Returns the time of the last event that remains.
+    """Remove from our event files all events after `step`, the final events of a finished run and incomplete records,
+    so that the curves of a resumed run are continuous. Returns the time of the last event that remains.
     """
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
     latest = 0.0
     for path in folder.glob("events.out.tfevents.*"):
+        if not (OURS.fullmatch(path.name) and is_plain(path)):
+            continue
         with atomic_write(path) as file:
             for content in RawEventFileLoader(str(path)).Load():
                 event = Event.FromString(content)
@@ -54,7 +58,7 @@ def new_event_file(folder: Path) -> Path:
     others = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
     moment = max([int(time.time()), *(int(other) + 1 for other in others if other.isdigit())])
     stem = f"events.out.tfevents.{moment:010d}.{socket.gethostname()}.{os.getpid()}"
-    return next(path for number in count() if not (path := folder / f"{stem}.{number}").exists())
+    return next(path for number in count() if not os.path.lexists(path := folder / f"{stem}.{number}.dl_lab"))
 
 
 class EventWriter:
@@ -87,10 +91,10 @@ class EventWriter:
         content = self._buffer.getvalue()
         with name_in_errors(self.path):
             try:
-                with self.path.open("ab") as file:
+                with open(self.path, "ab" if self._written else "xb", opener=no_links) as file:
                     file.write(content)
             except OSError:
-                if self.path.exists():
+                if is_plain(self.path):
                     os.truncate(self.path, self._written)
                 raise
         self._written += len(content)

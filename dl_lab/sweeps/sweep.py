@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from dl_lab.config.compose import quoted, refuse_added_keys, with_new_keys
 from dl_lab.config.messages import explain
 from dl_lab.config.schema import GridConfig
-from dl_lab.core.atomic_io import atomic_write
+from dl_lab.core.atomic_io import atomic_write, remove_partial
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped
 from dl_lab.core.paths import user_path
 from dl_lab.core.signals import sigterm_raises
@@ -42,6 +42,7 @@ class Sweep:
         self.folder = folder_of(config, settings)
         self._lock = ExitStack()
         self._lock.enter_context(locked(self.folder, "sweep"))
+        remove_partial(self.folder)
         self.manifest = Manifest(self.folder, shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]]))
         self.settings = settings
         self._config, self._begun = config, False
