@@ -174,7 +174,7 @@ def image_folder(config: ImageFolderConfig, data_dir: Path, seed: int) -> Data:
         train=streamed["train"],
         validation=streamed["validation"],
         test=streamed.get("test"),
-        files={Path(path).relative_to(root).as_posix(): Path(path) for path in used},
+        files={path.removeprefix(f"{root}/"): Path(path) for path in used},
         mean=mean,
         std=std,
         augmentation=Augmentation(flip=config.flip, crop=config.crop) if config.flip or config.crop else None,

@@ -1,5 +1,6 @@
 """Picture files as bytes: transparency over white, EXIF orientation, 16 bits and floats scaled to 8 bits."""
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMATS = {"JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000"}  # not EPS, which runs Ghostscript
 WHITE = {"F": 1.0, "I": 65535, "I;16": 65535, "I;16B": 65535}  # by mode; the other modes have 8 bits or fewer
+BATCH = 64  # pictures that a thread inspects at a time
 GREYS = {"L;2": 85, "L;4": 17}  # in a PNG: the factor by which Pillow multiplies a grey of 2 or 4 bits
 
 
@@ -159,7 +161,8 @@ def _inspected(path: str, changed: int, size: int) -> Inspected:
             picture.draft("L", (1, 1))
             picture.load()
             light = brightest(picture)
-            in_bytes(picture.crop((0, 0, 1, 1)), "L")
+            if picture.mode not in ("L", "RGB"):  # whose conversion cannot fail
+                in_bytes(picture.crop((0, 0, 1, 1)), "L")
             return Inspected(light=light, several=getattr(picture, "is_animated", False))
     except MemoryError:
         raise
@@ -168,17 +171,29 @@ def _inspected(path: str, changed: int, size: int) -> Inspected:
 
 
 def inspect(paths: list[str]) -> dict[str, Inspected]:
-    """Decode pictures, to find those that cannot be read."""
+    """Decode pictures, to find those that cannot be read. In batches, because threads that take turns cost time."""
 
-    def inspected(path: str) -> Inspected:
-        try:
-            status = Path(path).stat()
-        except OSError as error:
-            return Inspected(_unreadable(error))
-        return _inspected(path, status.st_mtime_ns, status.st_size)
+    def inspected(batch: list[str]) -> list[Inspected]:
+        return [_inspected(path, *_changed(path)) for path in batch]
 
     types()  # loads Pillow's plugins before there are threads
-    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as threads:
-        results = threads.map(inspected, paths)
-        bar = tqdm(results, total=len(paths), unit="picture", leave=False, disable=not sys.stderr.isatty())
-        return dict(zip(paths, bar, strict=True))
+    batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+    found: list[Inspected] = []
+    with (
+        warnings.catch_warnings(action="ignore"),
+        ThreadPoolExecutor(os.cpu_count()) as threads,
+        tqdm(total=len(paths), unit="picture", leave=False, disable=not sys.stderr.isatty()) as bar,
+    ):
+        for of_batch in threads.map(inspected, batches):
+            found += of_batch
+            bar.update(len(of_batch))
+    return dict(zip(paths, found, strict=True))
+
+
+def _changed(path: str) -> tuple[int, int]:
+    """When a file was last changed, and its size; zeros if it cannot be read."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size

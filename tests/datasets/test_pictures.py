@@ -14,6 +14,7 @@ from PIL import Image
 from support.pictures import SIZE
 
 from dl_lab.core.errors import ConfigError
+from dl_lab.datasets import pictures
 from dl_lab.datasets.pictures import ReadImage, inspect
 
 GREY = np.arange(SIZE * SIZE, dtype=np.uint8).reshape(SIZE, SIZE) * 7
@@ -205,3 +206,14 @@ def test_what_8_bits_cannot_hold_is_refused_in_one_line(tmp_path: Path, picture:
     assert f"{path} is not a readable image (" in str(caught.value)
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 64])
+def test_pictures_are_inspected_in_batches(tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "BATCH", batch)
+    paths = [str(save(tmp_path / f"{number}.png", Image.fromarray(GREY))) for number in range(5)]
+    Path(paths[3]).write_bytes(b"")
+    missing = str(tmp_path / "missing.png")
+    found = inspect([*paths, missing])
+    assert list(found) == [*paths, missing]
+    assert [path for path, each in found.items() if each.problem] == [paths[3], missing]
