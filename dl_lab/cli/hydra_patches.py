@@ -4,18 +4,23 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice, product
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.defaults_list import Overrides
 from hydra._internal.hydra import Hydra
 from hydra.core.default_element import GroupDefault
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from dl_lab.cli import hydra_settings
+from dl_lab.config.compose import CONF
+from dl_lab.core import yaml_files
 
 CAN_SET_MODE = ("hydra.mode", "hydra=", "hydra.searchpath", "--config", "-c")  # itself, or with a file that it adds
 MOST_TRIED = 64  # combinations of choices, each of which takes 64 ms
@@ -27,6 +32,7 @@ def patched() -> Iterator[None]:
     with (
         _wrapped(ConfigLoaderImpl, "_load_configuration_impl", _refusing_code),
         _wrapped(ConfigLoaderImpl, "_load_configuration_impl", _choosing_first),
+        _wrapped(ConfigRepository, "load_config", _checking_yaml),
         _wrapped(Overrides, "add_override", _overriding_ours),
         _wrapped(Hydra, "get_mode", _composing_once),
         _wrapped(Hydra, "format_config_groups", _listing_when_shown),
@@ -55,6 +61,18 @@ def _refusing_code(compose: Callable[..., DictConfig]) -> Callable[..., DictConf
         if config_name is not None or overrides:  # otherwise it is Hydra's own, for --hydra-help
             hydra_settings.check(config, overrides)
         return config
+
+    return checked
+
+
+def _checking_yaml(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Check the YAML files of users before Hydra reads them: its errors are tracebacks of a hundred lines."""
+
+    def checked(repository: ConfigRepository, config_path: str) -> Any:
+        source = repository._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
+        if source is not None and source.scheme() == "file" and not Path(source.path).samefile(CONF):
+            yaml_files.check(Path(source.path, source._normalize_file_name(config_path)))
+        return load(repository, config_path)
 
     return checked
 
