@@ -2,7 +2,6 @@
 
 from dataclasses import fields, is_dataclass
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,26 +20,26 @@ ENTRIES = [(group, name) for group, registry in REGISTRIES.items() for name in r
 
 
 @pytest.mark.parametrize("group", REGISTRIES)
-def test_every_entry_has_a_yaml_and_every_yaml_an_entry(group: str) -> None:
+def test_every_entry_has_a_yaml_and_every_yaml_an_entry(group):
     registry = REGISTRIES[group]
     ours = [name for name in registry.names() if registry[name].build.__module__.startswith("dl_lab.")]
     assert choices(group) == ours  # other tests register entries of a user's
 
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
-def test_a_yaml_lists_exactly_the_fields_of_its_schema_under_the_name_of_its_file(group: str, name: str) -> None:
+def test_a_yaml_lists_exactly_the_fields_of_its_schema_under_the_name_of_its_file(group, name):
     values = OmegaConf.load(CONF / group / f"{name}.yaml")
     assert values["name"] == name
     assert set(values) == {"name", *(field.name for field in fields(REGISTRIES[group][name].schema))}
 
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
-def test_a_yaml_begins_by_saying_what_it_is(group: str, name: str) -> None:
+def test_a_yaml_begins_by_saying_what_it_is(group, name):
     assert (CONF / group / f"{name}.yaml").read_text().startswith("# ")
 
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
-def test_an_entry_is_a_documented_builder_with_a_frozen_schema(group: str, name: str) -> None:
+def test_an_entry_is_a_documented_builder_with_a_frozen_schema(group, name):
     entry = REGISTRIES[group][name]
     assert entry.name == name
     assert (entry.build.__doc__ or "").strip()  # a class does not inherit this one
@@ -53,7 +52,7 @@ def test_an_entry_is_a_documented_builder_with_a_frozen_schema(group: str, name:
 
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
-def test_a_mistyped_name_gives_one_line_with_the_nearest(group: str, name: str) -> None:
+def test_a_mistyped_name_gives_one_line_with_the_nearest(group, name):
     mistyped = name[0] + name
     with pytest.raises(ConfigError) as caught:
         REGISTRIES[group][mistyped]
@@ -65,13 +64,13 @@ def test_a_mistyped_name_gives_one_line_with_the_nearest(group: str, name: str) 
 
 @pytest.mark.parametrize("group", REGISTRIES)
 @pytest.mark.parametrize("name", ["torch.nn.Linear", "os.system", "__init__", ""])
-def test_a_name_reaches_nothing_that_is_not_registered(group: str, name: str) -> None:
+def test_a_name_reaches_nothing_that_is_not_registered(group, name):
     with pytest.raises(ConfigError, match="is not known"):
         REGISTRIES[group][name]
 
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
-def test_a_name_is_taken_once(group: str, name: str) -> None:
+def test_a_name_is_taken_once(group, name):
     registry = REGISTRIES[group]
     before = registry[name]
     with pytest.raises(ValueError, match=f"{group}={name} is registered twice"):
@@ -79,7 +78,7 @@ def test_a_name_is_taken_once(group: str, name: str) -> None:
     assert registry[name] is before
 
 
-def test_an_entry_registered_by_a_user_is_reached_from_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_registered_by_a_user_is_reached_from_the_configuration(monkeypatch):
     monkeypatch.setattr(OPTIMIZERS, "_entries", dict(OPTIMIZERS._entries))  # put back after the test
 
     @OPTIMIZERS.register("of_a_user", SGDConfig)
@@ -91,9 +90,7 @@ def test_an_entry_registered_by_a_user_is_reached_from_the_configuration(monkeyp
     assert build_optimizer(run, nn.Linear(2, 1)).param_groups[0]["lr"] == 0.25
 
 
-def test_a_new_module_of_the_package_is_found_and_nothing_is_imported_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_module_of_the_package_is_found_and_nothing_is_imported_before(tmp_path, monkeypatch):
     package = tmp_path / "things_of_a_test"
     package.mkdir()
     (package / "__init__.py").write_text(

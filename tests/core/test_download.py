@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.configs import parsed
-from support.server import CONTENT, SHA256, Answer, body, files, not_found, refusal, serving
+from support.server import CONTENT, SHA256, body, files, not_found, refusal, serving
 
 from dl_lab.core.download import download
 from dl_lab.core.errors import ConfigError
@@ -31,7 +31,7 @@ def no_http(handler: BaseHTTPRequestHandler) -> None:
     handler.wfile.write(b"220 another kind of server\r\n")
 
 
-def test_the_published_file_is_saved_in_a_new_folder_without_others(tmp_path: Path) -> None:
+def test_the_published_file_is_saved_in_a_new_folder_without_others(tmp_path):
     path = tmp_path / "new" / "data" / "set" / "input.txt"
     with serving({"/input.txt": body(CONTENT)}) as url:
         download([f"{url}/input.txt"], SHA256, path, tmp_path, "input.txt")
@@ -54,7 +54,7 @@ def test_the_published_file_is_saved_in_a_new_folder_without_others(tmp_path: Pa
         pytest.param(no_http, "another kind of server", id="no HTTP"),
     ],
 )
-def test_a_failed_download_is_a_one_line_error_and_leaves_no_file(tmp_path: Path, answer: Answer, reason: str) -> None:
+def test_a_failed_download_is_a_one_line_error_and_leaves_no_file(tmp_path, answer, reason):
     with serving({"/input.txt": answer}) as url:
         message = refusal(f"{url}/input.txt", tmp_path / "set" / "input.txt")
         assert f"{url}/input.txt" in message
@@ -62,7 +62,7 @@ def test_a_failed_download_is_a_one_line_error_and_leaves_no_file(tmp_path: Path
     assert files(tmp_path) == []
 
 
-def test_a_refused_connection_is_a_one_line_error_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_refused_connection_is_a_one_line_error_and_leaves_no_file(tmp_path):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # nothing listens
         message = refusal(f"http://127.0.0.1:{bound.getsockname()[1]}/input.txt", tmp_path / "set" / "input.txt")
@@ -70,7 +70,7 @@ def test_a_refused_connection_is_a_one_line_error_and_leaves_no_file(tmp_path: P
     assert files(tmp_path) == []
 
 
-def test_a_failed_download_keeps_the_existing_file(tmp_path: Path) -> None:
+def test_a_failed_download_keeps_the_existing_file(tmp_path):
     path = tmp_path / "set" / "input.txt"
     path.parent.mkdir()
     path.write_bytes(b"before")
@@ -80,7 +80,7 @@ def test_a_failed_download_keeps_the_existing_file(tmp_path: Path) -> None:
     assert files(tmp_path) == [path]
 
 
-def test_a_file_in_place_of_the_data_folder_is_a_one_line_error(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_data_folder_is_a_one_line_error(tmp_path):
     (tmp_path / "data").write_text("a file")
     with serving({"/input.txt": body(CONTENT)}) as url:
         refusal(f"{url}/input.txt", tmp_path / "data" / "set" / "input.txt")
@@ -88,7 +88,7 @@ def test_a_file_in_place_of_the_data_folder_is_a_one_line_error(tmp_path: Path) 
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write into any folder")
-def test_a_read_only_folder_is_a_one_line_error(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_a_one_line_error(tmp_path):
     tmp_path.chmod(0o555)
     try:
         with serving({"/input.txt": body(CONTENT)}) as url:
@@ -103,7 +103,7 @@ def tiny_shakespeare(folder: Path) -> Data:
     )
 
 
-def test_tiny_shakespeare_is_downloaded_only_if_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiny_shakespeare_is_downloaded_only_if_missing(tmp_path, monkeypatch):
     content = b"To be, or not to be, that is the question:\n" * 100
     monkeypatch.setattr(text, "SHAKESPEARE_SHA256", hashlib.sha256(content).hexdigest())
     with serving({"/input.txt": body(content)}) as url:
@@ -115,9 +115,7 @@ def test_tiny_shakespeare_is_downloaded_only_if_missing(tmp_path: Path, monkeypa
     assert len(again.train) == len(downloaded.train)
 
 
-def test_tiny_shakespeare_without_a_network_is_a_one_line_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiny_shakespeare_without_a_network_is_a_one_line_error(tmp_path, monkeypatch):
     with serving({}) as url:
         monkeypatch.setattr(text, "SHAKESPEARE_URL", f"{url}/input.txt")
         with pytest.raises(ConfigError) as caught:

@@ -5,7 +5,6 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +78,8 @@ def refusal(name: str, folder: Path, *overrides: str) -> str:
 
 @every_set
 def test_training_and_validation_share_the_published_training_split_and_test_is_the_published_one(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    name, tmp_path, monkeypatch
+):
     published = made_up(name)
     publish(name, published, tmp_path, monkeypatch)
     data = built(name, tmp_path, "dataset.validation=0.3")
@@ -94,9 +93,7 @@ def test_training_and_validation_share_the_published_training_split_and_test_is_
 
 
 @every_set
-def test_statistics_are_those_of_the_training_images_alone(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_statistics_are_those_of_the_training_images_alone(name, tmp_path, monkeypatch):
     published = made_up(name)
     publish(name, published, tmp_path, monkeypatch)
     before = built(name, tmp_path)
@@ -116,9 +113,7 @@ def test_statistics_are_those_of_the_training_images_alone(
 
 
 @every_set
-def test_pixels_that_are_not_standardised_go_from_0_to_1(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pixels_that_are_not_standardised_go_from_0_to_1(name, tmp_path, monkeypatch):
     """As torchvision's ToTensor has them."""
     publish(name, made_up(name), tmp_path, monkeypatch)
     data = built(name, tmp_path, "dataset.standardize=false").to(torch.device("cpu"), torch.float32)
@@ -126,9 +121,7 @@ def test_pixels_that_are_not_standardised_go_from_0_to_1(
     assert torch.equal(data.prepare(data.train.inputs), torch.stack(as_published))
 
 
-def test_fewer_examples_are_the_first_of_the_same_training_split(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fewer_examples_are_the_first_of_the_same_training_split(tmp_path, monkeypatch):
     publish("mnist", made_up("mnist"), tmp_path, monkeypatch)
     whole, few = built("mnist", tmp_path), built("mnist", tmp_path, "dataset.examples=8")
     assert torch.equal(few.train.inputs, whole.train.inputs[:8])
@@ -141,7 +134,7 @@ def test_fewer_examples_are_the_first_of_the_same_training_split(
 
 
 @every_set
-def test_a_missing_set_is_downloaded_and_only_then(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_set_is_downloaded_and_only_then(name, tmp_path, monkeypatch):
     published = made_up(name)
     answers: dict[str, Any] = {}
     with serving(answers) as url:
@@ -157,8 +150,8 @@ def test_a_missing_set_is_downloaded_and_only_then(name: str, tmp_path: Path, mo
 @every_set
 @pytest.mark.parametrize("reached", [True, False], ids=["not found", "refused"])
 def test_a_set_that_cannot_be_downloaded_is_reported_in_one_line_and_leaves_no_file(
-    name: str, reached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    name, reached, tmp_path, monkeypatch
+):
     with serving({}) as url:
         archives(name, as_published(name, made_up(name)), url, monkeypatch)
         message = refusal(name, tmp_path) if reached else ""
@@ -170,9 +163,7 @@ def test_a_set_that_cannot_be_downloaded_is_reported_in_one_line_and_leaves_no_f
 
 
 @every_set
-def test_a_download_that_is_not_what_was_published_is_refused_and_the_next_one_heals_it(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_that_is_not_what_was_published_is_refused_and_the_next_one_heals_it(name, tmp_path, monkeypatch):
     published = made_up(name)
     answers: dict[str, Any] = {}
     with serving(answers) as url:
@@ -188,9 +179,7 @@ def test_a_download_that_is_not_what_was_published_is_refused_and_the_next_one_h
 
 @every_set
 @pytest.mark.parametrize("keep", [0, 10, -5], ids=["empty", "a broken header", "cut off"])
-def test_a_file_that_is_not_whole_is_reported_in_one_line(
-    name: str, keep: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_not_whole_is_reported_in_one_line(name, keep, tmp_path, monkeypatch):
     publish(name, made_up(name), tmp_path, monkeypatch)
     broken = tmp_path / next(iter(as_published(name, made_up(name))))
     broken.write_bytes(broken.read_bytes()[:keep])
@@ -216,7 +205,7 @@ def put(folder: Path, data: Published, code: int = 8) -> Path:
     [range(1, 27), range(47), [-1, 1], [3, 1000, 70_000], range(1, 11)],
     ids=["letters", "balanced", "signs", "gaps", "1 to 10"],
 )
-def test_files_of_another_set_have_the_classes_of_their_labels(tmp_path: Path, present: Sequence[int]) -> None:
+def test_files_of_another_set_have_the_classes_of_their_labels(tmp_path, present):
     data = made_up("mnist")
     data.labels, data.test_labels = (np.resize(present, len(labels)) for labels in (data.labels, data.test_labels))
     put(tmp_path, data, 12)
@@ -232,7 +221,7 @@ def test_files_of_another_set_have_the_classes_of_their_labels(tmp_path: Path, p
     assert "t10k-labels-idx1-ubyte contains the labels [99]; allowed: those of training, " in refusal("mnist", tmp_path)
 
 
-def test_labels_within_the_known_classes_keep_their_names(tmp_path: Path) -> None:
+def test_labels_within_the_known_classes_keep_their_names(tmp_path):
     data = made_up("mnist")
     data.labels = np.minimum(data.labels, 3)
     put(tmp_path, data)
@@ -241,7 +230,7 @@ def test_labels_within_the_known_classes_keep_their_names(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("code", [8, 11, 12, 13, 14])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_files_may_have_other_types_and_be_compressed(tmp_path: Path, code: int, compressed: bool) -> None:
+def test_files_may_have_other_types_and_be_compressed(tmp_path, code, compressed):
     data = made_up("mnist")
     raw = put(tmp_path, data, code)
     if compressed:
@@ -254,7 +243,7 @@ def test_files_may_have_other_types_and_be_compressed(tmp_path: Path, code: int,
     assert found.test.inputs.dtype == torch.uint8
 
 
-def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_files_that_do_not_fit_are_refused(tmp_path):
     data = made_up("mnist")
     raw = put(tmp_path, data, 13)
     images, labels = (raw / file for file in mnist.FILES[:2])
@@ -273,7 +262,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert f"{images}.gz is not a complete idx file" in refusal("mnist", tmp_path)
 
 
-def test_real_fashion_mnist_is_what_its_authors_published() -> None:
+def test_real_fashion_mnist_is_what_its_authors_published():
     folder = Path(os.environ.get("DL_LAB_DATA", ""))
     if not (folder / "FashionMNIST" / "raw" / "train-images-idx3-ubyte").is_file():
         pytest.skip("DL_LAB_DATA names no folder with FashionMNIST")
@@ -289,9 +278,7 @@ def test_real_fashion_mnist_is_what_its_authors_published() -> None:
 
 
 @pytest.mark.parametrize("name", [*SETS, "tiny_shakespeare"])
-def test_every_downloaded_set_resumes_to_the_last_bit(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_downloaded_set_resumes_to_the_last_bit(name, tmp_path, monkeypatch):
     short = ("train.steps=12", "train.validate_every=4", "train.log_every=3", "train.batch_size=8", "hydra.run.dir=run")
     model = ("dataset.validation=9", "model.hidden_sizes=[4]")
     if name == "tiny_shakespeare":

@@ -40,20 +40,20 @@ TORCH_TABLE["leaky_relu"] = sqrt(2 / (1 + 0.01**2))
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_an_activation_agrees_with_its_formula(name: str) -> None:
+def test_an_activation_agrees_with_its_formula(name):
     # torch's softplus is the identity above 20, with an error of log(1 + e^-20) = 2e-9; the rest is rounding.
     tolerance = 2.1e-9 if name == "softplus" else 1e-14
     np.testing.assert_allclose(ACTIVATIONS[name](torch.from_numpy(X)), FORMULAS[name](X), rtol=1e-13, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "identity"])
-def test_an_activation_is_equal_to_the_function_of_torch_with_its_name(name: str) -> None:
+def test_an_activation_is_equal_to_the_function_of_torch_with_its_name(name):
     x = torch.from_numpy(X)
     torch.testing.assert_close(ACTIVATIONS[name](x), getattr(F, name)(x), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_an_activation_does_not_change_its_argument(name: str) -> None:
+def test_an_activation_does_not_change_its_argument(name):
     x = torch.linspace(-4, 4, 101)
     y = ACTIVATIONS[name](x)
     assert y.shape == x.shape
@@ -61,7 +61,7 @@ def test_an_activation_does_not_change_its_argument(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TORCH_TABLE)
-def test_gains_agree_with_the_table_of_torch(name: str) -> None:
+def test_gains_agree_with_the_table_of_torch(name):
     assert gain(name) == pytest.approx(TORCH_TABLE[name], rel=1e-15)
 
 
@@ -77,19 +77,19 @@ def second_moment(name: str) -> float:
 
 
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name not in ("tanh", "sigmoid", "selu")])
-def test_a_gain_restores_the_second_moment_of_a_standard_normal(name: str) -> None:
+def test_a_gain_restores_the_second_moment_of_a_standard_normal(name):
     """Except for tanh, sigmoid and selu, for which torch has rules of thumb. The error at a kink is below the square
     of the grid's step, 1e-6.
     """
     assert gain(name) ** 2 * second_moment(name) == pytest.approx(1, abs=1e-6)
 
 
-def test_the_gain_of_hardtanh_agrees_with_its_closed_form() -> None:
+def test_the_gain_of_hardtanh_agrees_with_its_closed_form():
     """E = P(|z| < 1) - 2 phi(1) + P(|z| > 1) = 1 - 2 phi(1)."""
     assert gain("hardtanh") == pytest.approx((1 - sqrt(2 / pi) * exp(-0.5)) ** -0.5, abs=1e-6)
 
 
-def test_the_gain_of_elu_agrees_with_its_closed_form() -> None:
+def test_the_gain_of_elu_agrees_with_its_closed_form():
     """E = 1/2 + E[(e^z - 1)^2; z < 0] with E[e^(az); z < 0] = e^(a^2/2) Phi(-a)."""
 
     def below_zero(a: float) -> float:
@@ -100,12 +100,12 @@ def test_the_gain_of_elu_agrees_with_its_closed_form() -> None:
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_gain_is_positive_and_finite(name: str) -> None:
+def test_every_gain_is_positive_and_finite(name):
     assert 0 < gain(name) < inf
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_a_mistyped_activation_is_an_error_with_the_nearest_name(name: str) -> None:
+def test_a_mistyped_activation_is_an_error_with_the_nearest_name(name):
     values = {"hidden_sizes": [1], "activation": name}
     assert typed(MLPConfig, values, "model").activation == name
     with pytest.raises(ConfigError, match=rf"model\.activation={name[0]}{name} is not known \(nearest: {name}\)"):

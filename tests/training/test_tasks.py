@@ -75,12 +75,12 @@ def metrics_of(case: str, *sizes: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("case", EXAMPLES)
 @pytest.mark.parametrize("sizes", [(16, 16, 5), (1, 35, 1), (1,) * 37])
-def test_totals_over_ragged_batches_add_up_exactly(case: str, sizes: tuple[int, ...]) -> None:
+def test_totals_over_ragged_batches_add_up_exactly(case, sizes):
     assert metrics_of(case, *sizes) == pytest.approx(metrics_of(case, 37), **CLOSE)
 
 
 @pytest.mark.parametrize("case", EXAMPLES)
-def test_metrics_have_the_declared_names_with_loss_first(case: str) -> None:
+def test_metrics_have_the_declared_names_with_loss_first(case):
     heads, _, _ = EXAMPLES[case]
     metrics = metrics_of(case, 37)
     assert task_of(*heads).metric_names[0] == "loss"
@@ -88,7 +88,7 @@ def test_metrics_have_the_declared_names_with_loss_first(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", EXAMPLES)
-def test_the_objective_is_the_loss_and_adds_up_over_parts_of_a_batch(case: str) -> None:
+def test_the_objective_is_the_loss_and_adds_up_over_parts_of_a_batch(case):
     heads, outputs, targets = EXAMPLES[case]
     task, leaf = task_of(*heads), outputs.clone().requires_grad_()
     whole = task.objective(task.totals(leaf, targets), task.counts(targets))
@@ -102,7 +102,7 @@ def test_the_objective_is_the_loss_and_adds_up_over_parts_of_a_batch(case: str) 
 
 
 @pytest.mark.parametrize("case", EXAMPLES)
-def test_only_losses_carry_a_gradient(case: str) -> None:
+def test_only_losses_carry_a_gradient(case):
     heads, outputs, targets = EXAMPLES[case]
     totals = task_of(*heads).totals(outputs.clone().requires_grad_(), targets)
     carrying = {name for name, value in totals.items() if isinstance(value, Tensor) and value.requires_grad}
@@ -112,9 +112,7 @@ def test_only_losses_carry_a_gradient(case: str) -> None:
 
 @pytest.mark.parametrize("targets", [1, 3])
 @pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (150.0, 77.0), (-3e4, 1e-3)])
-def test_regression_metrics_agree_with_scikit_learn_in_the_unit_of_the_target(
-    targets: int, offset: float, scale: float
-) -> None:
+def test_regression_metrics_agree_with_scikit_learn_in_the_unit_of_the_target(targets, offset, scale):
     head = regression(targets, offset, scale)
     true, predicted = normal(200, targets), normal(200, targets)
     metrics = task_of(head).metrics(add_up([task_of(head).totals(predicted, true)]))
@@ -129,7 +127,7 @@ def test_regression_metrics_agree_with_scikit_learn_in_the_unit_of_the_target(
 
 @pytest.mark.parametrize("constant", [0.0, 1.0, 0.1, -1e6])
 @pytest.mark.parametrize("error", [0.0, 0.5])
-def test_r2_of_a_constant_target_agrees_with_scikit_learn(constant: float, error: float) -> None:
+def test_r2_of_a_constant_target_agrees_with_scikit_learn(constant, error):
     true = torch.full((30, 1), constant, dtype=torch.float64)
     task = task_of(regression())
     totals = [task.totals(part + error, part) for part in true.split(7)]
@@ -139,7 +137,7 @@ def test_r2_of_a_constant_target_agrees_with_scikit_learn(constant: float, error
         assert sk.r2_score(true, true + error) == expected
 
 
-def test_r2_of_one_constant_target_among_others_agrees_with_scikit_learn() -> None:
+def test_r2_of_one_constant_target_among_others_agrees_with_scikit_learn():
     true, predicted = normal(50, 3), normal(50, 3)
     true[:, 1] = 2.5
     task = task_of(regression(3))
@@ -161,7 +159,7 @@ EXTREME = {
 @pytest.mark.parametrize("size", [1, 64, 500])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", EXTREME)
-def test_r2_of_extreme_targets_agrees_with_scikit_learn(case: str, dtype: torch.dtype, size: int) -> None:
+def test_r2_of_extreme_targets_agrees_with_scikit_learn(case, dtype, size):
     """In parts that are added up in two stages, as between two validations."""
     true, task = EXTREME[case], task_of(regression(2))
     predicted = (true * (1 + 0.3 * normal(*true.shape))).to(dtype)
@@ -174,13 +172,13 @@ def test_r2_of_extreme_targets_agrees_with_scikit_learn(case: str, dtype: torch.
     assert metrics["r2"] == pytest.approx(sk.r2_score(true, predicted.double()), rel=tolerance)
 
 
-def test_r2_of_one_example_is_undefined() -> None:
+def test_r2_of_one_example_is_undefined():
     metrics = task_of(regression()).metrics(add_up([task_of(regression()).totals(normal(1, 1), normal(1, 1))]))
     assert math.isnan(metrics["r2"])
     assert math.isfinite(metrics["mse"])
 
 
-def test_regression_in_float32_is_summed_in_float64() -> None:
+def test_regression_in_float32_is_summed_in_float64():
     """float32 could sum 100,000 errors of about 1 to four digits only."""
     true, predicted = (1 + normal(100_000, 1)).float(), normal(100_000, 1).float()
     task = task_of(regression())
@@ -191,13 +189,13 @@ def test_regression_in_float32_is_summed_in_float64() -> None:
     assert metrics["mse"] == pytest.approx(errors.square().mean().item(), **CLOSE)
 
 
-def test_classification_metrics_agree_with_scikit_learn() -> None:
+def test_classification_metrics_agree_with_scikit_learn():
     metrics, (_, logits, true) = metrics_of("classes", 20, 17), EXAMPLES["classes"]
     assert metrics["accuracy"] == sk.accuracy_score(true, logits.argmax(dim=1))
     assert metrics["loss"] == pytest.approx(sk.log_loss(true, logits.softmax(dim=1), labels=range(4)), **CLOSE)
 
 
-def test_language_modelling_metrics_agree_with_torch_and_ignore_padding() -> None:
+def test_language_modelling_metrics_agree_with_torch_and_ignore_padding():
     metrics, (_, logits, true) = metrics_of("tokens", 20, 17), EXAMPLES["tokens"]
     counted = true != PADDING
     assert not counted.all()
@@ -208,7 +206,7 @@ def test_language_modelling_metrics_agree_with_torch_and_ignore_padding() -> Non
     assert metrics["accuracy"] == sk.accuracy_score(true[counted], logits.argmax(dim=2)[counted])
 
 
-def test_nats_do_not_depend_on_label_smoothing() -> None:
+def test_nats_do_not_depend_on_label_smoothing():
     def smoothed(outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="sum", ignore_index=PADDING, label_smoothing=0.3)
 
@@ -221,7 +219,7 @@ def test_nats_do_not_depend_on_label_smoothing() -> None:
     )
 
 
-def test_the_perplexity_of_a_confident_error_is_finite() -> None:
+def test_the_perplexity_of_a_confident_error_is_finite():
     task, logits = task_of(TOKENS), torch.zeros(1, 1, 7, dtype=torch.float64)
     logits[..., 0] = 1e4
     metrics = task.metrics(add_up([task.totals(logits, torch.tensor([[1]]))]))
@@ -230,7 +228,7 @@ def test_the_perplexity_of_a_confident_error_is_finite() -> None:
 
 
 @pytest.mark.parametrize("names", [("kind", "value", "size"), ("a/loss", "a", "loss"), ("regression", "val", "a/b/")])
-def test_heads_take_outputs_and_target_columns_in_order(names: tuple[str, str, str]) -> None:
+def test_heads_take_outputs_and_target_columns_in_order(names):
     parts = (CLASSES, regression(2, 10.0, 3.0), Head(name="size", task="classification", labels=("small", "large")))
     heads = tuple(replace(head, name=name) for head, name in zip(parts, names, strict=True))
     outputs, numbers = normal(60, 8), normal(60, 2)
@@ -251,7 +249,7 @@ def test_heads_take_outputs_and_target_columns_in_order(names: tuple[str, str, s
     assert metrics == pytest.approx(expected, **CLOSE)
 
 
-def test_higher_is_better_only_for_accuracy_and_r2() -> None:
+def test_higher_is_better_only_for_accuracy_and_r2():
     names = {name for heads, _, _ in EXAMPLES.values() for name in task_of(*heads).metric_names}
     better = {name for name in names if higher_is_better(name)}
     assert better == {"accuracy", "r2", "kind/accuracy", "value/r2"}

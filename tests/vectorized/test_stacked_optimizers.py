@@ -202,7 +202,7 @@ def assert_same_state(ours: Any, theirs: Any, tolerance: float) -> None:
 
 @PRECISIONS
 @EVERY_CASE
-def test_each_run_ends_where_it_ends_alone(case: Case, dtype: torch.dtype) -> None:
+def test_each_run_ends_where_it_ends_alone(case, dtype):
     problem = Problem(dtype)
     optimizer, flat, solos = stacked(case, dtype), problem.start.clone(), alone(case, problem)
     advance(optimizer, flat, solos, problem, range(STEPS))
@@ -213,7 +213,7 @@ def test_each_run_ends_where_it_ends_alone(case: Case, dtype: torch.dtype) -> No
 
 @PRECISIONS
 @pytest.mark.parametrize("case", WITH_DECAY, ids=str)
-def test_biases_can_be_spared_weight_decay(case: Case, dtype: torch.dtype) -> None:
+def test_biases_can_be_spared_weight_decay(case, dtype):
     problem = Problem(dtype)
     optimizer, flat, solos = stacked(case, dtype, False), problem.start.clone(), alone(case, problem, False)
     advance(optimizer, flat, solos, problem, range(30))
@@ -228,7 +228,7 @@ def test_biases_can_be_spared_weight_decay(case: Case, dtype: torch.dtype) -> No
 
 @PRECISIONS
 @EVERY_CASE
-def test_a_checkpoint_is_that_of_a_run_alone(case: Case, dtype: torch.dtype) -> None:
+def test_a_checkpoint_is_that_of_a_run_alone(case, dtype):
     problem = Problem(dtype)
     optimizer, flat, solos = stacked(case, dtype), problem.start.clone(), alone(case, problem)
     for steps in (range(0), range(30)):
@@ -240,7 +240,7 @@ def test_a_checkpoint_is_that_of_a_run_alone(case: Case, dtype: torch.dtype) -> 
 
 @PRECISIONS
 @EVERY_CASE
-def test_runs_go_on_from_checkpoints_of_different_steps(case: Case, dtype: torch.dtype) -> None:
+def test_runs_go_on_from_checkpoints_of_different_steps(case, dtype):
     problem = Problem(dtype)
     solos = alone(case, problem)
     for run, steps in enumerate((0, 1, 7, 20)):
@@ -257,7 +257,7 @@ def test_runs_go_on_from_checkpoints_of_different_steps(case: Case, dtype: torch
 
 @PRECISIONS
 @EVERY_CASE
-def test_some_runs_stop_and_the_others_go_on(case: Case, dtype: torch.dtype) -> None:
+def test_some_runs_stop_and_the_others_go_on(case, dtype):
     problem = Problem(dtype)
     optimizer, flat, solos = stacked(case, dtype), problem.start.clone(), alone(case, problem)
     advance(optimizer, flat, solos, problem, range(20))
@@ -275,7 +275,7 @@ def test_some_runs_stop_and_the_others_go_on(case: Case, dtype: torch.dtype) -> 
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.flags], ids=str)
-def test_a_run_among_many_is_rounded_as_alone(case: Case) -> None:
+def test_a_run_among_many_is_rounded_as_alone(case):
     # 40 numbers take other instructions than 4: in asgd's float32 power they end in another last bit.
     problem, many = Problem(torch.float64), 40
     config = case.configs()[1]
@@ -288,13 +288,13 @@ def test_a_run_among_many_is_rounded_as_alone(case: Case) -> None:
     assert_same(flat, solo.weights.repeat(many, 1), tolerance(case, torch.float64))
 
 
-def test_every_rule_is_that_of_an_optimizer_whose_every_field_it_knows() -> None:
+def test_every_rule_is_that_of_an_optimizer_whose_every_field_it_knows():
     assert RULES.keys() == {name for name in OPTIMIZERS.names() if stacks(name)}
     assert not stacks("lbfgs")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.flags], ids=str)
-def test_runs_with_different_flags_do_not_stack(case: Case) -> None:
+def test_runs_with_different_flags_do_not_stack(case):
     changed, plain = case.configs()[1], Case(case.name).configs()[1]
     assert must_be_equal(case.name, changed) != must_be_equal(case.name, plain)
     assert must_be_equal(case.name, plain) == must_be_equal(case.name, Case(case.name).configs()[2])
@@ -302,7 +302,7 @@ def test_runs_with_different_flags_do_not_stack(case: Case) -> None:
         StackedOptimizer(case.name, [changed, plain], NAMED, "cpu", torch.float32)
 
 
-def test_an_optimizer_of_ones_own_does_not_stack_nor_one_with_a_field_more() -> None:
+def test_an_optimizer_of_ones_own_does_not_stack_nor_one_with_a_field_more():
     @dataclass(frozen=True)
     class Mine:
         lr: float
@@ -317,7 +317,7 @@ def test_an_optimizer_of_ones_own_does_not_stack_nor_one_with_a_field_more() -> 
     assert must_be_equal("sgd", mine) is None
 
 
-def test_a_step_of_no_length_moves_nothing_even_where_there_was_no_gradient() -> None:
+def test_a_step_of_no_length_moves_nothing_even_where_there_was_no_gradient():
     for case in (Case("adam"), Case("radam"), Case("rmsprop"), Case("adamax"), Case("nadam")):
         optimizer, flat = stacked(case, torch.float32), torch.ones(RUNS, SIZE)
         optimizer.step(flat, torch.zeros(RUNS, SIZE), torch.zeros(RUNS, dtype=torch.float64))
