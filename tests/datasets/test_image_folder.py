@@ -346,8 +346,7 @@ def pictures_without_classes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
-    [(empty, "class folder"), (one_empty_class, "hollow"), (pictures_without_classes, "class folder")],
+    ("make", "said"), [(empty, "class folder"), (one_empty_class, "hollow"), (pictures_without_classes, "class folder")]
 )
 def test_folders_without_pictures_are_refused(tmp_path: Path, make: Any, said: str) -> None:
     make(tmp_path / "pictures")

@@ -23,9 +23,7 @@ CPU = torch.device("cpu")
 DROPPING = [name for name in DROPOUTS.names() if name != "none"]
 DEEP = [name for name in MODELS.names() if "image" in MODELS[name].kinds and name not in ("linear", "logistic")]
 DIGITS = DataSpec(
-    kind="image",
-    input_shape=(1, 8, 8),
-    heads=(Head(name="digit", task="classification", labels=tuple("0123456789")),),
+    kind="image", input_shape=(1, 8, 8), heads=(Head(name="digit", task="classification", labels=tuple("0123456789")),)
 )
 
 

@@ -211,9 +211,7 @@ def test_a_shared_weight_is_drawn_once() -> None:
 
 
 DIGITS = DataSpec(
-    kind="image",
-    input_shape=(1, 8, 8),
-    heads=(Head(name="digit", task="classification", labels=tuple("0123456789")),),
+    kind="image", input_shape=(1, 8, 8), heads=(Head(name="digit", task="classification", labels=tuple("0123456789")),)
 )
 
 

@@ -25,9 +25,7 @@ TEXT = DataSpec(
     vocabulary=VOCABULARY,
 )
 IMAGES = DataSpec(
-    kind="image",
-    input_shape=(3, 8, 12),
-    heads=(Head(name="kind", task="classification", labels=tuple("abcde")),),
+    kind="image", input_shape=(3, 8, 12), heads=(Head(name="kind", task="classification", labels=tuple("abcde")),)
 )
 SMALL = ("model=transformer", "model.embedding_size=24", "model.num_heads=3", "model.num_layers=2")
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}  # float64, sums of at most 96 terms of size 1

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.commands import TINY, Ended, train
 from support.configs import choices
-from support.interrupted import RUN, assert_equal, interrupted
+from support.interrupted import RUN, assert_equal, assert_resumes, interrupted
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dl_lab.runs.folders import locked
@@ -28,12 +28,7 @@ def test_every_choice_resumes_to_the_last_bit(tmp_path, choice):
     overrides = [*RUN, choice, *FITTING.get(choice, ())]
     if "cnn" in str(overrides):
         overrides.remove("model.hidden_sizes=[8]")
-    whole = train(tmp_path / "whole", *overrides)
-    assert whole.status == 0, whole.err
-    interrupted(tmp_path / "broken", 15, *overrides)
-    resumed = train(tmp_path / "broken", "resume=run")
-    assert resumed.status == 0, resumed.err
-    assert_equal(resumed, whole)
+    assert_resumes(tmp_path, 15, *overrides)
 
 
 ACCUMULATED = (*RUN, "train.accumulate=4", "train.max_grad_norm=1", "dropout=dropout", "dropout.p=0.2")

@@ -1,6 +1,7 @@
 """Interrupt runs and compare what they saved."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,29 +26,36 @@ class Killed(BaseException):
     """Stands for the end of the process between two steps."""
 
 
-def interrupted(folder: Path, step: int, *overrides: str, by: int | None = None) -> None:
-    """Train, and after step `step` end as if killed, or send the signal `by` to this process."""
+def while_it_runs(folder: Path, step: int, act: Callable[[], object], *overrides: str) -> Ended:
+    """Train, and call `act` after a step."""
     advance, done = Progress.advance, 0
 
-    def interrupting(self: Progress) -> None:
+    def acting(self: Progress) -> None:
         nonlocal done
         advance(self)
         done += 1
         if done == step:
-            if by is None:
-                raise Killed
-            os.kill(os.getpid(), by)
+            act()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "advance", interrupting)
-        if by is None:
-            with pytest.raises(Killed):
-                train(folder, *overrides)
-        else:
-            ended = train(folder, *overrides)
-            assert ended.status == 128 + by
-            assert "continue with resume=" in ended.err
-            assert ended.summary["status"] == "stopped"
+        patch.setattr(Progress, "advance", acting)
+        return train(folder, *overrides)
+
+
+def interrupted(folder: Path, step: int, *overrides: str, by: int | None = None) -> None:
+    """Train, and after step `step` end as if killed, or send the signal `by` to this process."""
+
+    def kill() -> None:
+        raise Killed
+
+    if by is None:
+        with pytest.raises(Killed):
+            while_it_runs(folder, step, kill, *overrides)
+    else:
+        ended = while_it_runs(folder, step, lambda: os.kill(os.getpid(), by), *overrides)
+        assert ended.status == 128 + by
+        assert "continue with resume=" in ended.err
+        assert ended.summary["status"] == "stopped"
 
 
 def same(ours: object, theirs: object) -> bool:
@@ -68,3 +76,13 @@ def assert_equal(resumed: Ended, whole: Ended) -> None:
         assert same(ours, theirs), name
     assert (resumed.run / "metrics.jsonl").read_bytes() == (whole.run / "metrics.jsonl").read_bytes()
     assert {**resumed.summary, "seconds": 0} == {**whole.summary, "seconds": 0}
+
+
+def assert_resumes(folder: Path, step: int, *overrides: str) -> None:
+    """Check that a run that is interrupted after a step and resumed equals one that is not interrupted."""
+    whole = train(folder / "whole", *overrides)
+    assert whole.status == 0, whole.err
+    interrupted(folder / "broken", step, *overrides)
+    resumed = train(folder / "broken", "resume=run")
+    assert resumed.status == 0, resumed.err
+    assert_equal(resumed, whole)

@@ -210,10 +210,7 @@ def tables(draw: st.DrawFn) -> bytes:
     """Generate CSV files with a few invalid cells, lines and bytes."""
     columns, rows = draw(st.integers(1, 4)), draw(st.integers(8, 30) | st.integers(0, 30))
     random = np.random.default_rng(draw(st.integers(0, 99)))
-    table = [
-        list("xyzw"[:columns]),
-        *([f"{value:.3g}" for value in random.normal(size=columns)] for _ in range(rows)),
-    ]
+    table = [list("xyzw"[:columns]), *([f"{value:.3g}" for value in random.normal(size=columns)] for _ in range(rows))]
     for _ in range(draw(st.integers(0, 3))):
         line = table[draw(st.integers(0, rows))]
         line[draw(st.integers(0, len(line) - 1))] = draw(CELLS)

@@ -70,47 +70,21 @@ def sgd(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, nesterov=True, foreach=False, fused=False)
 
 
+MOMENTUM = ("optimizer=sgd", "optimizer.lr=0.05", "optimizer.momentum=0.9")
+
+
 @pytest.mark.parametrize(
     ("make", "overrides"),
     [
-        (
-            adam,
-            (
-                "model=mlp",
-                "optimizer=adam",
-                "optimizer.lr=0.01",
-                "optimizer.betas=[0.8,0.99]",
-                "optimizer.weight_decay=0.1",
-            ),
-        ),
-        (
-            sgd,
-            (
-                "model=cnn",
-                "model.channels=[4,6]",
-                "optimizer=sgd",
-                "optimizer.lr=0.05",
-                "optimizer.momentum=0.9",
-                "optimizer.nesterov=true",
-            ),
-        ),
-        (
-            sparing,
-            (
-                "model=mlp",
-                "optimizer=sgd",
-                "optimizer.lr=0.05",
-                "optimizer.momentum=0.9",
-                "optimizer.weight_decay=0.1",
-                "train.decay_biases=false",
-            ),
-        ),
+        (adam, ("optimizer=adam", "optimizer.lr=0.01", "optimizer.betas=[0.8,0.99]", "optimizer.weight_decay=0.1")),
+        (sgd, ("model=cnn", "model.channels=[4,6]", *MOMENTUM, "optimizer.nesterov=true")),
+        (sparing, (*MOMENTUM, "optimizer.weight_decay=0.1", "train.decay_biases=false")),
     ],
     ids=["mlp and adam", "cnn and sgd", "mlp and no decay of its biases"],
 )
 def test_a_run_is_the_loop_that_one_writes_by_hand(tmp_path, make, overrides):
     # 1,258 training images: the 40th batch of 32 is the last and the only smaller one of the first epoch
-    overrides = (*overrides, "dataset=digits", "precision=float64", "train.steps=45")
+    overrides = ("model=mlp", *overrides, "dataset=digits", "precision=float64", "train.steps=45")
     trained = load(train(tmp_path, *overrides), "last")
     expected = by_hand(overrides, 45, make).state_dict()
     assert trained.keys() == expected.keys()

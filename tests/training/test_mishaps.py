@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from support.commands import TINY, Ended, spawn, train
+from support.commands import TINY, spawn, train
 from support.configs import choices
-from support.interrupted import RUN, assert_equal, interrupted
+from support.interrupted import RUN, assert_equal, assert_resumes, interrupted, while_it_runs
 from support.server import refusal, serving
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dl_lab.core import atomic_io, download
-from dl_lab.core.progress import Progress
 from dl_lab.runs import tensorboard
 from dl_lab.training import loop
 
@@ -55,47 +54,14 @@ DOWNLOADED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "tiny_s
 
 @pytest.mark.parametrize("name", [name for name in choices("dataset") if name not in DOWNLOADED])
 def test_every_dataset_resumes_bit_for_bit(tmp_path, name):
-    overrides = (f"dataset={name}", *files(tmp_path).get(name, ()), *SHORT)
-    whole = train(tmp_path / "whole", *overrides)
-    assert whole.status == 0, whole.err
-    interrupted(tmp_path / "broken", 7, *overrides)
-    resumed = train(tmp_path / "broken", "resume=run")
-    assert resumed.status == 0, resumed.err
-    assert_equal(resumed, whole)
+    assert_resumes(tmp_path, 7, f"dataset={name}", *files(tmp_path).get(name, ()), *SHORT)
 
 
 @pytest.mark.parametrize("name", choices("model"))
 def test_every_model_resumes_bit_for_bit(tmp_path, name):
-    overrides = (
-        f"model={name}",
-        "dataset.examples=64",
-        "dropout=dropout",
-        "dropout.p=0.2",
-        "train.batch_size=16",
-        *SHORT,
-    )
-    if name in ("linear", "logistic"):
-        overrides = (*overrides, "dropout.p=0", "dropout.input_p=0.2")
-    whole = train(tmp_path / "whole", *overrides)
-    assert whole.status == 0, whole.err
-    interrupted(tmp_path / "broken", 7, *overrides)
-    assert_equal(train(tmp_path / "broken", "resume=run"), whole)
-
-
-def while_it_runs(folder: Path, step: int, act: object, *overrides: str) -> Ended:
-    """Train, and call `act` after a step."""
-    advance, done = Progress.advance, 0
-
-    def acting(self: Progress) -> None:
-        nonlocal done
-        advance(self)
-        done += 1
-        if done == step:
-            act()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "advance", acting)
-        return train(folder, *overrides)
+    dropped = ["dropout.input_p=0.2"] if name in ("linear", "logistic") else ["dropout.p=0.2"]
+    small = ("dataset.examples=64", "train.batch_size=16", *SHORT)
+    assert_resumes(tmp_path, 7, f"model={name}", "dropout=dropout", "dropout.p=0", *dropped, *small)
 
 
 def test_run_fails_if_images_vanish_and_resumes_once_they_are_back(tmp_path):

@@ -1,12 +1,12 @@
 """Runs that train together are what each would be alone: the same batches and masks, and the same numbers."""
 
-import json
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 from support.configs import parsed
+from support.sweeps import metrics
 
 from dl_lab.registry import DROPOUTS, INITIALIZERS, OPTIMIZERS, SCHEDULES
 from dl_lab.training import loop, setup
@@ -34,18 +34,14 @@ def together(folder: Path, jobs: list[list[str]]) -> list[list[dict[str, float]]
         assert len({prepared_key(run.plan, run.state) for run in runs}) == 1
         for _, outcome, _ in fit_stack([Member(run) for run in runs]):
             assert outcome.status == "completed"
-    return [metrics_of(folder / str(number)) for number in range(len(jobs))]
+    return [metrics(folder / str(number)) for number in range(len(jobs))]
 
 
 def alone(folder: Path, job: list[str]) -> list[dict[str, float]]:
     with opened(folder, job) as run:
         if loop.fit(run).status == "completed":
             loop.evaluate_best(run)
-    return metrics_of(folder)
-
-
-def metrics_of(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return metrics(folder)
 
 
 def assert_equal_runs(folder: Path, common: list[str], differing: list[list[str]]) -> None:
