@@ -119,7 +119,13 @@ def check_fit(run: RunConfig) -> None:
     """
     dataset, (kind,) = run.dataset, run.dataset.entry.kinds
     tasks = dataset.entry.tasks
-    task = next(iter(tasks)) if len(tasks) == 1 else dataset.config.task
+    task = next(iter(tasks)) if len(tasks) == 1 else getattr(dataset.config, "task", None)
+    if task not in tasks:
+        name = dataset.entry.name
+        raise ConfigError(
+            f"dataset={name} is registered with {len(tasks)} tasks, of which its key `task` selects {task}; allowed: "
+            f"{', '.join(sorted(tasks))}; hint: register it with one of them, or add a key `task` to its schema"
+        )
 
     def fits(entry: Entry) -> bool:
         return kind in entry.kinds and task in entry.tasks

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.core import devices, rng
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, UserCodeError
 
 Batch = tuple[Tensor, Tensor]
 
@@ -133,6 +133,25 @@ class SeededExamples(torch.utils.data.Dataset[Any]):
             raise RuntimeError(f"the dataset raised StopIteration for example {index}") from error
 
 
+def _joined(examples: list[Any]) -> Batch:
+    """Join examples to a batch, in the worker that read them.
+
+    Raises:
+        UserCodeError: if they are not pairs of finite numbers of one shape.
+    """
+    try:
+        inputs, targets = torch.utils.data.default_collate(examples)
+        are_finite = all(bool(part.isfinite().all()) for part in (inputs, targets) if part.is_floating_point())
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise UserCodeError(
+            f"the examples of the dataset cannot be joined to a batch ({str(error).splitlines()[0]}); allowed: pairs "
+            "of inputs and targets, each a tensor, an array or a number, of the same shape in all examples"
+        ) from error
+    if not are_finite:
+        raise UserCodeError("the dataset has examples with nan or inf; allowed: finite inputs and targets")
+    return inputs, targets
+
+
 @dataclass(frozen=True)
 class Streamed(Split):
     """The examples `indices` (example,) of a torch Dataset that is too large for memory, read by DataLoader workers."""
@@ -167,13 +186,15 @@ class Streamed(Split):
             num_workers=self.num_workers,
             pin_memory=self.device.type == "cuda",
             multiprocessing_context="fork" if forks else None,
+            collate_fn=_joined,
             generator=torch.Generator(),  # the default is torch's own stream, which belongs to the user's model
         )
         try:
             for inputs, targets in loader:
                 yield _inputs_on(self.device, self.dtype, inputs), _targets_on(self.device, targets)
         except ConfigError as error:  # a worker's error arrives with its traceback as text
-            raise ConfigError(str(error).rsplit("ConfigError: ", 1)[-1].removesuffix("\\n")) from None
+            kind = type(error)
+            raise kind(str(error).rsplit(f"{kind.__name__}: ", 1)[-1].removesuffix("\\n")) from None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return replace(self, device=device, dtype=dtype)

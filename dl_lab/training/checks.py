@@ -5,6 +5,7 @@ The checks of outputs, targets and losses run in every step: they read shapes, a
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
@@ -36,6 +37,13 @@ def check_model(model: object, name: str) -> None:
             raise UserCodeError(f"model={name} has a lazy layer ({path}); allowed: layers with the shapes of DataSpec")
     if not any(weight.requires_grad for weight in weights.values()):
         raise UserCodeError(f"model={name} has {len(weights)} weights, none to be trained; allowed: at least one")
+
+
+def check_inputs(inputs: Tensor, shape: Sequence[int], kind: str, where: str = "dataset") -> None:
+    """Raises: UserCodeError unless inputs are (batch, *shape), integers for tokens and floating point otherwise."""
+    if inputs.shape[1:] != shape or inputs.is_floating_point() == (kind == "tokens"):
+        allowed = f"{(len(inputs), *shape)}, {'integers' if kind == 'tokens' else 'floating point'}"
+        raise UserCodeError(f"{where} has inputs {form(inputs, with_type=True)}; allowed: {allowed}")
 
 
 def check_outputs(outputs: object, inputs: Tensor, spec: DataSpec, name: str) -> None:
@@ -88,15 +96,14 @@ def check_data(data: object, name: str) -> None:
 
 
 def _check_shapes(split: InMemory, data: Data, where: str) -> None:
-    spec, inputs, places = data.spec, split.inputs, (len(split), *split.inputs.shape[1:2])
-    prepared = inputs.is_floating_point() or data.mean is not None
-    if inputs.shape[1:] != spec.input_shape or prepared == (spec.kind == "tokens"):
-        kind = "integers" if spec.kind == "tokens" else "floating point"
-        raise UserCodeError(
-            f"{where} has inputs {form(inputs, with_type=True)}; allowed: {(len(split), *spec.input_shape)}, {kind}"
-        )
+    spec, inputs, targets = data.spec, split.inputs, split.targets
+    for what, values in (("inputs", inputs), ("targets", targets)):
+        if not isinstance(values, Tensor) or values.layout != torch.strided:
+            raise UserCodeError(f"{where} has {what} {form(values)}; allowed: a dense tensor; hint: torch.as_tensor")
+    if inputs.shape[1:] != spec.input_shape or data.mean is None:
+        check_inputs(inputs, spec.input_shape, spec.kind, where)
     in_time = spec.heads[0].task == "language_modelling"
-    check_targets(split.targets, places if in_time else places[:1], spec.heads, where)
+    check_targets(targets, (len(split), *inputs.shape[1:2]) if in_time else (len(split),), spec.heads, where)
 
 
 def _check_values(split: InMemory, spec: DataSpec, where: str) -> None:
@@ -118,6 +125,7 @@ def _check_values(split: InMemory, spec: DataSpec, where: str) -> None:
     for head in spec.heads:
         if head.task != "regression":
             numbers = split.targets if len(spec.heads) == 1 else split.targets[:, column]
+            numbers = numbers if numbers.is_floating_point() else numbers.long()  # unsigned ones cannot be compared
             least = PADDING if head.task == "language_modelling" else 0
             are_classes = (numbers >= least) & (numbers < head.size) & (numbers == numbers.long())
             check(head.name, numbers, are_classes, f"whole numbers from {least} to {head.size - 1}")

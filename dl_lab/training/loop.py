@@ -13,7 +13,7 @@ from dl_lab.data.splits import Batch, Split
 from dl_lab.runs import checkpoint
 from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
-from dl_lab.training.checks import check_outputs
+from dl_lab.training.checks import check_inputs, check_outputs
 from dl_lab.training.state import ActiveRun, Plan, TrainState, load_model
 from dl_lab.training.tasks import Totals, add_up, detached
 
@@ -76,12 +76,13 @@ def apply(model: Callable[[Tensor], Tensor], plan: Plan, inputs: Tensor) -> Tens
     """Outputs of the model, computed in the run's precision and returned as float32 or float64.
 
     Raises:
-        UserCodeError: if the model returns something else.
+        UserCodeError: if the inputs do not fit the DataSpec, or the model returns something else.
     """
-    precision = plan.run.settings.precision
+    precision, spec = plan.run.settings.precision, plan.data.spec
+    check_inputs(inputs, inputs.shape[1:2] if spec.kind == "tokens" else spec.input_shape, spec.kind)
     with devices.autocast(plan.device, precision):
         outputs = model(inputs)
-    check_outputs(outputs, inputs, plan.data.spec, plan.run.model.entry.name)
+    check_outputs(outputs, inputs, spec, plan.run.model.entry.name)
     return outputs.to(PRECISIONS[precision])
 
 

@@ -1,6 +1,7 @@
 """Code of a user that exits, fails or returns something else ends its own run, in a line that says what and where."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from dl_lab.config.messages import explain
 from dl_lab.core.errors import UserCodeError
 from dl_lab.data.dataset import Data
 from dl_lab.data.spec import DataSpec, Head
-from dl_lab.data.splits import InMemory
+from dl_lab.data.splits import InMemory, Streamed
 from dl_lab.nn.functional import cross_entropy
 from dl_lab.training.checks import check_data
 from dl_lab.training.tasks import Task
@@ -200,15 +201,26 @@ def build(config, data_dir, seed):
 """
 
 
+def own_data(folder: Path, code: str, *arguments: str) -> Ended:
+    """Train on the user's dataset."""
+    (folder / "own.py").write_text(code)
+    (folder / "own" / "dataset").mkdir(parents=True)
+    values = "name: own\ninputs: float32\ntargets: int64\nstreamed: true\n"
+    (folder / "own" / "dataset" / "own.yaml").write_text(values)
+    own = ("--config-dir", "own", "imports=[own]", *TINY, "dataset=own", "model=linear")
+    return train(folder, *own, *arguments)
+
+
+def test_a_dataset_of_several_tasks_without_the_key_is_refused(tmp_path):
+    ended = own_data(tmp_path, OF_TYPE.replace('{"classification"})', '{"classification", "regression"})'))
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert "dataset=own is registered with 2 tasks" in ended.err
+
+
 @pytest.mark.parametrize("streamed", ["true", "false"])
 def test_numbers_of_any_type_train_alike(tmp_path, streamed):
-    (tmp_path / "own.py").write_text(OF_TYPE)
-    (tmp_path / "own" / "dataset").mkdir(parents=True)
-    values = f"name: own\ninputs: float32\ntargets: int64\nstreamed: {streamed}\n"
-    (tmp_path / "own" / "dataset" / "own.yaml").write_text(values)
     types = ("dataset.inputs=float32,float64,float16", "dataset.targets=int64,int32,int16,uint8,bool")
-    own = ("--config-dir", "own", "imports=[own]", *TINY, "dataset=own", "model=linear")
-    ended = train(tmp_path, "-m", *own, *types)
+    ended = own_data(tmp_path, OF_TYPE, "-m", f"dataset.streamed={streamed}", *types)
     assert (ended.status, len(ended.runs)) == (0, 15), ended.err
     assert len({(run / "metrics.jsonl").read_text() for run in ended.runs}) == 1
 
@@ -282,6 +294,9 @@ WRONG = {
     "from 1": ((CLASS,), FLOATS, NUMBERS + 1, "example 1 of train has kind = 2; allowed: whole numbers from 0 to 1"),
     "negative": ((CLASS,), FLOATS, -NUMBERS, "example 1 of train has kind = -1; allowed: whole numbers from 0 to 1"),
     "two heads": ((CLASS, PRICE), FLOATS, FLOATS[:, :2], "of train has kind = "),
+    "array": ((CLASS,), FLOATS.numpy(), NUMBERS, "has inputs ndarray; allowed: a dense tensor; hint: torch.as_tensor"),
+    "list": ((CLASS,), FLOATS, NUMBERS.tolist(), "has targets list; allowed: a dense tensor; hint: torch.as_tensor"),
+    "unsigned": ((CLASS,), FLOATS, (NUMBERS + 1).to(torch.uint32), "has kind = 2; allowed: whole numbers from 0 to 1"),
     "empty": ((CLASS,), FLOATS[:0], NUMBERS[:0], "train has no examples; allowed: a Split with at least one example"),
 }
 
@@ -293,6 +308,44 @@ def test_a_dataset_that_does_not_fit_its_spec_is_refused(case):
     spec = DataSpec(kind="features", input_shape=(3,), heads=heads)
     with pytest.raises(UserCodeError, match=re.escape(message)):
         check_data(Data(spec=spec, train=split, validation=split, test=None), "own")
+
+
+# Streamed examples that do not fit; what is wrong.
+ODD = {
+    "nan": ([1.0, math.nan], 0, "the dataset has examples with nan or inf"),
+    "target": ([1.0, 2.0], math.inf, "the dataset has examples with nan or inf"),
+    "none": (None, 0, "joined to a batch (default_collate: batch must contain"),
+    "words": ("a", 0, "joined to a batch ('tuple' object has no"),
+    "ragged": ([1.0] * 3, 0, "joined to a batch (stack expects each tensor"),
+}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("case", ODD)
+def test_streamed_examples_that_do_not_fit_are_refused_in_one_line(case, workers):
+    inputs, target, message = ODD[case]
+    bad = torch.tensor(inputs) if isinstance(inputs, list) else inputs
+    examples = [(torch.ones(2) if isinstance(inputs, list) else bad, 0 * target), (bad, target)]
+    with pytest.raises(UserCodeError) as raised:
+        next(Streamed(examples, torch.arange(2), workers, torch.device("cpu")).everything(2))
+    assert message in str(raised.value)
+    assert "Traceback" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("numbers", "dataset has inputs (10, 4) of int64; allowed: (10, 4), floating point"),
+        ("numbers[:, :3] / 2", "has inputs (10, 3) of float32; allowed: (10, 4), floating point"),
+        ("numbers[..., None] / 2", "has inputs (10, 4, 1) of float32; allowed: (10, 4), floating point"),
+    ],
+)
+def test_streamed_inputs_that_do_not_fit_the_spec_are_refused(tmp_path, inputs, message):
+    ended = own_data(
+        tmp_path, OF_TYPE.replace("inputs, targets = numbers.astype(config.inputs)", f"inputs, targets = {inputs}")
+    )
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert message in ended.err
 
 
 @pytest.mark.parametrize("loss", [lambda a, b: (a - b) ** 2, lambda a, b: float((a - b).sum()), lambda a, b: None])
