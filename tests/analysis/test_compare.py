@@ -176,13 +176,8 @@ def test_runs_that_have_not_completed_are_counted_but_not_averaged(tmp_path, con
     assert (first["seeds"], float(first["mean"])) == ("4", pytest.approx(0.2, abs=1e-3))
     statuses = ("diverged", "failed", "stopped", "unfinished")
     assert [first[status] for status in statuses] == ["1", "1", "1", "1"]
-    assert (last["optimizer.lr"], last["seeds"], last["mean"], last["diverged"], last["rank"]) == (
-        "7.0",
-        "0",
-        "",
-        "1",
-        "",
-    )
+    keys = ("optimizer.lr", "seeds", "mean", "diverged", "rank")
+    assert [last[key] for key in keys] == ["7.0", "0", "", "1", ""]
     assert "not completed, and in no mean: 2 diverged, 1 failed, 1 stopped, 1 unfinished" in ended.out
     assert "of the leader's 8 runs are not in its mean" in ended.out
     assert "leader (1 of 5 seeds diverged)" in ended.out  # it leads even with the worst score for that seed
@@ -398,7 +393,6 @@ def test_damaged_curves_do_not_change_the_table(tmp_path, config, damage):
 def test_no_readable_run_is_a_one_line_error(tmp_path, config):
     for number in range(3):
         write_run(tmp_path / str(number), config, {}, number, 0.1)
-        half(tmp_path / str(number) / ".hydra" / "config.yaml")
         (tmp_path / str(number) / ".hydra" / "config.yaml").write_text("")
     ended = compared(tmp_path, tmp_path)
     assert ended.status == 2

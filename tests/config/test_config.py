@@ -15,6 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 from support.commands import TINY, spawn
 from support.configs import choices, compose, container, parsed
+from support.sweeps import add_model
 
 from dl_lab.config.compose import CONF
 from dl_lab.config.parse import parse
@@ -258,16 +259,14 @@ import sys
 from dl_lab import evaluate, train
 sys.argv[1:] = {arguments}
 train.main()
-sys.argv[1:] = ["run=run", "imports=[mine]"]
+sys.argv[1:] = ["run=run", "imports=[mean]"]
 evaluate.main()
 """
 
 
 def test_a_module_of_the_working_folder_registers_a_model_that_trains(tmp_path):
-    (tmp_path / "mine.py").write_text(USERS_MODULE)
-    (tmp_path / "own" / "model").mkdir(parents=True)
-    (tmp_path / "own" / "model" / "mean.yaml").write_text("name: mean\nscale: 2.0\n")
-    arguments = ["--config-dir", "own", "model=mean", "imports=[mine]", "hydra.run.dir=run", *TINY]
+    add_model(tmp_path, "mean", USERS_MODULE, "scale: 2.0")
+    arguments = ["--config-dir", "own", "model=mean", "imports=[mean]", "hydra.run.dir=run", *TINY]
     ended = spawn(tmp_path, "-P", "-c", TRAIN_AND_EVALUATE.format(arguments=arguments))
     assert ended.returncode == 0, ended.stderr
     trained, evaluated = (line for line in ended.stdout.splitlines() if line.startswith("test  "))
@@ -306,7 +305,7 @@ TRAIN_ON_HOLES = """
 import sys
 from dl_lab import train
 for hole in ("nan", "inf", "-inf"):
-    sys.argv[1:] = ["--config-dir", "own", "dataset=holes", "imports=[mine]", f"dataset.hole={hole}"]
+    sys.argv[1:] = ["--config-dir", "own", "dataset=holes", "imports=[holes]", f"dataset.hole={hole}"]
     try:
         train.main()
     except SystemExit as end:
@@ -315,9 +314,7 @@ for hole in ("nan", "inf", "-inf"):
 
 
 def test_non_finite_numbers_in_the_data_of_a_user_are_reported(tmp_path):
-    (tmp_path / "mine.py").write_text(USERS_DATA)
-    (tmp_path / "own" / "dataset").mkdir(parents=True)
-    (tmp_path / "own" / "dataset" / "holes.yaml").write_text("name: holes\nhole: 0.0\n")
+    add_model(tmp_path, "holes", USERS_DATA, "hole: 0.0", "dataset")
     ended = spawn(tmp_path, "-P", "-c", TRAIN_ON_HOLES)
     assert ended.stdout.split() == ["2", "2", "2"]
     wrong = "error: dataset=holes: example 7 of train has inputs[2] = {}; allowed: finite numbers\n"

@@ -67,11 +67,11 @@ def table(folder: Path) -> list[dict[str, object]]:
     return [{key: value for key, value in job.items() if key != "seconds"} for job in jobs]
 
 
-def add_model(folder: Path, name: str, code: str, values: str) -> None:
-    """Write a user's model into `folder`: its module, and its YAML for --config-dir own."""
+def add_model(folder: Path, name: str, code: str, values: str, group: str = "model") -> None:
+    """Write a user's choice into `folder`: its module, and its YAML for --config-dir own."""
     (folder / f"{name}.py").write_text(code)
-    (folder / "own" / "model").mkdir(parents=True)
-    (folder / "own" / "model" / f"{name}.yaml").write_text(f"name: {name}\n{values}\n")
+    (folder / "own" / group).mkdir(parents=True)
+    (folder / "own" / group / f"{name}.yaml").write_text(f"name: {name}\n{values}\n")
 
 
 def by_number(ended: Ended) -> list[Path]:

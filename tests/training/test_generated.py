@@ -61,20 +61,9 @@ def assert_trained_or_refused(ended: Ended, folder: Path, brought: set[str]) -> 
 
 
 SMALL = ["dataset=iris", "train.batch_size=10", "model.hidden_sizes=[4]"]
-DATASETS = [
-    "iris",
-    "wine",
-    "diabetes",
-    "linnerud",
-    "digits",
-    "line",
-    "moons",
-    "xor",
-    "sorting",
-    "csv",
-    "text",
-    "nothing",
-]
+DATASETS = (
+    "iris", "wine", "diabetes", "linnerud", "digits", "line", "moons", "xor", "sorting", "csv", "text", "nothing",
+)  # fmt: skip
 NUMBERS = st.one_of(
     st.sampled_from(
         ["0", "-1", "1", "2", "3", "0.5", "1e-320", "1e308", "-1e308", "1e400", "inf", "-inf", "nan", "1_0"]

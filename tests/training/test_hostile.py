@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from support import pictures
 from support.commands import TINY, Ended, command, train
 from support.interrupted import RUN, interrupted
 from support.server import body, serving
@@ -237,21 +238,10 @@ def test_archive_other_than_the_published_one_is_not_opened(tmp_path, monkeypatc
 
 
 def test_link_that_leaves_the_image_folder_is_refused(tmp_path):
-    from PIL import Image
-
-    for name in ("a", "b"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
-        for number in range(6):
-            Image.new("RGB", (4, 4), (9, 9, 9 * number)).save(tmp_path / "pictures" / name / f"{number}.png")
-    Image.new("RGB", (4, 4)).save(tmp_path / "secret.png")
-    small = (
-        "dataset=image_folder",
-        "dataset.path=pictures",
-        "dataset.size=4",
-        "dataset.num_workers=0",
-        "train.steps=2",
-    )
+    pictures.write(tmp_path / "pictures", {"a": 6, "b": 6})
+    shutil.copy(tmp_path / "pictures" / "a" / "0.png", tmp_path / "secret.png")
+    small = ("dataset=image_folder", "dataset.path=pictures", "dataset.size=4", "dataset.num_workers=0")
     (tmp_path / "pictures" / "a" / "inside.png").symlink_to(tmp_path / "pictures" / "b" / "0.png")
-    assert train(tmp_path, *small, "hydra.run.dir=inside").status == 0
+    assert train(tmp_path, *small, "train.steps=2", "hydra.run.dir=inside").status == 0
     (tmp_path / "pictures" / "a" / "out.png").symlink_to("../../secret.png")
     assert_refused(train(tmp_path, *small), "pictures/a/out.png", "is a link out of dataset.path")

@@ -161,9 +161,7 @@ def build(config, data_dir, seed):
 
 @pytest.mark.parametrize(("kind", "workers"), [("StopIteration", 0), ("KeyError", 1)])
 def test_an_error_of_an_example_fails_the_run_with_its_place(tmp_path, kind, workers):
-    (tmp_path / "own.py").write_text(DATASET.format(kind=kind))
-    (tmp_path / "own" / "dataset").mkdir(parents=True)
-    (tmp_path / "own" / "dataset" / "own.yaml").write_text(f"name: own\nworkers: {workers}\n")
+    add_model(tmp_path, "own", DATASET.format(kind=kind), f"workers: {workers}", "dataset")
     with pytest.raises((RuntimeError, KeyError)):
         train(tmp_path, "--config-dir", "own", "imports=[own]", *TINY, "dataset=own", "model=linear")
     summary = next(tmp_path.rglob("summary.json")).read_text()
@@ -203,10 +201,7 @@ def build(config, data_dir, seed):
 
 def own_data(folder: Path, code: str, *arguments: str) -> Ended:
     """Train on the user's dataset."""
-    (folder / "own.py").write_text(code)
-    (folder / "own" / "dataset").mkdir(parents=True)
-    values = "name: own\ninputs: float32\ntargets: int64\nstreamed: true\n"
-    (folder / "own" / "dataset" / "own.yaml").write_text(values)
+    add_model(folder, "own", code, "inputs: float32\ntargets: int64\nstreamed: true", "dataset")
     own = ("--config-dir", "own", "imports=[own]", *TINY, "dataset=own", "model=linear")
     return train(folder, *own, *arguments)
 
@@ -389,19 +384,13 @@ def test_float64_starts_from_float64_and_keeps_other_types(tmp_path):
     built += "; self.register_buffer('i', torch.tensor([0.1j])); self.register_buffer('x', torch.tensor([0.1]))"
     code = MODEL.format(line="pass").replace("spec.num_outputs)\n", f"spec.num_outputs)\n        {built}\n", 1)
     add_model(tmp_path, "own", code, "fails: false")
-    start = (
-        "precision=float64",
-        "initializer=constant",
-        "initializer.value=0.1",
-        "optimizer.lr=1e-300",
-        "train.steps=1",
-    )
-    ended = train(tmp_path, *OWN, "optimizer=sgd", *start)
+    common = ("precision=float64", "optimizer=sgd", "optimizer.lr=1e-300", "train.steps=1")
+    ended = train(tmp_path, *OWN, *common, "initializer=constant", "initializer.value=0.1")
     saved = torch.load(ended.run / "checkpoints" / "last.pt")["model"]
     assert saved["layer.weight"].unique().tolist() == saved["x"].tolist() == [0.1]
     assert [saved[name].dtype for name in ("on", "n")] == [torch.bool, torch.int64]
     assert saved["i"].is_complex()
-    ended = train(tmp_path / "drawn", "precision=float64", *TINY, *start[3:], "optimizer=sgd")
+    ended = train(tmp_path / "drawn", *TINY, *common)
     drawn = torch.load(ended.run / "checkpoints" / "last.pt")["model"].values()
     assert all((weight != weight.float()).any() for weight in drawn)
     assert torch.get_default_dtype() == torch.float32
