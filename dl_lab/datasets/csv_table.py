@@ -25,6 +25,7 @@ from dl_lab.registry import DATASETS
 
 LARGEST = float(np.finfo(np.float32).max)
 COUNTER = re.compile(r"index|level_\d+|id|rownames|row", re.IGNORECASE)  # names of pandas and R
+IDENTIFIER = re.compile(r"(?i:^|[\W_])(?i:id|idx|index|no|nr|number|row|key)\W*$|[a-z](?:Id|ID|Index|No|Number)$")
 csv.field_size_limit(2**31 - 1)  # of characters in a cell; Python's default is 128 kB
 
 
@@ -90,6 +91,24 @@ def _without_index(config: CSVConfig, header: list[str], lines: Lines) -> list[s
         else:
             names.append(name)
     return names
+
+
+def _name_identifiers(config: CSVConfig, columns: Mapping[str, NDArray[np.float64]]) -> None:
+    """Print the features that seem to identify the rows: whole numbers, all distinct, which count or are named so. A
+    single feature, such as a time, is meant.
+    """
+    found = [
+        name
+        for name, values in columns.items()
+        if len(np.unique(values)) == len(values) > 2
+        and not (values % 1).any()
+        and (np.ptp(values) == len(values) - 1 or IDENTIFIER.search(name))
+    ]
+    if found and not config.features and len(columns) > 1:
+        announce(
+            f"warning: dataset.path={config.path}: features that seem to number the rows: {', '.join(found)}; hint: "
+            "choose the other columns with dataset.features=[...]"
+        )
 
 
 def _refuse_missing(path: str, columns: Mapping[str, Sequence[str]], numbers: Sequence[int]) -> None:
@@ -186,4 +205,5 @@ def csv_file(config: CSVConfig, data_dir: Path, seed: int) -> Data:
         numbers={name: _numbers(config.path, name, columns[name], numbers) for name in needed},
         classes={name: _classes(config.path, name, columns[name]) for name in class_names},
     )
+    _name_identifiers(config, {name: table.numbers[name] for name in features})
     return table_data(config, table, seed)

@@ -137,6 +137,30 @@ def test_a_column_that_numbers_the_rows_is_no_feature(tmp_path: Path, capsys, na
     assert other.spec.input_shape == (3 if name in ("index", "Id", "rownames") else 2,)
 
 
+COUNTED = [7, *range(10, 23), 9, 8, *range(23, 27)]  # 20 numbers that count 1 by 1, in another order
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "is_named"),
+    [
+        ("x", COUNTED, True),
+        *((name, [number**2 for number in COUNTED], True) for name in ("id", "CustomerID", "index", "S.No", "row_nr")),
+        *((name, [number**2 for number in COUNTED], False) for name in ("x", "grid", "Valid")),
+        ("id", [number / 2 for number in COUNTED], False),
+        ("x", [*COUNTED[1:], 8], False),
+    ],
+)
+def test_a_feature_that_seems_to_number_the_rows_is_named(tmp_path, capsys, name, numbers, is_named) -> None:
+    announce.cache_clear()
+    content = f"a,{name},y\n" + "".join(f"0.5,{number},{number % 3}\n" for number in numbers)
+    assert of_text(tmp_path, content, "dataset.targets=[y]").spec.input_shape == (2,)
+    assert (f"features that seem to number the rows: {name}; hint: " in capsys.readouterr().out) == is_named
+    announce.cache_clear()
+    of_text(tmp_path, content, "dataset.targets=[y]", f"dataset.features=['{name}']")
+    of_text(tmp_path, content.replace("\n0.5,", "\n").removeprefix("a,"), "dataset.targets=[y]")
+    assert "number the rows" not in capsys.readouterr().out
+
+
 def test_cells_may_be_longer_than_128_kb(tmp_path: Path) -> None:
     content = "x,y,note\n" + f"1,2,{'x' * 200_000}\n2,3,y\n" * 10
     assert len(of_text(tmp_path, content, "dataset.targets=[y]", "dataset.features=[x]").train) == 14
