@@ -73,7 +73,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     from dl_lab.runs import checkpoint
     from dl_lab.runs.reader import read_configuration
     from dl_lab.training import loop, setup
-    from dl_lab.training.state import load_model, warn_of_python_state
+    from dl_lab.training.state import load_model, unfit, warn_of_python_state
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
     folder = user_path(options.run, "run")
@@ -85,7 +85,10 @@ def evaluate(given: list[str]) -> dict[str, float]:
     setup.refuse_other_data(run, data, saved.get("data"), folder)
     plan, state = setup.build_run(run, data)
     warn_of_python_state(plan, state, saved, folder)
-    load_model(state.model, saved)
+    try:
+        load_model(state.model, saved)
+    except Exception as error:  # of many kinds
+        raise unfit(folder, error) from error
     split = getattr(plan.data, options.split)
     if split is None:
         raise ConfigError(f"split={options.split} does not exist in this dataset; allowed: train, validation")

@@ -1,5 +1,6 @@
 """Compose the configuration of a run from the YAML files of conf/."""
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -25,8 +26,9 @@ def with_new_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of an older run, in which keys that its choices have got since have their default."""
     values = dict(saved)
     for group, own in saved.items():
-        path = CONF / group / f"{own.get('name', 'default')}.yaml" if isinstance(own, Mapping) else CONF
-        if path.is_file():
+        name = f"{group}/{own.get('name', 'default')}" if isinstance(own, Mapping) else ""
+        path = CONF / f"{name}.yaml"
+        if re.fullmatch(r"\w+/\w+", name) and path.is_file():
             values[group] = {**own, **{key: new for key, new in defaults(path).items() if key not in own}}
     return values
 

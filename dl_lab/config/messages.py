@@ -25,6 +25,9 @@ FILE_ERRORS = {
     errno.EIO,
     errno.ENOTDIR,
     errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENOTEMPTY,
     errno.ENAMETOOLONG,
     errno.EMFILE,
 }

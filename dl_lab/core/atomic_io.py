@@ -1,5 +1,6 @@
 """Atomic writes, and fingerprints that show whether files have changed."""
 
+import errno
 import hashlib
 import os
 import re
@@ -64,6 +65,15 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The contents of a regular file. Raises OSError for anything else, because reading a FIFO waits for a writer, and
+    /dev/zero has no end.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return path.read_bytes()
 
 
 def files_of(path: Path) -> dict[str, Path]:

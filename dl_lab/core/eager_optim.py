@@ -31,15 +31,25 @@ def step(optimizer: Optimizer, closure: Callable[[], Any] | None = None, kind: t
 
 def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """Do optimizer.load_state_dict(saved), but keep the saved dtype of every tensor. torch casts some of them to the
-    dtype of the parameter, after which a resumed run is not equal to the last bit.
+    dtype of the parameter, after which a resumed run is not equal to the last bit. Raises TypeError for settings of
+    another type, which torch accepts.
     """
+    before = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(saved)
+    for group, own in zip(optimizer.param_groups, before, strict=True):
+        for name, value in own.items():
+            if value is not None and _kind(group.get(name)) is not _kind(value):
+                raise TypeError(f"{name} is of another type")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, values in saved.get("state", {}).items():
         state = optimizer.state[parameters[index]]
         for name, value in values.items():
             if isinstance(value, torch.Tensor) and state[name].dtype != value.dtype:
                 state[name] = value.to(state[name].device, copy=True)
+
+
+def _kind(value: object) -> type:
+    return float if type(value) is int else type(value)
 
 
 def zero_grad(optimizer: Optimizer) -> None:

@@ -7,10 +7,14 @@ that checksum and file stay together and torch.load still reads the file.
 import hashlib
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from torch import Tensor
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from dl_lab.core import atomic_io
 from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError, refuse_interpolations
 
@@ -20,6 +24,31 @@ END_OF_ZIP = b"PK\x05\x06"  # starts the last record of a zip file: 22 bytes; th
 USE_ANOTHER = "use another checkpoint"
 SEAL = b"sha256:"
 SEALED = len(SEAL) + 64
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Contents(TypedDict):
+    """What a checkpoint holds. Every use needs the first three; a run continues with all."""
+
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, strict=True)  # type: ignore[misc]
+
+    model: dict[str, Any]
+    step: Count
+    config: dict[str, Any]
+    data: NotRequired[str | None]
+    buffers: NotRequired[dict[str, Tensor]]
+    attributes: NotRequired[dict[str, str]]
+    optimizer: NotRequired[dict[str, Any]]
+    best: NotRequired[dict[str, float] | None]
+    last: NotRequired[dict[str, float] | None]
+    validations_since_best: NotRequired[Count]
+    window: NotRequired[list[list[dict[str, Tensor | float]]]]
+    since_validation: NotRequired[list[dict[str, list[float]]]]
+    together: NotRequired[Count | None]
+
+
+SCHEMA = TypeAdapter(Contents)
 
 
 def save(path: Path, contents: dict[str, Any], previous: Path | None = None) -> None:
@@ -48,7 +77,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     if not path.exists():
         raise ConfigError(f"{path} does not exist; hint: give the folder of a run that has saved a checkpoint")
     try:
-        content = path.read_bytes()
+        content = atomic_io.read_bytes(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); hint: make it readable") from error
     if content[-SEALED:].startswith(SEAL):
@@ -63,7 +92,11 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     except Exception as error:  # of many kinds
         reason = f"{path} is not a checkpoint of dl_lab ({type(error).__name__})"
         raise ConfigError(f"{reason}; hint: {USE_ANOTHER}") from error
-    if not isinstance(contents, dict) or not {"model", "step", "config"} <= contents.keys():
-        raise ConfigError(f"{path} is not a checkpoint of dl_lab; hint: {USE_ANOTHER}")
+    try:
+        SCHEMA.validate_python(contents)
+    except (ValidationError, RecursionError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "nested too deeply"}
+        reason = f"{'.'.join(map(str, first['loc'][:1]))}: {first['msg']}"
+        raise ConfigError(f"{path} is not a checkpoint of dl_lab ({reason}); hint: {USE_ANOTHER}") from error
     refuse_interpolations(contents["config"], f"{path}: config")
     return contents

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from dl_lab.core import atomic_io
 from dl_lab.runs.folders import inside
 from dl_lab.runs.identity import Scalars, configuration, hyperparameters
 from dl_lab.runs.reader import Loader, Run, read_tolerant
@@ -34,7 +35,7 @@ def find(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
             else:
                 try:
                     jobs |= read_jobs(path)
-                except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                     reason = " ".join(f"{type(error).__name__}: {error}".split())
                     left_out[path / SWEEP] = f"it cannot be read ({reason}); its run folders are"
         for path, run in _with_jobs(found, jobs).items():
@@ -65,7 +66,7 @@ def read_jobs(folder: Path) -> dict[Path, Mapping[str, Any]]:
     Raises:
         OSError, ValueError, KeyError, TypeError, AttributeError: if it cannot be read, or a sweep did not write it.
     """
-    manifest = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+    manifest = json.loads(atomic_io.read_bytes(folder / SWEEP))
     jobs = {inside(folder, str(job.get("folder") or job["number"]), "folder"): job for job in manifest["jobs"]}
     for job in jobs.values():
         if not isinstance(job["status"], str) or not all(isinstance(override, str) for override in job["overrides"]):

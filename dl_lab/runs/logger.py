@@ -16,7 +16,7 @@ from dl_lab.runs import tensorboard
 from dl_lab.runs.folders import Snapshot, contents, locked, refuse_links, snapshot
 from dl_lab.runs.identity import configuration_name, hyperparameters
 from dl_lab.runs.provenance import provenance
-from dl_lab.runs.reader import read_overrides, read_resumptions
+from dl_lab.runs.reader import read_lines, read_overrides, read_resumptions
 from dl_lab.runs.tensorboard import EventWriter
 
 if TYPE_CHECKING:
@@ -51,14 +51,10 @@ def rewind(folder: Path, step: int) -> float:
     """
     for written in (folder, folder / ".hydra", folder / "checkpoints"):
         remove_partial(written)
-    kept = []
     path = folder / "metrics.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with suppress(json.JSONDecodeError):  # the last line of a killed run
-            point = json.loads(line)
-            if point["step"] <= step and point["split"] != "test":
-                kept.append(line + "\n")
-    write_text(path, "".join(kept))
+    lines = read_lines(path) if path.exists() else []
+    kept = [line for line, point in lines if point["step"] <= step and point["split"] != "test"]
+    write_text(path, "".join(f"{line}\n" for line in kept))
     latest = tensorboard.rewind(folder, step or -1)  # at step 0 everything is removed
     (folder / "summary.json").unlink(missing_ok=True)
     return latest

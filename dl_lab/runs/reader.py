@@ -4,6 +4,7 @@
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,12 +14,14 @@ from typing import Any
 
 import yaml
 
+from dl_lab.core import atomic_io
 from dl_lab.core.errors import ConfigError, refuse_interpolations, unknown_key
 from dl_lab.runs.folders import contents
 from dl_lab.runs.identity import Scalars, configuration_name, hyperparameters
 
 PARTS = ("best", "last", "test")  # of summary.json: metrics of the best validation, of the last one, of the test
 NUMBERS = ("seconds", "steps", "epochs", "parameters")  # of summary.json itself
+MOST = sys.float_info.max
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where it is installed, is ten times as fast
 
 
@@ -67,7 +70,7 @@ class Run:
             return next(reversed(self.curve(name).values()), nan)
         metrics = self.summary.get(part) if rest and part in PARTS else {"": self.summary.get(name)}
         value = metrics.get(rest) if isinstance(metrics, Mapping) else None
-        return float(value) if isinstance(value, int | float) and isfinite(value) else nan
+        return float(value) if isinstance(value, int | float) and is_number(value) else nan
 
     def metric_names(self) -> list[str]:
         """The names of all metrics but those of training points."""
@@ -82,11 +85,7 @@ class Run:
         Raises:
             ConfigError: if there are none, or a line is damaged.
         """
-        path = self.folder / "metrics.jsonl"
-        try:
-            points = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError, TypeError) as error:
-            raise ConfigError(f"{path} {_reason(error)}; hint: restore it") from error
+        points = [point for _, point in read_lines(self.folder / "metrics.jsonl")]
         return [point for point in points if split is None or point["split"] == split]
 
     def curve(self, name: str) -> dict[int, float]:
@@ -98,7 +97,7 @@ def read_curve(folder: Path, name: str) -> dict[int, float]:
     """A metric of training or validation by step, such as val/loss, from the lines of metrics.jsonl that are whole."""
     split, _, metric = name.partition("/")
     try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = atomic_io.read_bytes(folder / "metrics.jsonl").decode(errors="replace").splitlines()
     except OSError:
         return {}
     points = [parse_point(line) for line in lines if f'"split": "{split}"' in line]
@@ -106,13 +105,40 @@ def read_curve(folder: Path, name: str) -> dict[int, float]:
     return {step: float(value) for step, value in values if isinstance(step, int) and isinstance(value, int | float)}
 
 
-def parse_point(line: str) -> Mapping[str, Any]:
-    """A line of metrics.jsonl; empty if it is damaged, as the last line of a killed run may be."""
+def parse_point(line: str) -> dict[str, Any]:
+    """A line of metrics.jsonl: step, epoch, split, and numbers or null. Empty if it is damaged."""
     try:
         point = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return point if isinstance(point, Mapping) else {}
+    is_point = isinstance(point, dict) and type(point.get("step")) is int and isinstance(point.get("split"), str)
+    plain = is_point and all(is_number(value) or name == "split" for name, value in point.items() if value is not None)
+    return point if plain else {}
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number, within the range of a float."""
+    return isinstance(value, int | float) and -MOST <= value <= MOST
+
+
+def read_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The lines of metrics.jsonl, as text and as points. A last line that was cut off is left out with a message.
+
+    Raises:
+        ConfigError: if the file cannot be read, or any other line is damaged.
+    """
+    try:
+        lines = atomic_io.read_bytes(path).decode().splitlines(keepends=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} {_reason(error)}; hint: restore it") from error
+    if lines and not lines[-1].endswith("\n"):
+        print(f"{path} ends in a line that was cut off, which is left out", file=sys.stderr)
+        lines.pop()
+    points = [(line.rstrip("\n"), parse_point(line)) for line in lines]
+    for number, (_, point) in enumerate(points, 1):
+        if not point:
+            raise ConfigError(f"{path}, line {number} {FOREIGN}; hint: restore it")
+    return points
 
 
 def holds_run(folder: Path) -> bool:
@@ -204,9 +230,9 @@ def _load_strict(path: Path, kind: type) -> Any:
 def _load(path: Path, kind: type) -> Any:
     """The contents of a YAML or JSON file. Raises OSError, or ValueError with the reason."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = atomic_io.read_bytes(path).decode()
         content = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError("is damaged") from error
     if not isinstance(content, kind):
         raise ValueError(FOREIGN)

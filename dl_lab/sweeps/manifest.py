@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from dl_lab.core import atomic_io
 from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs.folders import inside
@@ -114,8 +115,8 @@ class Manifest:
 
     def _read(self) -> None:
         try:
-            saved = TypeAdapter(Saved).validate_json(self._path.read_bytes(), strict=True)
-        except (ValueError, RecursionError) as error:
+            saved = TypeAdapter(Saved).validate_json(atomic_io.read_bytes(self._path), strict=True)
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{self._path} {reason_of(error)}; hint: restore it, or start a new sweep") from error
         self._head = {"command": saved.command, "started": saved.started}
         self.objective, self.search = saved.objective, saved.search

@@ -29,7 +29,7 @@ from dl_lab.runs.logger import RunLogger
 from dl_lab.runs.reader import holds_run, read_configuration
 from dl_lab.training import loop, setup
 from dl_lab.training.bookkeeping import Outcome
-from dl_lab.training.state import ActiveRun, Plan, TrainState, restore
+from dl_lab.training.state import ActiveRun, Plan, TrainState, restore, unfit
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,9 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
             if again_later or messages.LOST_WORKER in str(error):
                 again = f"hint: correct this, then continue with resume={shlex.quote(str(folder))}"
                 raise Failed(f"{interrupted(error, state.step).reason}; {again}") from error
+            is_bug = messages.explain(error) is None and messages.user_place(error) is None
+            if is_bug and start.checkpoint is not None and state.step <= start.checkpoint["step"] + plan.validate_every:
+                raise unfit(folder, error) from error
             raise
     if outcome.status == "failed":
         raise UserCodeError(f"{outcome.reason} (run {folder})")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dl_lab.config.messages import described
 from dl_lab.config.schema import RunConfig
 from dl_lab.core import eager_optim
 from dl_lab.core.errors import ConfigError
@@ -157,13 +158,27 @@ def restore(state: TrainState, plan: Plan, checkpoint: Checkpoint, folder: Path)
         )
     refuse_other_rates(plan, checkpoint, folder)
     warn_of_python_state(plan, state, checkpoint, folder)
-    load_model(state.model, checkpoint)
-    eager_optim.restore(state.optimizer, checkpoint["optimizer"])
-    for name in ("step", "best", "validations_since_best", "since_validation"):
-        setattr(state, name, checkpoint[name])
-    for name in ("last", "together"):  # missing in older checkpoints
-        setattr(state, name, checkpoint.get(name))
-    state.window = [[moved(totals, plan.device) for totals in pieces] for pieces in checkpoint["window"]]
+    measured = {*plan.task.metric_names, "step", "epoch"}
+    try:
+        load_model(state.model, checkpoint)
+        eager_optim.restore(state.optimizer, checkpoint["optimizer"])
+        for name in ("step", "best", "validations_since_best", "since_validation"):
+            setattr(state, name, checkpoint[name])
+        for name in ("last", "together"):  # missing in older checkpoints
+            setattr(state, name, checkpoint.get(name))
+        state.window = [[moved(totals, plan.device) for totals in pieces] for pieces in checkpoint["window"]]
+        if missing := [name for name in measured if name not in (state.best or measured)]:
+            raise KeyError(missing[0])
+    except Exception as error:  # of many kinds
+        raise unfit(folder, error) from error
+
+
+def unfit(folder: Path, error: Exception) -> ConfigError:
+    """The error for a checkpoint that is whole, but whose contents do not fit the run."""
+    return ConfigError(
+        f"{folder} has a checkpoint whose contents do not fit its run ({described(error)[:200]}); "
+        f"hint: restore it, or start again with rerun={folder}"
+    )
 
 
 def load_model(model: nn.Module, checkpoint: Checkpoint) -> None:
