@@ -1,5 +1,7 @@
-"""Ctrl-C and SIGTERM: the first one asks a run to stop after its step; Ctrl-C after that stops it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first one asks a run to stop after its step; Ctrl-C after that stops it at once."""
 
+import errno
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -8,6 +10,26 @@ from types import FrameType
 from typing import Any, NoReturn, Self
 
 from dl_lab.core.errors import Stopped
+
+TERMINATIONS = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
+STATUSES_OF_TERMINATION = [128 + number for number in TERMINATIONS]
+
+
+def terminations() -> list[signal.Signals]:
+    """SIGTERM, and SIGHUP of a terminal that is closed, unless it is ignored as under nohup. Windows has no SIGHUP."""
+    return [number for number in TERMINATIONS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def leave_closed_terminal() -> None:
+    """Write to nowhere from now on if the terminal has been closed: every output would be an error, also while a run is
+    being saved.
+    """
+    for stream in (1, 2):
+        try:
+            os.get_terminal_size(stream)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 class Signals:
@@ -19,7 +41,8 @@ class Signals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._store) for number in (signal.SIGINT, signal.SIGTERM)}
+            numbers = [signal.SIGINT, *terminations()]
+            self._before = {number: signal.signal(number, self._store) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -28,6 +51,7 @@ class Signals:
 
     def _store(self, number: int, frame: FrameType | None) -> None:
         self._number = number
+        leave_closed_terminal()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def received(self) -> bool:
@@ -41,17 +65,21 @@ class Signals:
 
 
 @contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Inside the context, SIGTERM raises Stopped, as Ctrl-C raises KeyboardInterrupt. Works only on the main thread."""
+def termination_raises() -> Iterator[None]:
+    """Inside the context, SIGTERM and SIGHUP raise Stopped, as Ctrl-C raises KeyboardInterrupt. Works only on the main
+    thread.
+    """
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
+        leave_closed_terminal()
         raise Stopped("stopped", 128 + number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in terminations()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dl_lab.core.errors import ConfigError, JobsFailed, Stopped
 from dl_lab.core.progress import announce
-from dl_lab.core.signals import Signals
+from dl_lab.core.signals import STATUSES_OF_TERMINATION, Signals
 from dl_lab.sweeps import forkserver
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.report import Report
@@ -199,7 +199,7 @@ class Worker:
         """
         left, self.jobs, self.busy = list(self.jobs.values()), {}, False
         self.process.join()
-        reason, was_stopped = cause_of_death(self.process.exitcode), self.process.exitcode == 128 + signal.SIGTERM
+        reason, was_stopped = cause_of_death(self.process.exitcode), self.process.exitcode in STATUSES_OF_TERMINATION
         self._start_process()
         if len(left) > 1:
             report.note(f"a process with {len(left)} runs has died: {reason}; each of them continues separately")

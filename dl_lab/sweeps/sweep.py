@@ -15,7 +15,7 @@ from dl_lab.config.schema import GridConfig
 from dl_lab.core.atomic_io import atomic_write, remove_partial
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped
 from dl_lab.core.paths import user_path
-from dl_lab.core.signals import sigterm_raises
+from dl_lab.core.signals import termination_raises
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.folders import contents, inside, locked
 from dl_lab.runs.identity import difference, digest, signature
@@ -75,7 +75,7 @@ class Sweep:
             entries = [self.manifest[job.number] for job, _ in planned]
             self._jobs |= {entry.number: entry for entry in entries}
             self._begin()
-            with sigterm_raises():
+            with termination_raises():
                 if jobs := self._unfinished(planned):
                     self._refuse_changed_data(jobs, planned)
                     run(jobs, self._report)

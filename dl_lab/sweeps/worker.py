@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dl_lab.core import progress
 from dl_lab.core.errors import Stopped
-from dl_lab.core.signals import sigterm_raises
+from dl_lab.core.signals import termination_raises
 from dl_lab.sweeps.job import Job, JobOutcome, run_in_turn
 from dl_lab.sweeps.report import Report
 
@@ -93,7 +93,13 @@ def work(connection: Connection, threads: int) -> None:
     progress.show = relay.announce
     ends = suppress(EOFError, ConnectionError)
     # progress bars and warnings of several runs at once would mix
-    with exit_on_error(relay), ends, sigterm_raises(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+    with (
+        exit_on_error(relay),
+        ends,
+        termination_raises(),
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stderr(nowhere),
+    ):
         from dl_lab.core import devices  # imports torch, which takes seconds, while the main process composes jobs
         from dl_lab.sweeps import vectorized_launcher
 

@@ -1,12 +1,16 @@
 """A run that is interrupted and resumed against the same run that never was: equal to the last bit."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
+import torch
 import yaml
 from support.commands import TINY, Ended, train
 from support.configs import choices
@@ -32,7 +36,7 @@ def test_every_choice_resumes_to_the_last_bit(tmp_path, choice):
 
 
 ACCUMULATED = (*RUN, "train.accumulate=4", "train.max_grad_norm=1", "dropout=dropout", "dropout.p=0.2")
-STEPS = {None: [1, 5, 6, 7, 8, 12, 13, 18, 19], signal.SIGTERM: [1, 6, 8], signal.SIGINT: [5, 12, 19]}
+STEPS = {None: [1, 5, 6, 7, 8, 12, 13, 18, 19], signal.SIGTERM: [1, 6], signal.SIGHUP: [8], signal.SIGINT: [5, 12, 19]}
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +200,22 @@ def test_a_run_of_an_older_version_gets_the_defaults_of_newer_keys(tmp_path):
     resumed = train(tmp_path, "resume=run")
     assert resumed.status == 0, resumed.err
     assert_equal(resumed, train(tmp_path / "whole", *RUN))
+
+
+def test_a_run_whose_terminal_is_closed_is_saved(tmp_path):
+    """Every output is an error then, that of the progress bar too."""
+    command = [sys.executable, "-m", "dl_lab.train", *RUN, "train.steps=1000000", "train.validate_every=1000000"]
+    process, terminal = pty.fork()
+    if process == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it may be ignored here, as under nohup
+        os.chdir(tmp_path)
+        os.execv(sys.executable, command)
+    termios.tcsetwinsize(terminal, (24, 80))  # in a terminal without columns there is no bar
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not metrics.exists() or not metrics.read_text():
+        os.read(terminal, 1 << 16)  # which waits for the progress bar, and ends with an error if the process does
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 128 + signal.SIGHUP
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "stopped"
+    assert torch.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == summary["steps"]

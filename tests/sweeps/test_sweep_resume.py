@@ -46,8 +46,12 @@ def test_a_sweep_killed_five_times_ends_like_an_uninterrupted_one(whole, tmp_pat
 
 @pytest.mark.parametrize(
     ("number", "status", "of", "call"),
-    [(signal.SIGINT, 130, loop.train_step, 2 * 6 + 4), (signal.SIGTERM, 143, setup.build_data, 3)],
-    ids=["Ctrl-C in a step", "SIGTERM before a run"],
+    [
+        (signal.SIGINT, 130, loop.train_step, 2 * 6 + 4),
+        (signal.SIGTERM, 143, setup.build_data, 3),
+        (signal.SIGHUP, 129, loop.train_step, 2 * 6 + 4),
+    ],
+    ids=["Ctrl-C in a step", "SIGTERM before a run", "SIGHUP in a step"],
 )
 def test_a_sweep_stopped_by_a_signal_records_everything_and_continues(whole, tmp_path, number, status, of, call):
     """During a step, after which the run is saved, and before there is a run to save."""
