@@ -20,7 +20,6 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Total = Tensor | int | list[float]  # on the device; a size known without reading the device; or on the host
 Totals = dict[str, Total]
 Numbers = Mapping[str, list[float]]
-EPSILON = torch.finfo(torch.float64).eps
 
 
 class Regression:
@@ -42,14 +41,16 @@ class Regression:
         rounded = targets.to(outputs.dtype)
         error = widest(outputs.detach() - rounded)
         exact = widest(targets)
-        mean = exact.mean(0)
+        shifts = exact - exact[0]  # exact if the targets are far from 0 and close to each other, unlike their mean
+        mean = shifts.mean(0)
         return {
             "loss": sum_of(self.loss, outputs, rounded),
             **self.sizes(targets),
             "absolute": error.abs().sum(0),
             "squared": (error * error).sum(0),
-            "target_mean": mean,
-            "target_spread": (exact - mean).square().sum(0),
+            "target_first": exact[0],
+            "target_shift": mean,
+            "target_spread": (shifts - mean).square().sum(0),
         }
 
     def metrics(self, totals: Numbers) -> dict[str, float]:
@@ -58,7 +59,7 @@ class Regression:
         undefined (nan).
         """
         examples = totals["examples"][0]
-        r2 = map(partial(_r2, examples), totals["squared"], totals["target_mean"], totals["target_spread"])
+        r2 = map(partial(_r2, examples), totals["squared"], totals["target_spread"])
         return {
             "loss": totals["loss"][0] / totals["count"][0],
             "r2": _mean(list(r2)),
@@ -68,16 +69,11 @@ class Regression:
         }
 
 
-def _r2(examples: float, squared: float, mean: float, spread: float) -> float:
-    """1 - squared error / spread of the targets around their mean. A spread within the rounding error of the mean is
-    none, by the rule of scikit-learn's StandardScaler.
-    """
+def _r2(examples: float, squared: float, spread: float) -> float:
+    """1 - squared error / spread of the targets around their mean."""
     if examples < 2:
         return nan
-    error = examples * EPSILON
-    if spread <= error * spread + examples * (error * mean) ** 2:
-        return float(squared == 0)
-    return 1 - squared / spread
+    return 1 - squared / spread if spread else float(squared == 0)
 
 
 def _mean(values: list[float]) -> float:
@@ -256,19 +252,23 @@ def add_up(window: Iterable[Mapping[str, Total]]) -> dict[str, list[float]]:
     """Add up totals in float64 on the host. Training waits for the device only here."""
     gathered = list(window)
     stacked = {name: _on_host([totals[name] for totals in gathered]) for name in gathered[0]}
-    for name in [name for name in stacked if name.endswith("target_mean")]:
-        prefix = name.removesuffix("target_mean")
-        merge_moments(stacked[prefix + "examples"], stacked[name], stacked[prefix + "target_spread"])
+    for prefix in [name.removesuffix("target_spread") for name in stacked if name.endswith("target_spread")]:
+        merge_moments(
+            *(stacked[prefix + name] for name in ("examples", "target_first", "target_shift", "target_spread"))
+        )
     return {name: values.sum(0).tolist() for name, values in stacked.items()}
 
 
-def merge_moments(counts: Tensor, means: Tensor, spreads: Tensor) -> None:
-    """Change means and sums of squared deviations of parts (part, target) in place, so that they add up to those of the
-    whole, without cancellation (Chan et al. 1983, doi:10.1080/00031305.1983.10483115).
+def merge_moments(counts: Tensor, firsts: Tensor, shifts: Tensor, spreads: Tensor) -> None:
+    """Change first values, mean differences from them and sums of squared deviations of parts (part, target) in place,
+    so that they add up to those of the whole, without cancellation (Chan et al. 1983,
+    doi:10.1080/00031305.1983.10483115).
     """
+    means = firsts - firsts[0] + shifts
     mean = (counts * means).sum(0) / counts.sum()
     spreads += counts * (means - mean) ** 2
-    means[:] = mean / len(means)
+    shifts[:] = mean / len(shifts)
+    firsts[1:] = 0
 
 
 def _on_host(values: list[Total]) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -167,9 +168,23 @@ def test_r2_of_extreme_targets_agrees_with_scikit_learn(case, dtype, size):
         pytest.skip("not numbers of float32")
     totals = [task.totals(some, of) for some, of in zip(predicted.split(size), true.split(size), strict=True)]
     metrics = task.metrics(add_up([add_up(totals[:3]), *([add_up(totals[3:])] if totals[3:] else [])]))
-    # float32 rounds an output by 1e-7 of it; in float64, the mean of a part near 1e9 is rounded by 1e-7 of the spread
-    tolerance = 1e-7 if dtype == torch.float64 else 1e-5
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5  # float32 rounds an output by 1e-7 of it
     assert metrics["r2"] == pytest.approx(sk.r2_score(true, predicted.double()), rel=tolerance)
+
+
+@pytest.mark.parametrize("size", [1, 7, 30])
+@pytest.mark.parametrize("steps", [1, 3, 100, 10_000])
+@pytest.mark.parametrize("base", [0.1, 1.0, -3.7e5, 1e15])
+def test_r2_of_targets_that_differ_in_their_last_digits_is_exact(base: float, steps: int, size: int) -> None:
+    """scikit-learn rounds their mean, and returns up to .52 instead of -3.3 for one step of float64."""
+    true = base + np.spacing(abs(base)) * np.round(RANDOM.uniform(0, steps, 30))
+    predicted = true + 2 * (true.max() - true.min())
+    exact, shifted = [[Fraction(value) for value in values] for values in (true.tolist(), predicted.tolist())]
+    mean = sum(exact) / Fraction(30)
+    error = sum((one - other) ** 2 for one, other in zip(exact, shifted, strict=True))
+    task, pairs = task_of(regression()), [torch.tensor(values)[:, None].split(size) for values in (predicted, true)]
+    metrics = task.metrics(add_up([task.totals(some, of) for some, of in zip(*pairs, strict=True)]))
+    assert metrics["r2"] == pytest.approx(float(1 - error / sum((value - mean) ** 2 for value in exact)), **CLOSE)
 
 
 def test_r2_of_one_example_is_undefined():
