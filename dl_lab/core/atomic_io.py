@@ -68,12 +68,22 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]
 
 
 def read_bytes(path: Path) -> bytes:
-    """The contents of a regular file. Raises OSError for anything else, because reading a FIFO waits for a writer, and
-    /dev/zero has no end.
+    """The contents of a regular file. A pipe could block for ever, and a device such as /dev/zero has no end.
+
+    Raises:
+        OSError: if it cannot be read, or is a folder, pipe, socket or device.
     """
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    return path.read_bytes()
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode  # of what was opened, which a name may no longer lead to
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def files_of(path: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.errors import ConfigError
 
 SAMPLE = 4000  # bytes at the beginning of a file
@@ -34,7 +35,7 @@ def read_text(path: str, allowed: str) -> str:
         ConfigError: if it cannot be read, or is in another encoding or compressed.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_bytes(Path(path))
     except OSError as error:
         raise ConfigError(f"dataset.path={path} cannot be read ({error.strerror}); allowed: {allowed}") from error
     looks_like = f"it looks like {_kind(content)}; allowed: {allowed} in UTF-8; hint: unpack it, or save it as UTF-8"

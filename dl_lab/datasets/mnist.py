@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.download import download, missing_data
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
@@ -67,8 +68,8 @@ def read_idx(path: Path) -> Tensor:
         ConfigError: if the file has another format or is incomplete.
     """
     try:
-        compressed = path.suffix == ".gz"
-        content = np.array(bytearray(gzip.decompress(path.read_bytes()))) if compressed else np.fromfile(path, np.uint8)
+        stored, compressed = read_bytes(path), path.suffix == ".gz"
+        content = np.array(bytearray(gzip.decompress(stored) if compressed else stored))
     except (OSError, EOFError, zlib.error):
         content = np.empty(0, np.uint8)
     start = 4 + 4 * int(content[3]) if len(content) > 4 else 0

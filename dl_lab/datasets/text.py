@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.download import download
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.schema import PositiveInt
@@ -64,7 +65,7 @@ def tiny_shakespeare(config: TinyShakespeareConfig, data_dir: Path, seed: int) -
     path = data_dir / "tiny_shakespeare" / "input.txt"
     if not path.exists():
         download([SHAKESPEARE_URL], SHAKESPEARE_SHA256, path, data_dir, "tiny_shakespeare/input.txt")
-    content = path.read_bytes()
+    content = read_bytes(path)
     if hashlib.sha256(content).hexdigest() != SHAKESPEARE_SHA256:
         raise ConfigError(f"{path} is not the published text; hint: remove it, and it is downloaded again")
     return replace(_text_data(config, content.decode("utf-8")), files={"": path})

@@ -1,0 +1,36 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dl_lab.core.atomic_io import read_bytes
+from dl_lab.core.errors import ConfigError
+from dl_lab.datasets.files import read_text
+from dl_lab.datasets.mnist import read_idx
+from dl_lab.runs import checkpoint
+
+READERS = {
+    "text": lambda path: read_text(str(path), "a text file"),
+    "idx": read_idx,
+    "checkpoint": lambda path: checkpoint.load(path, torch.device("cpu")),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: path.symlink_to(os.devnull), Path.mkdir], ids=["pipe", "device", "folder"]
+)
+def test_what_is_no_file_is_refused(
+    make: Callable[[Path], None], read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    make(tmp_path / "data")
+    with pytest.raises(ConfigError, match=r"not a regular file|[Ii]s a directory|not a complete idx file"):
+        read(tmp_path / "data")
+
+
+def test_files_are_read_through_links(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"\x00\r\n\xff")
+    (tmp_path / "link").symlink_to("data")
+    assert read_bytes(tmp_path / "link") == b"\x00\r\n\xff"
