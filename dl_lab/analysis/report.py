@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dl_lab.analysis.comparison import Comparison, Configuration, compare, default_metric, format_value
 from dl_lab.analysis.statistics import MOST_SEEDS, Interval, Verdict
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, printable
 from dl_lab.runs.finder import SWEEP, find
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.logger import write_text
@@ -40,7 +40,7 @@ def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) 
         raise ConfigError(f"no run is found{reasons}; hint: give folders of runs that dl_lab.train has written")
     comparison, not_counted = compare(runs, metric or default_metric(runs))
     head = summary(comparison, runs, metric is None) + left_out_lines(left_out | not_counted)
-    rows = table(comparison)
+    head, rows = [printable(line) for line in head], [printable(line) for line in table(comparison)]
     out = out or default_folder(folders)
     try:
         figures = write_files(comparison, head, rows, out)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dl_lab.analysis.comparison import Comparison, Configuration
 from dl_lab.analysis.importance import Importance, importance
 from dl_lab.plotting import sweep_figures
+from dl_lab.runs.folders import refuse_links
 from dl_lab.runs.reader import PARTS
 from dl_lab.runs.tensorboard import EventWriter
 
@@ -95,7 +96,11 @@ def file_name(text: str) -> str:
 def write(comparison: Comparison, table: str, folder: Path, title: str) -> list[Path]:
     """Write all figures as PNG, and to TensorBoard with the table and the curves. Replaces the files of an earlier
     comparison. Returns the PNG files.
+
+    Raises:
+        ConfigError: if the folder or one in it is a link.
     """
+    refuse_links(folder, folder / "curves", *folder.glob("curves/*"), *folder.glob("*.png"))
     remove_earlier(folder)
     folder.mkdir(parents=True, exist_ok=True)
     writer, paths = EventWriter(folder), []

@@ -13,11 +13,16 @@ FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit statuses
 FAILURES = (Exception, SystemExit, GeneratorExit)  # of a run: an exit that a user's code asks for ends only that run
 
 
+def printable(text: str) -> str:
+    """The text with its control characters written out: in names from a file they could command the terminal."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
 class ConfigError(ValueError):
     """A user's mistake, shown as one line without a traceback."""
 
     def __init__(self, message: str):
-        super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message))
+        super().__init__(printable(message))
 
 
 class UserCodeError(ConfigError):
