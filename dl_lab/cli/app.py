@@ -36,7 +36,8 @@ from dl_lab.runs.folders import remove_empty_folders, reserve_run_folder
 
 RERUN = "--experimental-rerun"
 NO_KEY = re.compile(r"\s*(\+\+?|~)?\s*(@[^=]*)?=")
-FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "sweep.resume", "data_dir")
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "sweep.resume", "data_dir")
+PLAIN = re.compile(r"'.*'|\".*\"|[\w./-]*")  # what Hydra reads as it is written
 NUMBER = re.compile(r"(?<=[=,\[])[-+]?[\d.][\w.+-]*(?=[,\]]|$)")
 HOME = re.compile(r"(?<=[=,\[])~[^,\]]*")  # a value such as ~/data.csv, which Hydra reads in quotes only
 
@@ -84,7 +85,8 @@ def in_quotes(override: str) -> str:
     that looks like a number.
     """
     key, _, value = override.partition("=")
-    if key in FOLDERS and "${" not in value and not re.fullmatch(r"'.*'|\".*\"|[\w./-]*", value):
+    is_escaped = "${" in value and re.search(r"['\"\\]", value)  # by a user who knows Hydra's grammar
+    if key in FOLDERS and not PLAIN.fullmatch(value) and not is_escaped:
         return f"{key}={quoted(value)}"
     if re.search("['\"]", override):
         return override

@@ -43,7 +43,7 @@ def check(config: DictConfig, overrides: Sequence[str]) -> None:
     refuse_code(values, given, overrides)
     refuse_settings(config)
     refuse_shadowed(config)
-    expand_home(config, values)
+    settle_folders(config, values)
 
 
 def refuse_code(values: Mapping[Any, Any], given: Sequence[str], overrides: Sequence[str]) -> None:
@@ -136,12 +136,20 @@ def refuse_shadowed(config: DictConfig) -> None:
                 raise ConfigError(f"{theirs} is never read, because dl_lab has {name}; allowed: another name")
 
 
-def expand_home(config: DictConfig, values: Mapping[Any, Any]) -> None:
-    """Replace ~ at the start of the folder of a run or sweep, wherever it was given. Raises as `user_path` does."""
-    for mode in ("run", "sweep"):
-        folder = values[mode].get("dir") if isinstance(values[mode], dict) else None
-        if isinstance(folder, str) and folder.startswith("~"):
-            config.hydra[mode].dir = str(user_path(folder, f"hydra.{mode}.dir"))
+def settle_folders(config: DictConfig, values: Mapping[Any, Any]) -> None:
+    """Replace ~ at the start of the folder of a run or sweep, wherever it was given.
+
+    Raises:
+        ConfigError: as `user_path` does, for no folder, and for an escaped ${, which Hydra would read again.
+    """
+    for mode, name in (("run", "dir"), ("sweep", "dir"), ("sweep", "subdir")):
+        folder = values[mode].get(name) if isinstance(values[mode], dict) else None
+        if folder in (None, "") or "\\${" in str(folder):
+            raise ConfigError(
+                f"hydra.{mode}.{name}={folder or ''} is not allowed; allowed: a folder; hint: a name cannot contain ${{"
+            )
+        if name == "dir" and str(folder).startswith("~"):
+            config.hydra[mode].dir = str(user_path(str(folder), f"hydra.{mode}.dir"))
 
 
 @contextmanager

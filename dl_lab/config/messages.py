@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException, SearchPathException
 from omegaconf import DictConfig
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
 
 from dl_lab.core.errors import ConfigError, Diverged, Failed, is_out_of_memory, unknown, unknown_key
 from dl_lab.registry import registering_packages
@@ -99,6 +99,10 @@ def _unreadable_override(error: OverrideParseException) -> str:
 
 def _unreadable_configuration(error: OmegaConfBaseException) -> str:
     parent = error.parent_node
+    if isinstance(error, InterpolationKeyError):
+        name = _first_line(str(error)).split("'")[1]
+        given = next((line for line in sys.argv[1:] if f"${{{name}}}" in line), error.full_key or "configuration")
+        return f"{given} refers to {name}, which is not a key; allowed: keys in ${{}}; hint: a name cannot contain ${{"
     if ours := re.match(r"ConfigError raised while resolving interpolation: (.*)", _first_line(str(error))):
         return ours[1]
     if isinstance(error, InterpolationResolutionError) and "Errno" in str(error):

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dl_lab.core.errors import ConfigError
+from dl_lab.core.paths import user_path
 
 CONTENTS = ("metrics.jsonl", "summary.json", "checkpoints", ".hydra/config.yaml")  # of a run
 STATE = (".hydra/config.yaml", "summary.json", "checkpoints/last.pt")  # what a run continues from
@@ -75,7 +76,7 @@ def inside(folder: Path, name: str, key: str) -> Path:
     Raises:
         ConfigError: if `name`, the value of `key`, leads elsewhere, also through a link.
     """
-    path = Path(name)
+    path = user_path(name, key)
     if path.is_absolute() or not path.parts or ".." in path.parts:
         raise ConfigError(f"{key}={name} is not allowed; allowed: a folder inside {folder}")
     for part in (path, *path.parents[:-1]):

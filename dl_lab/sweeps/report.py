@@ -127,6 +127,11 @@ class Display:
             self._steps = tqdm(total=total, unit="step", dynamic_ncols=True, leave=False)
         self._steps.update(step - self._steps.n)
 
+    def repeated(self, line: str) -> None:
+        """Print that a job is another one again, and count it."""
+        self.note(line)
+        self._bar.update()
+
     def note(self, line: str) -> None:
         """Print a line without breaking the bar."""
         if self._bar.disable:

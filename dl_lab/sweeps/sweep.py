@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dl_lab.config.compose import quoted, refuse_added_keys, with_new_keys
 from dl_lab.config.messages import explain
-from dl_lab.config.schema import GridConfig
+from dl_lab.config.schema import GridConfig, RunSettings, TrainConfig
+from dl_lab.config.validation import typed
 from dl_lab.core.atomic_io import atomic_write, remove_partial
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped
 from dl_lab.core.paths import user_path
@@ -44,7 +45,7 @@ class Sweep:
         self._lock.enter_context(locked(self.folder, "sweep"))
         remove_partial(self.folder)
         self.manifest = Manifest(self.folder, shlex.join(["python", "-m", "dl_lab.train", *sys.argv[1:]]))
-        self.settings = settings
+        self.settings, self._total = settings, total
         self._config, self._begun = config, False
         self._composer = Composer(loader, config)
         self._jobs: dict[int, Entry] = {}  # of this command
@@ -68,10 +69,13 @@ class Sweep:
         """Run the jobs with these overrides that have no final result yet. Returns the manifest's entry of each job.
 
         Raises:
+            ConfigError: if every job of the sweep is refused before it starts.
             Stopped: after a signal, when everything is recorded.
         """
         try:
             planned = self._plan(job_overrides)
+            if (reason := planned[0][1]) and len(planned) == self._total and all(refused for _, refused in planned):
+                raise ConfigError(reason)  # the mistake is in the command, and nothing is written
             entries = [self.manifest[job.number] for job, _ in planned]
             self._jobs |= {entry.number: entry for entry in entries}
             self._begin()
@@ -137,7 +141,7 @@ class Sweep:
             computed = digest({"overrides": overrides}) if values is None else signature(values)
             whole = computed if values is None else digest(values)
             if (same := self._planned.get(whole)) is not None:
-                self._display.note(f"#{same.number}  {' '.join(overrides)} is the same job and runs once")
+                self._display.repeated(f"#{same.number}  {' '.join(overrides)} is the same job and runs once")
                 planned.append((same, refused))
                 continue
             entry = self.manifest.find(computed, overrides, taken) or self._new(computed, overrides, config)
@@ -173,6 +177,8 @@ class Sweep:
             config = self._composer.compose(overrides)
             refuse_added_keys(config, overrides)
             values = resolved(config)
+            typed(RunSettings, {key: values[key] for key in RunSettings.__dataclass_fields__ if key in values}, "")
+            typed(TrainConfig, values["train"], "train")
         except Exception as error:
             if (reason := explain(error)) is None:
                 raise

@@ -44,6 +44,16 @@ def test_the_home_folder_is_meant_wherever_a_folder_is_given(tmp_path, monkeypat
     assert {path.name for path in (tmp_path / "b").iterdir()} == {"own"}
 
 
+@pytest.mark.parametrize(
+    "given", ["hydra.run.dir=", "hydra.run.dir=a${b}", r"hydra.run.dir='a\${b}'", "data_dir=a${b}", "name=${b.c}"]
+)
+def test_a_folder_without_a_name_or_with_an_unknown_key_is_refused(tmp_path, given):
+    ended = train(tmp_path, given, *TINY)
+    assert (ended.status, ended.err.count("\n"), list(tmp_path.iterdir())) == (2, 1, [])
+    key, _, value = given.replace("'", "").partition("=")
+    assert ended.err.replace("'", "").startswith(f"error: {key}={value} ")
+
+
 def test_an_empty_variable_is_as_if_it_were_not_set(tmp_path):
     run = train(tmp_path, "data_dir=''", *TINY).run
     assert OmegaConf.load(run / ".hydra" / "config.yaml").data_dir is None

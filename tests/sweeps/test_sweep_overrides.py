@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from support.commands import TINY, Ended, train
+from support.commands import TINY, Ended, on_terminal, train
 
 SHORT = ("dataset=iris", "train.steps=1", "train.validate_every=1", "train.batch_size=10")
 
@@ -56,6 +56,18 @@ def test_a_key_that_only_some_choices_have_refuses_the_other_jobs(tmp_path):
     assert (ended.status, ended.err.count("\n"), ended.runs) == (2, 1, [])
 
 
+@pytest.mark.parametrize("given", ["seed=", "seed=null,-1", "tags=a,b", "~tags", "~train.steps", "+foo=1,2"])
+def test_a_mistake_in_every_job_is_refused_before_anything_is_made(tmp_path, given):
+    ended = train(tmp_path, "-m", *SHORT, "optimizer=sgd,adam", given)
+    assert (ended.status, ended.err.count("\n"), list(tmp_path.iterdir())) == (2, 1, [])
+    assert ended.err.startswith(f"error: {given.split('=')[0].strip('+~')}")
+
+
+def test_the_bar_counts_a_repeated_job(tmp_path):
+    written = on_terminal(lambda terminal: train(tmp_path, "-m", *SHORT, "seed=0,0,1", terminal=terminal))
+    assert "3/3 [" in written
+
+
 def experiment(folder: Path, name: str, launcher: str, lr: str) -> None:
     text = f"# @package _global_\ndefaults:\n  - override /hydra/launcher: {launcher}\n  - override /optimizer: sgd\n"
     path = folder / "own" / "experiment" / f"{name}.yaml"
@@ -90,3 +102,12 @@ def test_two_jobs_never_share_a_folder(tmp_path):
     ended = train(tmp_path, "-m", "seed=0,1", *SHORT, "hydra.sweep.subdir=${hydra.job.num}_${seed}")
     assert [run.name for run in ended.runs] == ["0_0", "1_1"]
     assert json.loads((ended.runs[0].parent / "sweep.json").read_text())["jobs"][1]["folder"] == "1_1"
+
+
+def test_a_job_is_placed_below_the_folder_of_its_sweep(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ended = train(tmp_path, "-m", "seed=0,1", *SHORT, "hydra.sweep.subdir=~/${seed}")
+    assert (ended.status, ended.runs) == (2, [])
+    assert "hydra.sweep.subdir=~/0 is not allowed; allowed: a folder inside " in ended.err
+    ended = train(tmp_path, "-m", "seed=0,1", *SHORT, "hydra.sweep.subdir=${optimizer.name} é/seed=${seed}")
+    assert [str(run.relative_to(run.parents[1])) for run in ended.runs] == ["adam é/seed=0", "adam é/seed=1"]
