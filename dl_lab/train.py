@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import os
 import sys
 from pathlib import Path
 
@@ -20,9 +19,6 @@ def main() -> None:
     """Train one run, or with -m one for every combination of values. With resume=FOLDER continue a run; with
     rerun=FOLDER train one again.
     """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the process that started this one
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # open for as long as the process lives
     gc.set_threshold(50_000)  # at 700, a tenth of the time of the imports is spent in the garbage collector
     with app.exits():
         special, others = take(sys.argv[1:], ("resume", "rerun"))

@@ -2,6 +2,7 @@
 and a mistyped key are answered at once.
 """
 
+import errno
 import os
 import re
 import sys
@@ -35,6 +36,7 @@ from dl_lab.core.progress import announce
 from dl_lab.runs.folders import remove_empty_folders, reserve_run_folder
 
 RERUN = "--experimental-rerun"
+NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of a write to standard output
 NO_KEY = re.compile(r"\s*(\+\+?|~)?\s*(@[^=]*)?=")
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "sweep.resume", "data_dir")
 PLAIN = re.compile(r"'.*'|\".*\"|[\w./-]*")  # what Hydra reads as it is written
@@ -133,10 +135,20 @@ def exits() -> Iterator[None]:
     after Ctrl-C. Bugs keep their traceback.
     """
     announce.cache_clear()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the process that started this one
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # open for as long as the process lives
     try:
         yield
-    except BrokenPipeError:  # the reader has closed the pipe, as `head` does: print nothing more, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()  # not at the exit of Python, where an error is a traceback
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
+        silence_output()
+        sys.exit(FAILED)
+    except OSError as error:
+        if error.filename is not None or error.errno not in NO_OUTPUT:
+            fail(error)
+        silence_output()
+        print(f"error: the output cannot be written ({error.strerror}); allowed: a file with space", file=sys.stderr)
         sys.exit(FAILED)
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
@@ -148,10 +160,20 @@ def exits() -> Iterator[None]:
         print(failures, file=sys.stderr)
         sys.exit(FAILED)
     except FAILURES as error:
-        line = explain(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(FAILED if isinstance(error, Diverged | Failed | SystemExit | GeneratorExit) else MISTAKE)
+        fail(error)
     finally:
         remove_empty_folders()
+
+
+def silence_output() -> None:
+    """Print nothing more to standard output, not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def fail(error: BaseException) -> NoReturn:
+    """Print the line of an error and exit; raise a bug again."""
+    line = explain(error)
+    if line is None:
+        raise error
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(FAILED if isinstance(error, Diverged | Failed | SystemExit | GeneratorExit) else MISTAKE)

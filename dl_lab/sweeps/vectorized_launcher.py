@@ -208,6 +208,8 @@ def train_stack(stack: Sequence[Prepared], report: Report) -> list[Candidate]:
         for member in unfinished(members):
             report.ended(member.job, JobOutcome("stopped", "another job failed"))
         raise
+    except BrokenPipeError:  # of the output, which is no failure of a run
+        raise
     except FAILURES as error:
         left = unfinished(members)
         if is_out_of_memory(error) and len(left) > 1:

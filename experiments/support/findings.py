@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dl_lab.cli.app import exits
 from dl_lab.plotting.figures import Numbers, array
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.tensorboard import EventWriter
@@ -85,9 +86,10 @@ class Report:
     def finish(self) -> None:
         """Print the findings; exit with status 1 if one does not hold."""
         self.close()
-        for finding in self.findings:
-            print(f"{finding.verdict}: {finding.claim}\n    {finding.measured}   ({finding.published})")
-        print(f"source   {self.source}\nfigures  tensorboard --logdir {self.folder}")
+        with exits():
+            for finding in self.findings:
+                print(f"{finding.verdict}: {finding.claim}\n    {finding.measured}   ({finding.published})")
+            print(f"source   {self.source}\nfigures  tensorboard --logdir {self.folder}")
         if not all(finding.holds for finding in self.findings):
             raise SystemExit(1)
 
