@@ -1,5 +1,6 @@
 """A disk that is full, or read-only: one line, nothing lost that was there, and the run goes on once it can."""
 
+import builtins
 import errno
 import io
 import os
@@ -35,7 +36,7 @@ class Disk:
 
     def __enter__(self) -> "Disk":
         self.patch = pytest.MonkeyPatch()
-        really_open, really_replace, really_sync = Path.open, Path.replace, os.fsync
+        really_open, really_replace, really_sync = io.open, Path.replace, os.fsync
         disk = self
 
         class Writer(io.FileIO):
@@ -43,10 +44,10 @@ class Disk:
                 disk.act()
                 return super().write(data)
 
-        def opened(path: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
-            if not disk.is_below(path) or not set(mode) & set("wax"):
+        def opened(path: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+            if isinstance(path, int) or not disk.is_below(path) or not set(mode) & set("wax"):
                 return really_open(path, mode, *arguments, **named)
-            buffered = io.BufferedWriter(Writer(path, mode.replace("b", "")))
+            buffered = io.BufferedWriter(Writer(path, mode.replace("b", ""), opener=named.get("opener")))
             return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8")
 
         def replaced(path: Path, target: Path) -> Path:
@@ -59,6 +60,7 @@ class Disk:
             really_sync(descriptor)
 
         self.patch.setattr(Path, "open", opened)
+        self.patch.setattr(builtins, "open", opened)
         self.patch.setattr(Path, "replace", replaced)
         self.patch.setattr(os, "fsync", synced)
         return self

@@ -171,7 +171,7 @@ def test_the_summary_counts_unfinished_jobs_of_a_process_that_someone_stopped(tm
     line = [sys.executable, "-m", "dl_lab.train", *TOGETHER, "imports=[lives]", "seed=range(4)", *steps]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*line, "hydra.sweep.dir=here"], cwd=tmp_path, **pipes) as sweep:
-        wait_until(lambda: any(tmp_path.glob("here/*/metrics.jsonl")))
+        wait_until(lambda: len(list(tmp_path.glob("here/*/metrics.jsonl"))) == 4)  # both processes train
         os.kill(int(next(tmp_path.glob("*.lives")).stem), signal.SIGTERM)
         _, told = sweep.communicate(timeout=200)
     assert sweep.returncode == 1
