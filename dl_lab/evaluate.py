@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from dl_lab.cli import app, arguments
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, printable
 from dl_lab.core.paths import user_path
 from dl_lab.core.schema import Schema
 
@@ -143,7 +143,7 @@ def class_report(plan: "Plan", model: Any, split: "Split") -> str:
         torch.cat(actual).numpy(),
         torch.cat(predicted).numpy(),
         labels=range(len(names)),
-        target_names=names,
+        target_names=[printable(name) for name in names],
         digits=3,
         zero_division=0.0,
     )

@@ -39,8 +39,8 @@ def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) 
         reasons = "".join(f"; {line}" for line in left_out_lines(left_out))
         raise ConfigError(f"no run is found{reasons}; hint: give folders of runs that dl_lab.train has written")
     comparison, not_counted = compare(runs, metric or default_metric(runs))
-    head = summary(comparison, runs, metric is None) + left_out_lines(left_out | not_counted)
-    head, rows = [printable(line) for line in head], [printable(line) for line in table(comparison)]
+    head = [*map(printable, summary(comparison, runs, metric is None) + left_out_lines(left_out | not_counted))]
+    rows = table(comparison)
     out = out or default_folder(folders)
     try:
         figures = write_files(comparison, head, rows, out)
@@ -54,7 +54,7 @@ def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) 
     where.append(f"look   tensorboard --logdir {shlex.quote(str(out / 'compare'))}   (IMAGES, CUSTOM SCALARS)")
     if out in folders:
         where.append(f"       tensorboard --logdir {shlex.quote(str(out))}   (HPARAMS)")
-    return "\n".join([*head, "", *rows[: MOST_ROWS + 2], *more, "", NOTE, *where])
+    return "\n".join([*head, "", *rows[: MOST_ROWS + 2], *more, "", NOTE, *map(printable, where)])
 
 
 def write_files(comparison: Comparison, head: Sequence[str], rows: Sequence[str], out: Path) -> int:
@@ -133,7 +133,7 @@ def table(comparison: Comparison) -> list[str]:
             more = "" if verdict.sign else format_value(verdict.more)
             row += [format_value(verdict.mean), _range(verdict.interval), verdict_text(verdict) + _lost(each), more]
         rows.append([*row, _counts(each.not_completed)])
-    rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
+    rows = [[printable(" ".join(cell.split())).replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     lines.insert(1, ["-" * width for width in widths])
@@ -147,7 +147,8 @@ def as_csv(comparison: Comparison) -> str:
     numbers = ["mean", "deviation", "low", "high", "best", "best_run", "seeds", "seconds"]
     against = ["difference", "difference_low", "difference_high", "p", "common_seeds", "verdict", "more_seeds"]
     statuses = sorted({status for each in comparison.configurations for status in each.not_completed})
-    writer.writerow(["rank", "configuration", *comparison.keys, "metric", *numbers, *against, *statuses])
+    names = ["rank", "configuration", *comparison.keys, "metric", *numbers, *against, *statuses]
+    writer.writerow(map(printable, names))
     for rank, (each, verdict) in enumerate(zip(comparison.configurations, comparison.verdicts, strict=True), 1):
         best = [each.scores[each.best_seed], each.completed[each.best_seed].folder] if each.scores else ["", ""]
         row: list[object] = [rank if each.scores else "", each.runs[0].configuration_name]
@@ -159,7 +160,8 @@ def as_csv(comparison: Comparison) -> str:
             row += [verdict.mean, *verdict.interval, verdict.p, verdict.seeds, verdict_text(verdict)]
             row += ["" if verdict.more is None else verdict.more]
         row += [each.not_completed.get(status, 0) for status in statuses]
-        writer.writerow(["" if isinstance(cell, float) and isnan(cell) else cell for cell in row])
+        cells = ["" if cell is None or (isinstance(cell, float) and isnan(cell)) else str(cell) for cell in row]
+        writer.writerow(map(printable, cells))
     return text.getvalue()
 
 

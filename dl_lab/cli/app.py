@@ -30,9 +30,11 @@ from dl_lab.core.errors import (
     Failed,
     JobsFailed,
     Stopped,
+    printable,
     unknown_option,
 )
 from dl_lab.core.progress import announce
+from dl_lab.core.terminal import escape_output
 from dl_lab.runs.folders import remove_empty_folders, reserve_run_folder
 
 RERUN = "--experimental-rerun"
@@ -51,7 +53,7 @@ def choices(sources: Iterable[Mapping[str, str]]) -> str:
     found: dict[str, set[str]] = {}
     for folder in (Path(source["path"]) for source in sources if source["schema"] == "file"):
         for path in folder.glob("*/*.yaml"):
-            found.setdefault(path.parent.name, set()).add(path.stem)
+            found.setdefault(printable(path.parent.name), set()).add(printable(path.stem))
     return "\n".join(f"{group}: {', '.join(sorted(names))}" for group, names in sorted(found.items()))
 
 
@@ -135,9 +137,7 @@ def exits() -> Iterator[None]:
     after Ctrl-C. Bugs keep their traceback.
     """
     announce.cache_clear()
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the process that started this one
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # open for as long as the process lives
+    escape_output()
     try:
         yield
         sys.stdout.flush()  # not at the exit of Python, where an error is a traceback

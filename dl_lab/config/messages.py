@@ -12,7 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
 
-from dl_lab.core.errors import ConfigError, Diverged, Failed, is_out_of_memory, unknown, unknown_key
+from dl_lab.core.errors import ConfigError, Diverged, Failed, is_out_of_memory, printable, unknown, unknown_key
 from dl_lab.registry import registering_packages
 
 # Errors of the file system that the user can fix; any other is a bug.
@@ -69,7 +69,7 @@ def explain(error: BaseException) -> str | None:
         chain.append(cause)
     ours = [str(link) for link in chain if isinstance(link, ConfigError | Diverged | Failed)]
     line = ours[0] if ours else _explain_foreign(chain[-1]) or _explain_foreign(error)
-    return None if line is None else str(ConfigError(line))  # which makes it one line
+    return None if line is None else printable(line)
 
 
 def _explain_foreign(error: BaseException) -> str | None:

@@ -13,9 +13,9 @@ FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit statuses
 FAILURES = (Exception, SystemExit, GeneratorExit)  # of a run: an exit that a user's code asks for ends only that run
 
 
-def printable(text: str) -> str:
-    """The text with its control characters written out: in names from a file they could command the terminal."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+def printable(text: str, kept: str = "") -> str:
+    """A text for one line of a terminal: escapes replace all characters that are neither printable nor `kept`."""
+    return "".join(sign if sign.isprintable() or sign in kept else repr(sign)[1:-1] for sign in text)
 
 
 class ConfigError(ValueError):

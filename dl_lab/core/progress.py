@@ -6,10 +6,12 @@ from functools import cache
 
 from tqdm import tqdm
 
+from dl_lab.core.errors import printable
+
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
     """Metrics as one line of text, with four significant digits."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    return "  ".join(f"{printable(name)} {value:.4g}" for name, value in metrics.items())
 
 
 show: Callable[[str], None] = tqdm.write  # in a process of a sweep, a function that sends the line
@@ -18,7 +20,7 @@ show: Callable[[str], None] = tqdm.write  # in a process of a sweep, a function 
 @cache
 def announce(line: str) -> None:
     """Print a line, once per command: the jobs of a sweep have much in common."""
-    show(line)
+    show(printable(line))
 
 
 class Progress:

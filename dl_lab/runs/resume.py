@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, printable
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.folders import is_locked
@@ -42,7 +42,7 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
         raise ConfigError(f"{problems[0]}, and there is no other checkpoint; hint: start again with rerun={folder}")
     name, newest = max(found, key=lambda pair: int(pair[1]["step"]))
     reason = problems[0] if problems else f"{folder / 'checkpoints' / 'last.pt'} does not exist"
-    print(f"{reason}; the run continues from {name}, step {newest['step']}", file=sys.stderr)
+    print(printable(f"{reason}; the run continues from {name}, step {newest['step']}"), file=sys.stderr)
     return newest
 
 
@@ -70,7 +70,7 @@ def restore_best(checkpoints: Path, last: Checkpoint) -> dict[str, float] | None
     if best["step"] == last["step"]:
         checkpoint.save(path, last)
         return best
-    print(f"{path} {reason}; the best validation from now on replaces it", file=sys.stderr)
+    print(printable(f"{path} {reason}; the best validation from now on replaces it"), file=sys.stderr)
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Never, Protocol
 from tqdm import tqdm
 
 from dl_lab.config.schema import GridConfig
-from dl_lab.core.errors import JobsFailed
+from dl_lab.core.errors import JobsFailed, printable
 from dl_lab.core.progress import format_metrics
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest
@@ -107,7 +107,7 @@ class Display:
             self._close_steps()
         self.count(entry)
         if entry.is_failure:
-            self._error(f"error: #{entry.number}  {entry.why}")
+            self._error(f"error: #{entry.number}  {printable(entry.why)}")
         elif self._bar.disable:
             self.note(f"  #{entry.number}  {entry.status}  {format_metrics(entry.metrics)}")
 
@@ -134,6 +134,7 @@ class Display:
 
     def note(self, line: str) -> None:
         """Print a line without breaking the bar."""
+        line = printable(line)
         if self._bar.disable:
             print(line, flush=True)
         else:
@@ -164,7 +165,7 @@ class Display:
 
 def failure_lines(entries: Iterable[Entry]) -> list[str]:
     """Return one line per failed job."""
-    return [f"  #{entry.number}  {' '.join(entry.overrides)}: {entry.why}" for entry in entries]
+    return [printable(f"  #{entry.number}  {' '.join(entry.overrides)}: {entry.why}") for entry in entries]
 
 
 def write_failure(folder: Path, reason: str) -> None:

@@ -14,7 +14,7 @@ from dl_lab.config.messages import explain
 from dl_lab.config.schema import GridConfig, RunSettings, TrainConfig
 from dl_lab.config.validation import typed
 from dl_lab.core.atomic_io import atomic_write, remove_partial
-from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped
+from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped, printable
 from dl_lab.core.paths import user_path
 from dl_lab.core.signals import termination_raises
 from dl_lab.data.spec import higher_is_better
@@ -231,7 +231,7 @@ class Sweep:
         where = shlex.quote(str(self.folder))
         self._display.close()
         commands = [f"look     tensorboard --logdir {where}", f"compare  python -m dl_lab.compare {where}"]
-        print("\n".join([*result, f"sweep    {self.folder}", *commands]), flush=True)
+        print("\n".join(map(printable, [*result, f"sweep    {self.folder}", *commands])), flush=True)
         entries = [self._jobs[number] for number in sorted(self._jobs)]
         failed = [entry for entry in entries if entry.is_failure]
         unfinished = [entry for entry in entries if not entry.is_final and not entry.is_failure]

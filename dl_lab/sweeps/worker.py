@@ -20,6 +20,7 @@ from tqdm import tqdm
 from dl_lab.core import progress
 from dl_lab.core.errors import Stopped
 from dl_lab.core.signals import termination_raises
+from dl_lab.core.terminal import escape_output
 from dl_lab.sweeps.job import Job, JobOutcome, run_in_turn
 from dl_lab.sweeps.report import Report
 
@@ -86,6 +87,7 @@ class Relay(Report):
 
 def work(connection: Connection, threads: int) -> None:
     """Run one share after the other until the connection closes or the main process dies."""
+    escape_output()
     gc.set_threshold(50_000)  # as in the main process
     threading.Thread(target=stop_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # the default has a semaphore, which would outlive a killed process

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dl_lab.config.compose import with_new_keys
 from dl_lab.config.parse import parse
-from dl_lab.core.errors import Diverged
+from dl_lab.core.errors import Diverged, printable
 from dl_lab.runs import diff, resume
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.identity import RERUN_KEYS
@@ -42,10 +42,10 @@ def rerun(folder: Path, overrides: list[str]) -> tuple[bool, str]:
     try:
         print(train(run, again, both, Start(same_data_as=(resume.trained_on(first), folder))))
     except Diverged as diverged:  # the first run may have diverged as well
-        print(diverged)
+        print(printable(str(diverged)))
     second = read_strict(again)
     difference = diff.first_difference(points, second.points(), ended=first.status in ("completed", "diverged"))
     if difference is None:
         return True, f"same  every metric at all {len(points)} points is that of {folder}, to the last bit"
     largest = diff.largest_difference(points, second.points())
-    return False, "\n  ".join([f"differs  {difference}", largest, *diff.explanations(first, second)])
+    return False, "\n  ".join(map(printable, [f"differs  {difference}", largest, *diff.explanations(first, second)]))

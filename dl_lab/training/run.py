@@ -18,7 +18,7 @@ from dl_lab.config import messages
 from dl_lab.config.compose import is_of_sweep
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
-from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stopped, UserCodeError
+from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stopped, UserCodeError, printable
 from dl_lab.core.progress import Progress, format_metrics
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
@@ -89,9 +89,8 @@ class Result:
         chosen_by = f"(best val/{self.plan.run.train.best}, step {int(self.best['step'])})"
         test = f"{format_metrics(self.test)}  (the same checkpoint)" if self.test else "this run has no test split"
         look = f"look  tensorboard --logdir {shlex.quote(str(self.folder))}"
-        return "\n".join(
-            [*early, f"val   {format_metrics(metrics)}  {chosen_by}", f"test  {test}", f"run   {self.folder}", look]
-        )
+        lines = [*early, f"val   {format_metrics(metrics)}  {chosen_by}", f"test  {test}", f"run   {self.folder}", look]
+        return "\n".join(map(printable, lines))
 
 
 def train_job(config: DictConfig) -> Result:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dl_lab.config.messages import described
 from dl_lab.config.schema import RunConfig
 from dl_lab.core import eager_optim
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, printable
 from dl_lab.core.progress import Progress
 from dl_lab.data.batching import training_batches
 from dl_lab.data.dataset import Data
@@ -195,8 +195,8 @@ def warn_of_python_state(plan: Plan, state: TrainState, checkpoint: Checkpoint, 
     changed = [name for name in saved.keys() | now.keys() if saved.get(name) != now.get(name)]
     if changed:
         print(
-            f"training changes {', '.join(sorted(changed))} in Python, which no checkpoint holds: "
-            f"what follows can differ from the run in {folder}; hint: register tensors as buffers",
+            printable(f"training changes {', '.join(sorted(changed))} in Python, which no checkpoint holds: ")
+            + printable(f"what follows can differ from the run in {folder}; hint: register tensors as buffers"),
             file=sys.stderr,
         )
 
