@@ -31,8 +31,8 @@ def step(optimizer: Optimizer, closure: Callable[[], Any] | None = None, kind: t
 
 def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """Do optimizer.load_state_dict(saved), but keep the saved dtype of every tensor. torch casts some of them to the
-    dtype of the parameter, after which a resumed run is not equal to the last bit. Raises TypeError for settings of
-    another type, which torch accepts.
+    dtype of the parameter, after which a resumed run is not equal to the last bit. Raises TypeError for what torch
+    accepts although the optimizer never made it: settings of another type, and tensors that do not fit a fused kernel.
     """
     before = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(saved)
@@ -46,6 +46,23 @@ def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
         for name, value in values.items():
             if isinstance(value, torch.Tensor) and state[name].dtype != value.dtype:
                 state[name] = value.to(state[name].device, copy=True)
+    for group in optimizer.param_groups:
+        if group.get("fused"):
+            for parameter in group["params"]:
+                _fit_fused(parameter, optimizer.state.get(parameter, {}))
+
+
+def _fit_fused(parameter: torch.Tensor, state: dict[str, Any]) -> None:
+    """Lay the state out as the parameter. Fused kernels read that much memory without looking at shapes or strides.
+    Raises TypeError if a tensor has another shape or type.
+    """
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor):
+            like = torch.empty(()) if name == "step" else parameter
+            if (value.shape, value.dtype, value.layout) != (like.shape, like.dtype, like.layout):
+                raise TypeError(f"{name} has the shape {tuple(value.shape)} instead of {tuple(like.shape)}")
+            if value.stride() != like.stride():
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _kind(value: object) -> type:

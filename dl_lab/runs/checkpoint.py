@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
 import torch
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from torch import Tensor
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
@@ -35,7 +35,7 @@ class Contents(TypedDict):
 
     model: dict[str, Any]
     step: Count
-    config: dict[str, Any]
+    config: dict[str, JsonValue]
     data: NotRequired[str | None]
     buffers: NotRequired[dict[str, Tensor]]
     attributes: NotRequired[dict[str, str]]
