@@ -13,6 +13,8 @@ from support.commands import TINY, command, spawn, train
 
 from dl_lab import compare, evaluate
 from dl_lab.core.terminal import Escaping, escape_output
+from dl_lab.sweeps.manifest import Entry
+from dl_lab.sweeps.report import failure_lines
 
 FORGED = "\nforged\r\x1b[A"
 HOSTILE = f"a\x1b]52;c;Y2F0\x07b\x9b2Jc\u202ed\x85\u2028{FORGED}e"  # OSC 52, CSI in 7 and 8 bits, bidi, ends of lines
@@ -91,15 +93,9 @@ def test_comparisons_are_escaped(tmp_path, hostile_sweep, arguments):
         check(written.read_text())
 
 
-def test_what_a_sweep_remembers_is_escaped(tmp_path):
-    train(tmp_path, "-m", *TINY, "seed=0,1", "hydra.sweep.dir=sweep", "optimizer.lr=1e30")
-    manifest = tmp_path / "sweep" / "sweep.json"
-    content = json.loads(manifest.read_text())
-    for job in content["jobs"]:
-        job |= {"status": "failed", "reason": HOSTILE}
-    manifest.write_text(json.dumps(content))
-    resumed = train(tmp_path, "-m", "sweep.resume=sweep", "sweep.retry=false")
-    check(resumed.out, resumed.err)
+def test_a_failed_job_is_one_line():
+    entry = Entry(number=0, overrides=[HOSTILE], signature="", folder="0", status="failed", reason=HOSTILE)
+    assert failure_lines([entry]) == [f"  #0  {ESCAPED}: {ESCAPED}"]
 
 
 def test_tracebacks_are_escaped(tmp_path):
