@@ -22,7 +22,7 @@ class ConfigError(ValueError):
     """A user's mistake, shown as one line without a traceback."""
 
     def __init__(self, message: str):
-        super().__init__(printable(message))
+        super().__init__(re.sub(r"(\S{200})\S{800,}", r"\1...", printable(message)))
 
 
 class UserCodeError(ConfigError):

@@ -195,3 +195,17 @@ def test_copies_of_a_run_folder_elsewhere_go_on_as_well(tmp_path, whole):
     interrupted(tmp_path / "there", 8, *RUN)
     shutil.copytree(tmp_path / "there" / "run", tmp_path / "here" / "run")
     assert_equal(train(tmp_path / "here", "resume=run"), whole)
+
+
+BOMB = "a0: &a0 [1]\n" + "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: " + "[" * 60 + "]" * 60, BOMB])
+def test_a_configuration_without_end_is_refused(tmp_path, text):
+    run = tmp_path / "run" / ".hydra"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(text)
+    for arguments in ("resume=run", "rerun=run"):
+        ended = train(tmp_path, arguments)
+        assert (ended.status, ended.err.count("\n")) == (2, 1), ended.err
+        assert "run/.hydra/config.yaml is not as a run writes it; hint: " in ended.err
