@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from math import isnan
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dl_lab.analysis.comparison import Comparison, Configuration, compare, default_metric, format_value
 from dl_lab.analysis.statistics import MOST_SEEDS, Interval, Verdict
+from dl_lab.core.atomic_io import files_of
 from dl_lab.core.errors import ConfigError, printable
 from dl_lab.runs.finder import SWEEP, find
 from dl_lab.runs.folders import reserve_run_folder
-from dl_lab.runs.logger import write_text
 from dl_lab.runs.reader import Run, read_tolerant
 
 MOST_ROWS = 20  # of the table on the screen
@@ -59,13 +60,16 @@ def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) 
 
 def write_files(comparison: Comparison, head: Sequence[str], rows: Sequence[str], out: Path) -> int:
     """Write compare.md, compare.csv and compare/ to `out`. Returns the number of figures."""
-    from dl_lab.analysis import report_figures  # imports matplotlib
+    from dl_lab.analysis import report_figures, report_files  # imports matplotlib
 
     text = "\n".join([f"# {head[0]}", "", *(f"- {line}" for line in head[1:]), "", *rows, "", NOTE])
-    figures = report_figures.write(comparison, text, out / "compare", out.name)
+    with TemporaryDirectory() as made:
+        folder = Path(made) / "compare"
+        figures = report_figures.write(comparison, text, folder, out.name)
+        files = {f"compare/{name}": path.read_bytes() for name, path in files_of(folder).items()}
     links = "\n".join(f"![{path.stem.replace('_', ' ')}](compare/{path.name})" for path in figures)
-    write_text(out / "compare.md", f"{text}\n{links}\n")
-    write_text(out / "compare.csv", as_csv(comparison))
+    files |= {"compare.md": f"{text}\n{links}\n".encode(), "compare.csv": as_csv(comparison).encode()}
+    report_files.publish(files, out)
     return len(figures)
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from dl_lab.analysis.comparison import Comparison, Configuration
 from dl_lab.analysis.importance import Importance, importance
 from dl_lab.plotting import sweep_figures
-from dl_lab.runs.folders import refuse_links
 from dl_lab.runs.reader import PARTS
 from dl_lab.runs.tensorboard import EventWriter
 
@@ -94,15 +93,7 @@ def file_name(text: str) -> str:
 
 
 def write(comparison: Comparison, table: str, folder: Path, title: str) -> list[Path]:
-    """Write all figures as PNG, and to TensorBoard with the table and the curves. Replaces the files of an earlier
-    comparison. Returns the PNG files.
-
-    Raises:
-        ConfigError: if the folder or one in it is a link.
-    """
-    refuse_links(folder, folder / "curves", *folder.glob("curves/*"), *folder.glob("*.png"))
-    remove_earlier(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write all figures as PNG, and to TensorBoard with the table and the curves. Returns the PNG files."""
     writer, paths = EventWriter(folder), []
     for name, figure in draw(comparison).items():
         paths.append(folder / f"{file_name(name)}.png".replace(" ", "_"))
@@ -127,13 +118,3 @@ def _write_curves(comparison: Comparison, name: str, folder: Path) -> bool:
             writer.scalars(tagged, int(step))
         writer.close()
     return bool(curves)
-
-
-def remove_earlier(folder: Path) -> None:
-    """Remove the figures and events of an earlier comparison from `folder`, and nothing else."""
-    for pattern in ("*.png", "events.out.tfevents.*", "curves/*/events.out.tfevents.*"):
-        for path in folder.glob(pattern):
-            path.unlink()
-    for empty in folder.glob("curves/*"):
-        if empty.is_dir() and not any(empty.iterdir()):
-            empty.rmdir()

@@ -106,8 +106,9 @@ def is_lock(path: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path, content: str) -> Iterator[None]:
-    """Hold the lock of a folder for a "run" or "sweep"; the system releases it if this process is killed.
+def locked(folder: Path, content: str, wait: float = 0) -> Iterator[None]:
+    """Hold the lock of a folder for a "run" or "sweep", after at most `wait` seconds; the system releases it if
+    this process is killed.
 
     Raises:
         ConfigError: if another process holds it.
@@ -117,7 +118,7 @@ def locked(folder: Path, content: str) -> Iterator[None]:
         raise ConfigError(f"{path} is not a lock of dl_lab, which is an empty file; hint: choose another folder")
     lock = FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise ConfigError(f"{folder} is being written by another {content}; hint: choose another folder") from None
     try:

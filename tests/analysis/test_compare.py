@@ -144,6 +144,16 @@ def test_comparing_again_replaces_the_earlier_files(sweep):
     assert len(list((folder / "compare").glob("events.out.tfevents.*"))) == 1
 
 
+@pytest.mark.parametrize("name", ["compare.md", "compare/holiday.png", "compare/metrics.jsonl"])
+def test_a_folder_with_files_of_somebody_else_is_refused_in_one_line(tmp_path, sweep, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"mine")
+    ended = compared(tmp_path, sweep[0], f"out={tmp_path}")
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert f"{tmp_path / name} is not as a comparison has written it" in ended.err
+    assert [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] == [b"mine"]
+
+
 @pytest.mark.parametrize(
     ("metric", "best_lr", "mean"),
     [
