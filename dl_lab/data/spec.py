@@ -45,13 +45,15 @@ class DataSpec:
 
     `input_shape` is (feature,), (channel, height, width) or, for tokens, (time,). `vocabulary` is the number of
     distinct tokens. A model maps a batch to (batch, num_outputs), or to (batch, time, num_outputs) for tokens. The
-    metrics of several heads begin with the heads' names, which are therefore distinct.
+    metrics of several heads begin with the heads' names, which are therefore distinct. With `is_weighted`, targets are
+    a table whose last column is the weight of each example.
     """
 
     kind: str
     input_shape: tuple[int, ...]
     heads: tuple[Head, ...]
     vocabulary: int | None = None
+    is_weighted: bool = False
 
     def __post_init__(self) -> None:
         names = [head.name for head in self.heads]

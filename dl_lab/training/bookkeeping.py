@@ -12,7 +12,7 @@ from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.training import visualize
 from dl_lab.training.generate import sample_text
 from dl_lab.training.state import ActiveRun, checkpoint_of
-from dl_lab.training.tasks import add_up
+from dl_lab.training.tasks.totals import add_up
 
 
 @dataclass(frozen=True)

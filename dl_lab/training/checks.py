@@ -14,6 +14,8 @@ from dl_lab.data.dataset import Data
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import PADDING, InMemory, Split
 
+Loss = Callable[..., Tensor]  # of outputs, targets and, if examples have weights, weights (example,)
+
 
 def form(value: object, with_type: bool = False) -> str:
     """The shape of a tensor, with its type if it is not floating point; the type of anything else."""
@@ -54,24 +56,27 @@ def check_outputs(outputs: object, inputs: Tensor, spec: DataSpec, name: str) ->
         raise UserCodeError(f"{returned}; allowed: {expected}, floating point")
 
 
-def check_targets(targets: Tensor, places: Sequence[int], heads: Sequence[Head], where: str = "dataset") -> None:
+def check_targets(
+    targets: Tensor, places: Sequence[int], heads: Sequence[Head], is_weighted: bool, where: str = "dataset"
+) -> None:
     """Raises: UserCodeError unless targets are class numbers at all `places`, (batch,) or (batch, time), or a table
     (batch, column).
     """
-    is_table = len(heads) > 1 or heads[0].task == "regression"
-    expected = (places[0], sum(head.columns for head in heads)) if is_table else tuple(places)
+    is_table = len(heads) > 1 or heads[0].task == "regression" or is_weighted
+    columns = sum(head.columns for head in heads) + is_weighted
+    expected = (places[0], columns) if is_table else tuple(places)
     if targets.shape != expected or targets.is_floating_point() != is_table:
         kind = "floating point" if is_table else "class numbers"
         raise UserCodeError(f"{where} has targets {form(targets, with_type=True)}; allowed: {expected}, {kind}")
 
 
-def sum_of(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss of a batch.
+def sum_of(loss: Loss, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The loss of a batch, whose examples may have weights (example,).
 
     Raises:
         UserCodeError: if it is not a single number.
     """
-    value = loss(outputs, targets)
+    value = loss(outputs, targets) if weights is None else loss(outputs, targets, weights)
     if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
         raise UserCodeError(f"loss returned {form(value)}; allowed: (), the sum over the examples")
     return value
@@ -103,7 +108,9 @@ def _check_shapes(split: InMemory, data: Data, where: str) -> None:
     if inputs.shape[1:] != spec.input_shape or data.mean is None:
         check_inputs(inputs, spec.input_shape, spec.kind, where)
     in_time = spec.heads[0].task == "language_modelling"
-    check_targets(targets, (len(split), *inputs.shape[1:2]) if in_time else (len(split),), spec.heads, where)
+    check_targets(
+        targets, (len(split), *inputs.shape[1:2]) if in_time else (len(split),), spec.heads, spec.is_weighted, where
+    )
 
 
 def _check_values(split: InMemory, spec: DataSpec, where: str) -> None:
@@ -124,7 +131,7 @@ def _check_values(split: InMemory, spec: DataSpec, where: str) -> None:
     column = 0
     for head in spec.heads:
         if head.task != "regression":
-            numbers = split.targets if len(spec.heads) == 1 else split.targets[:, column]
+            numbers = split.targets[:, column] if len(spec.heads) > 1 or spec.is_weighted else split.targets
             numbers = numbers if numbers.is_floating_point() else numbers.long()  # unsigned ones cannot be compared
             least = PADDING if head.task == "language_modelling" else 0
             are_classes = (numbers >= least) & (numbers < head.size) & (numbers == numbers.long())

@@ -15,7 +15,7 @@ from dl_lab.training import bookkeeping
 from dl_lab.training.bookkeeping import Outcome
 from dl_lab.training.checks import check_inputs, check_outputs
 from dl_lab.training.state import ActiveRun, Plan, TrainState, load_model
-from dl_lab.training.tasks import Totals, add_up, detached
+from dl_lab.training.tasks.totals import Totals, add_up, detached
 
 
 def train_step(state: TrainState, plan: Plan, inputs: Tensor, targets: Tensor) -> list[Totals]:

@@ -27,7 +27,7 @@ from dl_lab.runs.identity import difference
 from dl_lab.schedules.schedules import Schedule
 from dl_lab.training.checks import check_data, check_model
 from dl_lab.training.state import Plan, TrainState
-from dl_lab.training.tasks import Task
+from dl_lab.training.tasks.task import Task
 
 CPU = torch.device("cpu")
 

@@ -24,7 +24,8 @@ from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.logger import RunLogger
 from dl_lab.schedules.schedules import Schedule
 from dl_lab.training.python_state import python_state
-from dl_lab.training.tasks import Task, Totals, moved
+from dl_lab.training.tasks.task import Task
+from dl_lab.training.tasks.totals import Totals, moved
 
 
 @dataclass(frozen=True)

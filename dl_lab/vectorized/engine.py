@@ -20,7 +20,8 @@ from dl_lab.data.splits import Split
 from dl_lab.dropouts.layers import Dropout
 from dl_lab.training.loop import apply
 from dl_lab.training.state import Plan, TrainState
-from dl_lab.training.tasks import Task, Totals
+from dl_lab.training.tasks.task import Task
+from dl_lab.training.tasks.totals import Totals
 from dl_lab.vectorized.batches import StackedBatches
 from dl_lab.vectorized.member_state import MemberState, Tensors, parameters_of, stacked, stacked_windows, sums_by_run
 from dl_lab.vectorized.optimizers import StackedOptimizer

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.training.state import TrainState
-from dl_lab.training.tasks import Totals, add_up
+from dl_lab.training.tasks.totals import Totals, add_up
 from dl_lab.vectorized.optimizers import StackedOptimizer
 
 Tensors = dict[str, Tensor]

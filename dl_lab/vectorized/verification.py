@@ -17,7 +17,7 @@ from dl_lab.optimizers.sgd import SGDConfig
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.training import loop, setup
 from dl_lab.training.state import Plan, TrainState
-from dl_lab.training.tasks import add_up
+from dl_lab.training.tasks.totals import add_up
 from dl_lab.vectorized.engine import LEAST_AT_ONCE, StackedRuns
 from dl_lab.vectorized.member_state import parameters_of
 

@@ -24,7 +24,7 @@ from dl_lab.optimizers.sgd import ASGDConfig
 from dl_lab.registry import OPTIMIZERS
 from dl_lab.training.loop import learning_rate, train_step
 from dl_lab.training.setup import build_data, build_optimizer, build_run
-from dl_lab.training.tasks import add_up
+from dl_lab.training.tasks.totals import add_up
 
 TORCH = {
     name.lower(): found

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dl_lab.data.spec import DataSpec, Head, higher_is_better
 from dl_lab.data.splits import PADDING
-from dl_lab.training.tasks import Task, add_up, detached
+from dl_lab.training.tasks.task import Task
+from dl_lab.training.tasks.totals import add_up, detached
 
 RANDOM = np.random.default_rng(0)
 CLOSE = {"rel": 1e-12}  # float64: sums of a few hundred terms, and r2 a difference of two of them

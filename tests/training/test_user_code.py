@@ -18,7 +18,7 @@ from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import InMemory, Streamed
 from dl_lab.nn.functional import cross_entropy
 from dl_lab.training.checks import check_data
-from dl_lab.training.tasks import Task
+from dl_lab.training.tasks.task import Task
 
 MODEL = """
 import sys

@@ -1,0 +1,62 @@
+"""Language modelling: the next token of a text."""
+
+from functools import partial
+from math import exp, log
+
+from torch import Tensor
+
+from dl_lab.data.spec import METRICS, Head
+from dl_lab.data.splits import PADDING
+from dl_lab.nn import functional
+from dl_lab.training.checks import Loss, sum_of
+from dl_lab.training.tasks.totals import Numbers, Totals
+
+
+class LanguageModelling:
+    """The next token; logits (batch, time, token), token numbers (batch, time), PADDING where no token counts."""
+
+    names = METRICS["language_modelling"]
+
+    def __init__(self, head: Head, loss: Loss):
+        self.loss = loss
+
+    @property
+    def loss_is_nats(self) -> bool:
+        """Whether the loss is the cross-entropy itself, so that it need not be computed twice."""
+        loss = self.loss
+        if not isinstance(loss, partial) or loss.func is not functional.cross_entropy:
+            return False
+        smoothing = loss.keywords["label_smoothing"]
+        return isinstance(smoothing, float) and smoothing == 0
+
+    def count(self, targets: Tensor, weights: Tensor | None) -> Tensor:
+        return (targets != PADDING).sum()
+
+    def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
+        return {}
+
+    def totals(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Totals:
+        assert weights is None, "only tables have weights"
+        logits, tokens = outputs.flatten(0, 1), targets.flatten()
+        detached, loss = logits.detach(), sum_of(self.loss, logits, tokens)
+        nats = loss.detach()
+        if not self.loss_is_nats:
+            nats = functional.cross_entropy(detached, tokens, ignore_index=PADDING)
+        return {
+            "loss": loss,
+            "count": self.count(targets, None),
+            "nats": nats,
+            "correct": (detached.argmax(dim=1) == tokens).sum(),
+        }
+
+    def metrics(self, totals: Numbers) -> dict[str, float]:
+        """loss, accuracy, nats per token, perplexity = e^nats, and bits per character = nats / ln 2."""
+        count = totals["count"][0]
+        nats = totals["nats"][0] / count
+        return {
+            "loss": totals["loss"][0] / count,
+            "accuracy": totals["correct"][0] / count,
+            "nats": nats,
+            "perplexity": exp(min(nats, 700.0)),
+            "bits_per_character": nats / log(2),
+        }

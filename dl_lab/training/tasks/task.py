@@ -1,0 +1,102 @@
+"""The task of a DataSpec: all of its heads, each with its own totals and metrics."""
+
+from collections.abc import Mapping
+from copy import copy
+
+import torch
+from torch import Tensor
+
+from dl_lab.data.spec import DataSpec
+from dl_lab.training.checks import Loss, check_targets
+from dl_lab.training.tasks.classification import Classification
+from dl_lab.training.tasks.language_modelling import LanguageModelling
+from dl_lab.training.tasks.regression import Regression
+from dl_lab.training.tasks.totals import Numbers, Totals
+
+HeadTask = Regression | Classification | LanguageModelling
+HEAD_TASKS: dict[str, type[Regression] | type[Classification] | type[LanguageModelling]] = {
+    "regression": Regression,
+    "classification": Classification,
+    "language_modelling": LanguageModelling,
+}
+
+
+class Task:
+    """All heads of a DataSpec. With one head, totals and metrics have plain names. With several, outputs (batch,
+    output) and targets (batch, column) are split in the order of the heads, and names begin with the head's name.
+    """
+
+    def __init__(self, spec: DataSpec, losses: Mapping[str, Loss]):
+        """`losses` holds the loss function for each task of a head."""
+        self.heads, self.is_weighted = spec.heads, spec.is_weighted
+        self.head_tasks: list[HeadTask] = [HEAD_TASKS[head.task](head, losses[head.task]) for head in spec.heads]
+        self.prefixes = [""] if len(spec.heads) == 1 else [f"{head.name}/" for head in spec.heads]
+
+    def with_losses(self, losses: Mapping[str, Loss]) -> "Task":
+        """The same task with the losses (by task of a head) of one run in a stack."""
+        task = copy(self)
+        task.head_tasks = [copy(each) for each in self.head_tasks]
+        for head, each in zip(self.heads, task.head_tasks, strict=True):
+            each.loss = losses[head.task]
+        return task
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The names that `metrics` returns; the first is "loss", the sum over heads."""
+        pairs = zip(self.prefixes, self.head_tasks, strict=True)
+        return list(dict.fromkeys(["loss", *(prefix + name for prefix, task in pairs for name in task.names)]))
+
+    def _targets(self, targets: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """The targets of each head, and the weights (example,) if the dataset has weights."""
+        if len(self.heads) == 1 and not self.is_weighted:
+            return [targets], None
+        weights = targets[:, -1] if self.is_weighted else None
+        parts = targets.split([*(head.columns for head in self.heads), *[1] * self.is_weighted], dim=1)
+        own = [
+            part.squeeze(1).long() if head.task == "classification" else part
+            for head, part in zip(self.heads, parts, strict=False)
+        ]
+        return own, weights
+
+    def counts(self, targets: Tensor) -> list[Tensor | int]:
+        """The divisor of each head's loss: the number of targets in a batch that count, or their weight."""
+        parts, weights = self._targets(targets)
+        return [task.count(part, weights) for task, part in zip(self.head_tasks, parts, strict=True)]
+
+    def sizes(self, targets: Tensor) -> dict[str, int]:
+        """The totals that the shape of the targets determines, without reading the device."""
+        parts, weights = self._targets(targets)
+        sizes: dict[str, int] = {}
+        for prefix, task, part in zip(self.prefixes, self.head_tasks, parts, strict=True):
+            of_head = task.sizes(part, weights).items()
+            sizes |= {prefix + name: size for name, size in of_head if isinstance(size, int)}
+        return sizes
+
+    def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
+        """Sums and counts by name. Those that end in "loss" carry the gradient."""
+        check_targets(targets, outputs.shape[:-1], self.heads, self.is_weighted)
+        parts = [outputs] if len(self.heads) == 1 else outputs.split([head.size for head in self.heads], dim=1)
+        of_heads, weights = self._targets(targets)
+        totals: Totals = {}
+        for prefix, task, part, target in zip(self.prefixes, self.head_tasks, parts, of_heads, strict=True):
+            totals |= {prefix + name: value for name, value in task.totals(part, target, weights).items()}
+        return totals
+
+    def objective(self, totals: Totals, counts: list[Tensor | int]) -> Tensor:
+        """The scalar to differentiate: the sum over heads of loss / count."""
+        means = []
+        for prefix, count in zip(self.prefixes, counts, strict=True):
+            loss = totals[prefix + "loss"]
+            assert isinstance(loss, Tensor)
+            means.append(loss / count)
+        return means[0] if len(means) == 1 else torch.stack(means).sum()
+
+    def metrics(self, totals: Numbers) -> dict[str, float]:
+        """Metrics by name, computed from totals that have been added up."""
+        metrics: dict[str, float] = {"loss": 0.0}
+        for prefix, task in zip(self.prefixes, self.head_tasks, strict=True):
+            own = {name.removeprefix(prefix): value for name, value in totals.items() if name.startswith(prefix)}
+            of_head = task.metrics(own)
+            metrics["loss"] += of_head["loss"]
+            metrics |= {prefix + name: value for name, value in of_head.items() if prefix or name != "loss"}
+        return metrics
