@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dl_lab.core import atomic_io
 from dl_lab.data.augmentation import Augmentation
+from dl_lab.data.preprocessing import Preprocessing, nested, normalized
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory, Split, Windows
 
@@ -21,8 +22,9 @@ class Data:
 
     `mean` and `std` (channel, 1, 1) are those of the training split, in the unit of the stored pixels. They normalize
     inputs stored as integers; inputs stored as floats are ready. `is_text` means that tokens are characters.
-    `files` are those that the splits were read from, by names that stay when the data are moved; `fingerprint`, which
-    setup.build_data sets, identifies their contents.
+    `preprocessing` adds what the fields above do not say, such as the encoding of the columns of a table; it is
+    completed by setup.build_data. `files` are those that the splits were read from, by names that stay when the data
+    are moved; `fingerprint`, which setup.build_data sets, identifies their contents.
     """
 
     PREPARED_ONCE: ClassVar[int] = 10_000_000  # values of a split; larger ones stay bytes, at a quarter of the memory
@@ -35,6 +37,7 @@ class Data:
     std: Tensor | None = None
     augmentation: Augmentation | None = None
     is_text: bool = False
+    preprocessing: Preprocessing | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     fingerprint: str | None = None
 
@@ -63,9 +66,15 @@ class Data:
         """Turn stored inputs into inputs of the model: augment them, if there is a key (2,), and normalize integers."""
         if self.augmentation is not None and augmentation_key is not None:
             inputs = self.augmentation(inputs, augmentation_key)
-        if self.mean is None or self.std is None or inputs.is_floating_point():
-            return inputs
-        return (inputs - self.mean).div_(self.std)
+        return normalized(inputs, self.mean, self.std)
+
+
+def preprocessing_of(data: Data) -> Preprocessing:
+    """The preprocessing of a dataset, with what its other fields say; call it before the statistics are rounded to the
+    precision of a device.
+    """
+    known = data.preprocessing or Preprocessing(spec=data.spec)
+    return replace(known, spec=data.spec, mean=nested(data.mean), std=nested(data.std), is_text=data.is_text)
 
 
 def fingerprint(data: Data) -> str | None:

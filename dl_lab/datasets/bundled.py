@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from dl_lab.data.dataset import Data
 from dl_lab.data.partition import FractionOrCount
+from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.datasets.images import ImageConfig, image_data
 from dl_lab.datasets.table import Table, TableConfig, table_data
 from dl_lab.registry import DATASETS
@@ -37,7 +39,8 @@ def digits(config: DigitsConfig, data_dir: Path, seed: int) -> Data:
     """1,797 handwritten digits of 8x8 pixels with values 0 to 16 (Alpaydin & Kaynak 1998, UCI)."""
     table = torch.from_numpy(_digits_table())
     images, labels = table[:, :-1].reshape(-1, 1, 8, 8), table[:, -1].long()
-    return image_data(config, seed, images, labels, [str(digit) for digit in range(10)], test=config.test)
+    data = image_data(config, seed, images, labels, [str(digit) for digit in range(10)], test=config.test)
+    return replace(data, preprocessing=Preprocessing(spec=data.spec, white=16.0))
 
 
 class BundledTableConfig(TableConfig):

@@ -9,7 +9,7 @@ from itertools import repeat
 from pathlib import Path
 
 from dl_lab.core.errors import ConfigError
-from dl_lab.datasets.pictures import types
+from dl_lab.data.pictures import types
 
 SPELLINGS = {
     "train": ("train", "training"),

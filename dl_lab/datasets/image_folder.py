@@ -17,6 +17,7 @@ from dl_lab.core.schema import NonNegativeInt, PositiveInt
 from dl_lab.data.augmentation import Augmentation
 from dl_lab.data.dataset import Data, byte_statistics
 from dl_lab.data.partition import SplitConfig, divide
+from dl_lab.data.pictures import ReadImage, inspect
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import Streamed
 from dl_lab.datasets.class_folders import (
@@ -31,7 +32,6 @@ from dl_lab.datasets.class_folders import (
     named,
     split_folders,
 )
-from dl_lab.datasets.pictures import ReadImage, inspect
 from dl_lab.registry import DATASETS
 
 DARK = 0.25  # of the range of 16 bits or floats: the brightest value that leaves 64 of 256 levels
@@ -116,7 +116,7 @@ def splits(config: ImageFolderConfig, files: Files, divided: bool, seed: int) ->
     """The pictures of each split and their indices. A split without a folder is cut from the training pictures, except
     the test split if there is a train folder.
     """
-    read = ReadImage(config.size, config.grey)
+    read = ReadImage(config.size, config.size, config.grey)
     chosen = {part: (Pictures(of_part, read), torch.arange(len(of_part))) for part, of_part in files.items()}
     training, order = chosen["train"][0], torch.randperm(len(files["train"]), generator=rng.generator(seed, "split"))
     if "validation" in files:

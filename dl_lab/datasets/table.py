@@ -13,6 +13,7 @@ from dl_lab.core.errors import ConfigError, require, unknown
 from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
 from dl_lab.data.partition import SplitConfig, divide, held_out
+from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import InMemory
 
@@ -162,8 +163,12 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
     only_classes = len(heads) == 1 and heads[0].task == "classification"
     joined = targets[0].squeeze(1) if only_classes else torch.cat([column.double() for column in targets], dim=1)
     splits = [InMemory(inputs[part], joined[part]) for part in parts]
+    spec = DataSpec(kind="features", input_shape=(len(names),), heads=heads)
+    statistics = zip(names, mean.tolist(), std.tolist(), strict=True)
+    encoded = tuple({"kind": "number", "name": name, "offset": m, "scale": s} for name, m, s in statistics)
     return Data(
-        spec=DataSpec(kind="features", input_shape=(len(names),), heads=heads),
+        spec=spec,
+        preprocessing=Preprocessing(spec=spec, columns=encoded),
         train=splits[0],
         validation=splits[1],
         test=splits[2] if len(splits[2]) else None,

@@ -13,6 +13,7 @@ from dl_lab.core.errors import ConfigError
 from dl_lab.core.schema import PositiveInt
 from dl_lab.data.dataset import Data
 from dl_lab.data.partition import SplitConfig, divide
+from dl_lab.data.preprocessing import one_line_end
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import Windows
 from dl_lab.datasets.files import read_text
@@ -76,7 +77,7 @@ def text(config: TextConfig, data_dir: Path, seed: int) -> Data:
     """A UTF-8 text file. As in Python's text mode, every line ends with one character, "\\n"; a byte-order mark is
     not part of the text.
     """
-    content = read_text(config.path, "a text file").replace("\r\n", "\n").replace("\r", "\n")
+    content = one_line_end(read_text(config.path, "a text file"))
     if len(set(content)) < 2:
         what = f"has one distinct character, {content[0]!r}" if content else "is empty"
         raise ConfigError(f"dataset.path={config.path} {what}; allowed: a text file of two or more distinct characters")

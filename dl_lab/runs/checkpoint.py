@@ -37,6 +37,7 @@ class Contents(TypedDict):
     step: Count
     config: dict[str, JsonValue]
     data: NotRequired[str | None]
+    preprocessing: NotRequired[dict[str, JsonValue] | None]  # data.preprocessing knows what is in it
     buffers: NotRequired[dict[str, Tensor]]
     attributes: NotRequired[dict[str, str]]
     optimizer: NotRequired[dict[str, Any]]

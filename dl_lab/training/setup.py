@@ -19,7 +19,7 @@ from dl_lab.core.devices import PRECISIONS
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.core.paths import user_path
 from dl_lab.data.batching import steps_in_epoch, training_batches
-from dl_lab.data.dataset import Data, fingerprint
+from dl_lab.data.dataset import Data, fingerprint, preprocessing_of
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
 from dl_lab.dropouts.layers import Dropout, number_layers
@@ -46,7 +46,7 @@ def build_data(run: RunConfig, again: bool = False) -> Data:
     check_data(data, run.dataset.entry.name)
     if path is not None and not data.files:
         data = replace(data, files=atomic_io.files_of(Path(path)))
-    return replace(data, fingerprint=fingerprint(data))
+    return replace(data, fingerprint=fingerprint(data), preprocessing=preprocessing_of(data))
 
 
 def refuse_other_run(config: Mapping[str, Any], written: Mapping[str, Any], folder: Path) -> None:

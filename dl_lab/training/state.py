@@ -142,6 +142,7 @@ def checkpoint_of(state: TrainState, plan: Plan) -> Checkpoint:
         "since_validation": state.since_validation,
         "config": plan.run.as_dict,
         "data": plan.data.fingerprint,
+        "preprocessing": plan.data.preprocessing and plan.data.preprocessing.as_dict(),
         "together": state.together,
     }
 

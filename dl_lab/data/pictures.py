@@ -122,16 +122,17 @@ def in_bytes(picture: "Picture", mode: str) -> "Picture":
 
 @dataclass(frozen=True)
 class ReadImage:
-    """Reads a picture as bytes (channel, size, size)."""
+    """Reads a picture as bytes (channel, height, width)."""
 
-    size: int
+    height: int
+    width: int
     grey: bool
 
     def __call__(self, path: str) -> Tensor:
         """Raises: ConfigError if the file is not a picture, or is damaged."""
         try:
             with warnings.catch_warnings(action="ignore"), opened(path) as picture:  # PIL warns of tags it skips
-                pixels = np.array(in_bytes(picture, "L" if self.grey else "RGB").resize((self.size, self.size)))
+                pixels = np.array(in_bytes(picture, "L" if self.grey else "RGB").resize((self.width, self.height)))
         except MemoryError:
             raise
         except Exception as error:  # PIL raises many types for damaged or very large files

@@ -14,8 +14,8 @@ from PIL import Image
 from support.pictures import SIZE
 
 from dl_lab.core.errors import ConfigError
-from dl_lab.datasets import pictures
-from dl_lab.datasets.pictures import ReadImage, inspect
+from dl_lab.data import pictures
+from dl_lab.data.pictures import ReadImage, inspect
 
 GREY = np.arange(SIZE * SIZE, dtype=np.uint8).reshape(SIZE, SIZE) * 7
 RGB = np.stack([GREY, 255 - GREY, GREY // 2], axis=2)
@@ -26,7 +26,7 @@ SHORT, LONG = 3, 4  # types of TIFF tags
 def read(path: Path, grey: bool = False) -> NDArray[np.float64]:
     """The pixels (height, width, channel) that a run reads, of a picture that inspection accepts."""
     assert inspect([str(path)])[str(path)].problem == ""
-    return ReadImage(SIZE, grey)(str(path)).numpy().transpose(1, 2, 0).astype(float)
+    return ReadImage(SIZE, SIZE, grey)(str(path)).numpy().transpose(1, 2, 0).astype(float)
 
 
 def png(depth: int, kind: int, pixels: NDArray[Any], transparent: bytes = b"") -> bytes:
@@ -202,7 +202,7 @@ def test_what_8_bits_cannot_hold_is_refused_in_one_line(tmp_path: Path, picture:
     path = str(save(tmp_path / "a.tif", picture))
     assert problem in inspect([path])[path].problem
     with pytest.raises(ConfigError) as caught:
-        ReadImage(SIZE, grey=False)(path)
+        ReadImage(SIZE, SIZE, grey=False)(path)
     assert f"{path} is not a readable image (" in str(caught.value)
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)

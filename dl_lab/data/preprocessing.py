@@ -1,0 +1,224 @@
+"""What is known about the data that a model was trained on: enough to use the model without them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, with_config
+from torch import Tensor
+from typing_extensions import TypeAliasType, TypedDict  # not those of typing, before Python 3.12
+
+from dl_lab.core.errors import ConfigError
+from dl_lab.data.pictures import ReadImage
+from dl_lab.data.spec import KINDS, TASKS, DataSpec, Head
+
+Nested = float | tuple["Nested", ...] | None  # the values of a tensor
+Size = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """A plain value that turns raw inputs into inputs of the model, and names and scales its outputs (`spec`).
+
+    Everything learned from data is of the training split. Every checkpoint has it `as_dict()`.
+
+    `columns`: how each column of a table is encoded, as plain dictionaries with a `kind` and a `name`. A column of kind
+    "number" has an `offset` and a `scale`, and becomes (value - offset) / scale. Empty: features are used as they are.
+    `reading`: how a file of raw data is read, as plain values.
+    `mean`, `std`: of stored integers, such as pixels, that broadcast with (example, *input_shape); None: none.
+    `white`: the stored value of a white pixel.
+    `is_text`: tokens are characters; otherwise they are words, separated by blanks.
+    """
+
+    spec: DataSpec
+    columns: tuple[Mapping[str, Any], ...] = ()
+    reading: Mapping[str, Any] | None = None
+    mean: Nested = None
+    std: Nested = None
+    white: float = 255.0
+    is_text: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as text, numbers, booleans, null, lists and dictionaries only, as JSON and torch.load read them."""
+        values: dict[str, Any] = plain(self)
+        for head in values["spec"]["heads"]:
+            head["labels"] = [str(label) for label in head["labels"]]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str = "preprocessing") -> "Preprocessing":
+        """The inverse of `as_dict`.
+
+        Raises:
+            ConfigError: naming `where`, if the values are not as `as_dict` returns them.
+        """
+        try:
+            checked: dict[str, Any] = dict(SCHEMA.validate_python(values))
+            spec, columns = checked.pop("spec"), tuple(checked.pop("columns"))
+            heads = tuple(Head(**{name: _tuples(value) for name, value in head.items()}) for head in spec["heads"])
+            spec = DataSpec(**spec | {"input_shape": tuple(spec["input_shape"]), "heads": heads})
+            mean, std = _tuples(checked.pop("mean")), _tuples(checked.pop("std"))
+            made = cls(spec=spec, columns=columns, mean=mean, std=std, **checked)
+            made._refuse_unusable()
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                reason = f"{'.'.join(map(str, first['loc'][:5]))}: {first['msg']}"
+            raise ConfigError(f"{where} is not as dl_lab writes it ({reason[:200]}); hint: use another one") from error
+        return made
+
+    def _refuse_unusable(self) -> None:
+        """Raises: ValueError for names that are not known, and for statistics that do not fit or would divide by 0."""
+        spec, shape = self.spec, (1, *self.spec.input_shape)
+        if spec.kind not in KINDS or not {head.task for head in spec.heads} <= set(TASKS):
+            raise ValueError(f"spec: kind {spec.kind} or a task is not known")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std: only one is given")
+        statistics: list[tuple[str, Nested, Nested, tuple[int, ...]]]
+        statistics = [(head.name, head.offset, head.scale, (head.size,)) for head in spec.heads if head.scale]
+        statistics += [("mean and std", self.mean, self.std, shape)] if self.mean is not None else []
+        for name, offset, scale, fitting in statistics:
+            offsets, scales = np.asarray(offset, np.float64), np.asarray(scale, np.float64)
+            fits = np.broadcast_shapes(offsets.shape, scales.shape, fitting) == fitting
+            if not (fits and np.isfinite(offsets).all() and np.isfinite(scales).all() and scales.all()):
+                raise ValueError(f"{name}: the statistics do not fit, or are not finite, or divide by 0")
+        if any(not isinstance(column.get(key), str) for column in self.columns for key in ("kind", "name")):
+            raise ValueError("columns: one has no kind or no name")
+
+    def stored(self, raw: Any) -> Tensor:
+        """Raw inputs as a dataset stores them. Images: paths of picture files, or pixels (example, *input_shape). Text:
+        a string, as tokens (token,). Features: numbers (example, column).
+
+        Raises:
+            ConfigError: if they do not fit, or a file cannot be read.
+        """
+        if self.spec.kind == "image":
+            return self._pictures(raw)
+        return self._tokens(raw) if self.spec.kind == "tokens" else self._features(raw)
+
+    def prepare(self, stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Inputs of the model from stored ones, exactly as in training, in its precision."""
+        stored = stored.to(device, dtype if stored.is_floating_point() else None)
+        if self.mean is None:
+            return stored
+        mean, std = (torch.tensor(each, dtype=torch.float64).to(device, dtype) for each in (self.mean, self.std))
+        return normalized(stored, mean, std)
+
+    def _pictures(self, raw: Iterable[str | Path] | Tensor | np.ndarray) -> Tensor:
+        shape = self.spec.input_shape
+        if isinstance(raw, Tensor | np.ndarray):
+            return _fitting(torch.as_tensor(raw), shape)
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            raise ConfigError(f"the model reads images {shape}, which no picture file contains; allowed: pixels")
+        read = ReadImage(*shape[1:], grey=shape[0] == 1)
+        pixels = torch.stack([read(str(path)) for path in raw])
+        return pixels if self.white == 255 else (pixels * (self.white / 255)).round().to(torch.uint8)
+
+    def _tokens(self, text: str) -> Tensor:
+        (head,) = self.spec.heads
+        words = list(one_line_end(text)) if self.is_text else text.split()
+        numbers = {label: number for number, label in enumerate(head.labels)}
+        if unknown := sorted(set(words) - numbers.keys()):
+            what = "characters" if self.is_text else "tokens"
+            raise ConfigError(f"the text has {what} that the model does not know: {listed(unknown)}")
+        return torch.tensor([numbers[word] for word in words], dtype=torch.int64)
+
+    def _features(self, raw: ArrayLike | Tensor) -> Tensor:
+        values = _fitting(torch.as_tensor(np.asarray(raw, dtype=np.float64)), self.spec.input_shape)
+        if not self.columns:
+            return values
+        if others := [
+            f"{column['name']} is a {column['kind']}" for column in self.columns if column["kind"] != "number"
+        ]:
+            raise ConfigError(f"the model reads a table, not numbers alone: {listed(others)}")
+        offset, scale = (np.array([column[name] for column in self.columns]) for name in ("offset", "scale"))
+        return torch.from_numpy((values.numpy() - offset) / scale)
+
+
+def normalized(inputs: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
+    """Stored integers with mean 0 and standard deviation 1; floats are ready."""
+    if mean is None or std is None or inputs.is_floating_point():
+        return inputs
+    return (inputs - mean).div_(std)
+
+
+def one_line_end(text: str) -> str:
+    """A text whose lines end with "\\n" only, as in Python's text mode."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def listed(names: list[str], most: int = 5) -> str:
+    """The first names, quoted, and how many others there are."""
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def plain(value: Any) -> Any:
+    """The same as text, numbers, booleans, None, lists and dictionaries, for dataclasses, arrays and scalars too."""
+    if value is None or isinstance(value, bool | np.bool_):
+        return None if value is None else bool(value)
+    if isinstance(value, Integral | Real):
+        return int(value) if isinstance(value, Integral) else float(value)
+    if isinstance(value, Tensor | np.ndarray):
+        return plain(value.tolist())
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple | range) else str(value)
+
+
+def nested(values: Tensor | None) -> Nested:
+    """The values of a tensor as nested tuples, exactly."""
+    result: Nested = None if values is None else _tuples(plain(values.double()))
+    return result
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _fitting(inputs: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if inputs.shape[1:] != shape:
+        raise ConfigError(f"inputs {tuple(inputs.shape)} do not fit the model; allowed: {('example', *shape)}")
+    return inputs
+
+
+Values = TypeAliasType("Values", "Annotated[float, Field(strict=True)] | list[Values] | None")
+STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+@with_config(STRICT)
+class _Head(TypedDict):
+    name: str
+    task: str
+    labels: Annotated[list[str], Field(min_length=1)]
+    offset: list[float]
+    scale: list[float]
+
+
+@with_config(STRICT)
+class _Spec(TypedDict):
+    kind: str
+    input_shape: Annotated[list[Size], Field(min_length=1)]
+    heads: Annotated[list[_Head], Field(min_length=1)]
+    vocabulary: Size | None
+
+
+@with_config(STRICT)
+class _Preprocessing(TypedDict):
+    spec: _Spec
+    columns: list[dict[str, JsonValue]]
+    reading: dict[str, JsonValue] | None
+    mean: Values
+    std: Values
+    white: Annotated[float, Field(gt=0, le=255)]
+    is_text: bool
+
+
+SCHEMA = TypeAdapter(_Preprocessing)
