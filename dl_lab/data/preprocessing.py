@@ -1,24 +1,26 @@
 """What is known about the data that a model was trained on: enough to use the model without them."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, with_config
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
-from typing_extensions import TypeAliasType, TypedDict  # not those of typing, before Python 3.12
+from typing_extensions import TypeAliasType  # in typing from Python 3.12 on
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.pictures import ReadImage
-from dl_lab.data.spec import KINDS, TASKS, DataSpec, Head
+from dl_lab.data.spec import KINDS, TASKS, DataSpec
 
-Nested = float | tuple["Nested", ...] | None  # the values of a tensor
-Size = Annotated[int, Field(ge=1, lt=2**31)]
+# The values of a tensor, or None.
+Nested = TypeAliasType("Nested", "float | tuple[Nested, ...] | None")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,24 +60,24 @@ class Preprocessing:
             ConfigError: naming `where`, if the values are not as `as_dict` returns them.
         """
         try:
-            checked: dict[str, Any] = dict(SCHEMA.validate_python(values))
-            spec, columns = checked.pop("spec"), tuple(checked.pop("columns"))
-            heads = tuple(Head(**{name: _tuples(value) for name, value in head.items()}) for head in spec["heads"])
-            spec = DataSpec(**spec | {"input_shape": tuple(spec["input_shape"]), "heads": heads})
-            mean, std = _tuples(checked.pop("mean")), _tuples(checked.pop("std"))
-            made = cls(spec=spec, columns=columns, mean=mean, std=std, **checked)
+            made = _adapter().validate_json(json.dumps(values), strict=True)
             made._refuse_unusable()
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             reason = " ".join(str(error).split())
             if isinstance(error, ValidationError):
                 first = error.errors()[0]
                 reason = f"{'.'.join(map(str, first['loc'][:5]))}: {first['msg']}"
-            raise ConfigError(f"{where} is not as dl_lab writes it ({reason[:200]}); hint: use another one") from error
+            raise ConfigError(
+                f"{where} is not as dl_lab writes it ({reason[:200]}); hint: use another checkpoint"
+            ) from error
         return made
 
     def _refuse_unusable(self) -> None:
         """Raises: ValueError for names that are not known, and for statistics that do not fit or would divide by 0."""
         spec, shape = self.spec, (1, *self.spec.input_shape)
+        sizes = (*spec.input_shape, len(spec.input_shape), len(spec.heads), *(head.size for head in spec.heads))
+        if min(sizes) < 1 or not 0 < self.white <= 255:
+            raise ValueError("spec: a size is below 1")
         if spec.kind not in KINDS or not {head.task for head in spec.heads} <= set(TASKS):
             raise ValueError(f"spec: kind {spec.kind} or a task is not known")
         if (self.mean is None) != (self.std is None):
@@ -126,7 +128,7 @@ class Preprocessing:
         numbers = {label: number for number, label in enumerate(head.labels)}
         if unknown := sorted(set(words) - numbers.keys()):
             what = "characters" if self.is_text else "tokens"
-            raise ConfigError(f"the text has {what} that the model does not know: {listed(unknown)}")
+            raise ConfigError(f"the text has {what} that the model does not know: {quoted(unknown)}")
         return torch.tensor([numbers[word] for word in words], dtype=torch.int64)
 
     def _features(self, raw: ArrayLike | Tensor) -> Tensor:
@@ -136,7 +138,7 @@ class Preprocessing:
         if others := [
             f"{column['name']} is a {column['kind']}" for column in self.columns if column["kind"] != "number"
         ]:
-            raise ConfigError(f"the model reads a table, not numbers alone: {listed(others)}")
+            raise ConfigError(f"the model reads a table, not numbers alone: {quoted(others)}")
         offset, scale = (np.array([column[name] for column in self.columns]) for name in ("offset", "scale"))
         return torch.from_numpy((values.numpy() - offset) / scale)
 
@@ -153,7 +155,7 @@ def one_line_end(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def listed(names: list[str], most: int = 5) -> str:
+def quoted(names: list[str], most: int = 5) -> str:
     """The first names, quoted, and how many others there are."""
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -189,36 +191,6 @@ def _fitting(inputs: Tensor, shape: tuple[int, ...]) -> Tensor:
     return inputs
 
 
-Values = TypeAliasType("Values", "Annotated[float, Field(strict=True)] | list[Values] | None")
-STRICT = ConfigDict(strict=True, extra="forbid")
-
-
-@with_config(STRICT)
-class _Head(TypedDict):
-    name: str
-    task: str
-    labels: Annotated[list[str], Field(min_length=1)]
-    offset: list[float]
-    scale: list[float]
-
-
-@with_config(STRICT)
-class _Spec(TypedDict):
-    kind: str
-    input_shape: Annotated[list[Size], Field(min_length=1)]
-    heads: Annotated[list[_Head], Field(min_length=1)]
-    vocabulary: Size | None
-
-
-@with_config(STRICT)
-class _Preprocessing(TypedDict):
-    spec: _Spec
-    columns: list[dict[str, JsonValue]]
-    reading: dict[str, JsonValue] | None
-    mean: Values
-    std: Values
-    white: Annotated[float, Field(gt=0, le=255)]
-    is_text: bool
-
-
-SCHEMA = TypeAdapter(_Preprocessing)
+@cache
+def _adapter() -> TypeAdapter[Preprocessing]:
+    return TypeAdapter(Preprocessing)

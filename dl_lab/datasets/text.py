@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.download import download
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, require
+from dl_lab.core.progress import announce
 from dl_lab.core.schema import PositiveInt
 from dl_lab.data.dataset import Data
 from dl_lab.data.partition import SplitConfig, divide
-from dl_lab.data.preprocessing import one_line_end
+from dl_lab.data.preprocessing import one_line_end, quoted
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import Windows
 from dl_lab.datasets.files import read_text
@@ -33,20 +36,33 @@ class TextConfig(TinyShakespeareConfig):
     path: str
 
 
+def _numbers(codes: NDArray[np.uint32], vocabulary: NDArray[np.uint32], part: str) -> Tensor:
+    """The numbers of characters in the vocabulary, without those that are not in it."""
+    numbers = np.searchsorted(vocabulary, codes).clip(max=len(vocabulary) - 1)
+    is_known = vocabulary[numbers] == codes
+    if not is_known.all():
+        unknown = quoted([chr(code) for code in np.unique(codes[~is_known]).tolist()])
+        left_out = f"{(~is_known).sum()} of {len(codes)} characters of the {part} part are left out"
+        announce(f"{left_out}, as the training part has none of them: {unknown}")
+    return torch.from_numpy(numbers[is_known].astype(np.int32))
+
+
 def _text_data(config: TinyShakespeareConfig, text: str) -> Data:
-    """Build the data from a text; the vocabulary is its characters, in the order of their code points."""
-    code_points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    vocabulary, tokens = np.unique(code_points, return_inverse=True)
-    everything = torch.from_numpy(tokens.astype(np.int32))
-    parts = [
-        everything[part]
-        for part in divide(len(everything), config.validation, config.test, torch.arange(len(everything)))
-    ]
-    for name, part in zip(("training", "validation", "test"), parts, strict=True):
+    """Build the data from a text; the vocabulary is the characters of its training part, in the order of their code
+    points.
+    """
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    cut = divide(len(codes), config.validation, config.test, torch.arange(len(codes)))
+    vocabulary = np.unique(codes[cut[0].numpy()])
+    allowed = "a training part of two or more distinct characters"
+    require(len(vocabulary) > 1, "dataset.validation", config.validation, allowed)
+    parts = []
+    for name, part in zip(("training", "validation", "test"), cut, strict=True):
+        parts.append(_numbers(codes[part.numpy()], vocabulary, name))
         least = config.context_length + 1 if name == "training" else 2
-        if 0 < len(part) < least:
+        if len(part) and len(parts[-1]) < least:
             raise ConfigError(
-                f"dataset.context_length={config.context_length} does not fit the {name} part, {len(part)} "
+                f"dataset.context_length={config.context_length} does not fit the {name} part, {len(parts[-1])} "
                 f"characters; allowed: {least} characters or more"
             )
     train, validation, test = (Windows(part, config.context_length) for part in parts)

@@ -20,13 +20,15 @@ from dl_lab.core.errors import ConfigError, require
 from dl_lab.core.paths import user_path
 from dl_lab.data.batching import steps_in_epoch, training_batches
 from dl_lab.data.dataset import Data, fingerprint, preprocessing_of
+from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
 from dl_lab.dropouts.layers import Dropout, number_layers
+from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.identity import difference
 from dl_lab.schedules.schedules import Schedule
 from dl_lab.training.checks import check_data, check_model
-from dl_lab.training.state import Plan, TrainState
+from dl_lab.training.state import Plan, TrainState, load_model, unfit
 from dl_lab.training.tasks.task import Task
 
 CPU = torch.device("cpu")
@@ -99,6 +101,24 @@ def build_model(run: RunConfig, spec: DataSpec) -> nn.Module:
         on_inputs = dropout.entry.build(dropout.config, input_p)
         model = nn.Sequential(OrderedDict(input_dropout=on_inputs, network=model))
     return model
+
+
+def trained_model(run: RunConfig, saved: Checkpoint, folder: Path) -> tuple[nn.Module, Preprocessing]:
+    """The model of a checkpoint from `folder`, ready for evaluation on the run's device, and the preprocessing of its
+    inputs. Needs no data.
+
+    Raises:
+        ConfigError: if the checkpoint has no preprocessing, or its parts do not fit each other.
+    """
+    if saved.get("preprocessing") is None:
+        raise ConfigError(f"{folder} has a checkpoint of an older version; hint: train it again with rerun={folder}")
+    preprocessing = Preprocessing.from_dict(saved["preprocessing"], f"{folder}: preprocessing")
+    try:
+        model = build_model(run, preprocessing.spec)
+        load_model(model, saved)
+    except Exception as error:  # of many kinds
+        raise unfit(folder, error) from error
+    return devices.place(model, devices.choose(run.settings.device, run.settings.precision)).eval(), preprocessing
 
 
 @torch.no_grad()

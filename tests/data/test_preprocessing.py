@@ -58,8 +58,7 @@ def deep() -> Any:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda values: values.pop("mean"),
-        lambda values: values.update(more=1),
+        lambda values: values.pop("spec"),
         lambda values: values.update(mean=None),
         lambda values: values.update(mean="7"),
         lambda values: values.update(mean=[[1.0, 2.0], [3.0]]),
@@ -70,7 +69,7 @@ def deep() -> Any:
         lambda values: values.update(std=endless()),
         lambda values: values.update(std=deep()),
         lambda values: values.update(reading=endless()),
-        lambda values: values.update(reading={1: 2}),
+        lambda values: values.update(reading=[1]),
         lambda values: values.update(columns=[{"name": "a"}]),
         lambda values: values.update(white=0),
         lambda values: values["spec"].update(kind="sound"),

@@ -1,7 +1,8 @@
 """Every registered dataset keeps its promises; bundled ones are scikit-learn's, generated ones obey their law."""
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import sklearn.datasets
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import stats
 from support.configs import parsed
 from support.pictures import SIZE, write
@@ -21,11 +23,14 @@ from torch import Tensor
 from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
-from dl_lab.data.splits import PADDING, Split, Windows
+from dl_lab.data.preprocessing import Preprocessing
+from dl_lab.data.splits import PADDING, InMemory, Split, Streamed, Windows
 from dl_lab.datasets.generated import GeneratedConfig
 from dl_lab.datasets.table import TableConfig
 from dl_lab.registry import DATASETS
-from dl_lab.training.setup import build_data
+from dl_lab.runs import checkpoint
+from dl_lab.training.setup import build_data, build_run, trained_model
+from dl_lab.training.state import checkpoint_of
 
 LETTERS = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 1000))
 REPEATED_ROWS = {"iris": 1}  # two of Fisher's flowers have the same measures
@@ -168,6 +173,47 @@ def test_every_dataset_is_normalised_by_its_training_split_alone(ready: Ready) -
         if head.task == "regression":  # the first columns
             np.testing.assert_allclose(targets[:, : head.columns].mean(0), 0, atol=1e-9)
             np.testing.assert_allclose(targets[:, : head.columns].std(0, correction=0), 1, atol=1e-9)
+
+
+def raw_inputs(data: Data, ready: Ready, folder: Path) -> tuple[Any, Tensor]:
+    """Five validation examples as a user has them, and as the dataset stores them."""
+    split, (head, *_) = data.validation, data.spec.heads
+    if isinstance(split, Windows):
+        return "".join(head.labels[token] for token in split.tokens[:5]), split.tokens[:5].long()
+    inputs = stored(split)[0][:5]
+    if data.spec.kind == "tokens":
+        return " ".join(head.labels[token] for token in inputs[0]), inputs[0]
+    if isinstance(split, Streamed):
+        return [split.dataset.files[index][0] for index in split.indices[:5]], inputs
+    if data.spec.kind == "features":
+        unscaled = replace(ready.run.dataset.config, standardize=False)
+        entry = ready.run.dataset.entry
+        return entry.build(unscaled, ready.run.settings.data_folder, 0).validation.inputs[:5].tolist(), inputs
+    paths = [folder / f"{number}.png" for number in range(len(inputs))]
+    for path, image in zip(paths, inputs.numpy(), strict=True):
+        white = image.astype(float) * (255 / 16) if ready.name == "digits" else image
+        Image.fromarray(np.rint(white).astype(np.uint8).transpose(1, 2, 0).squeeze()).save(path)
+    return paths, inputs
+
+
+def test_a_checkpoint_alone_gives_the_inputs_and_outputs_of_every_dataset(ready: Ready, tmp_path: Path) -> None:
+    plan, state = build_run(ready.run, build_data(ready.run))
+    raw, inputs = raw_inputs(build_data(ready.run), ready, tmp_path)
+    checkpoint.save(tmp_path / "last.pt", checkpoint_of(state, plan))
+    saved = checkpoint.load(tmp_path / "last.pt", plan.device)
+    model, preprocessing = trained_model(ready.run, saved, tmp_path)
+    assert preprocessing == Preprocessing.from_dict(json.loads(json.dumps(saved["preprocessing"])))
+    assert preprocessing == plan.data.preprocessing
+    assert preprocessing.spec == plan.data.spec
+    stored_again = preprocessing.stored(raw)
+    assert torch.equal(stored_again, inputs)
+    dtype = torch.float32
+    expected = plan.data.prepare(InMemory(inputs, inputs).to(plan.device, dtype).inputs)
+    prepared = preprocessing.prepare(stored_again, plan.device, dtype)
+    assert torch.equal(prepared, expected)
+    assert prepared.dtype == expected.dtype
+    batch = prepared[None].long() if plan.data.spec.kind == "tokens" else prepared
+    assert torch.equal(model(batch), state.model.eval()(batch))
 
 
 def rows(inputs: Any, targets: Any) -> list[tuple[float, ...]]:

@@ -90,15 +90,25 @@ def test_without_a_test_part_there_is_none(tmp_path: Path) -> None:
     assert decoded(data, torch.cat(parts(data))) == SENTENCE * 20
 
 
+def test_characters_that_the_training_part_lacks_are_left_out_and_named(tmp_path: Path, capsys) -> None:
+    content = "abcdefgh" * 10 + "aébßéb\x1b" + "cab"
+    data = of_text(tmp_path, content, "dataset.context_length=8", "dataset.validation=7", "dataset.test=3")
+    assert [decoded(data, part) for part in parts(data)] == ["abcdefgh" * 10, "abb", "cab"]
+    assert data.spec.heads[0].labels == tuple("abcdefgh")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("4 of 7 characters of the validation part are left out")
+    assert line.endswith(r"'\x1b', 'ß', 'é'")
+
+
 def test_the_context_is_as_long_as_the_models(tmp_path: Path) -> None:
     data = of_text(tmp_path, SENTENCE * 20, "model.context_length=12")
     assert data.spec.input_shape == (12,)
 
 
 def test_the_shortest_training_part_holds_one_window(tmp_path: Path) -> None:
-    data = of_text(tmp_path, "abcdefghi" + "xy", "dataset.context_length=8", "dataset.validation=2", "dataset.test=0")
+    data = of_text(tmp_path, "abcdefghi" + "fa", "dataset.context_length=8", "dataset.validation=2", "dataset.test=0")
     assert len(data.train) == 1
-    assert decoded(data, tokens_of(data.validation)) == "xy"
+    assert decoded(data, tokens_of(data.validation)) == "fa"
 
 
 @pytest.mark.parametrize(
@@ -110,9 +120,10 @@ def test_the_shortest_training_part_holds_one_window(tmp_path: Path) -> None:
         pytest.param("abc".encode("utf-16-be"), ["input.txt is not text", "UTF-16"], id="UTF-16 without a mark"),
         pytest.param("\ufeff", ["input.txt is empty"], id="a byte-order mark alone"),
         pytest.param("aaaaa" * 99, ["one distinct character, 'a'"], id="one character"),
+        pytest.param("a" * 90 + "b" * 15, ["dataset.validation=0.1", "distinct"], id="one character to train"),
         pytest.param(b"\xed\xa0\x80" * 99, ["input.txt is not UTF-8 at byte 0"], id="half a surrogate pair"),
         pytest.param("abc", ["dataset.validation=0.1", "3 examples"], id="nothing to validate"),
-        pytest.param("abcdefghijklmn", ["the validation part, 1 char"], id="one character to validate"),
+        pytest.param("abcdefghijklaa", ["the validation part, 1 char"], id="one character to validate"),
         pytest.param("abcdefghij" * 2, ["dataset.context_length=16", "training part, 16 char"], id="no whole window"),
     ],
 )
