@@ -164,9 +164,16 @@ def _file(error: OSError) -> str | None:
 
 def cannot_write(error: OSError) -> str:
     """The line for a folder or file that cannot be written."""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "free some space on that disk" if is_full else "another folder, with hydra.run.dir=FOLDER"
+    hint = "free some space on that disk" if is_full(error) else "another folder, with hydra.run.dir=FOLDER"
     return f"{about_file(error)}; hint: {hint}"
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, is that of a file on a full disk."""
+    if error is None:
+        return False
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and bool(error.filename)
+    return full or is_full(error.__cause__)
 
 
 def about_file(error: OSError) -> str:

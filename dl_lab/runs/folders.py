@@ -20,12 +20,17 @@ Snapshot = dict[str, tuple[int, int, int]]
 _reserved: list[Path] = []  # folders that this process made, with the parents that it made for them
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, unless they exist. `remove_empty_folders` removes those that stay empty."""
+    _reserved.extend(each for each in (folder, *folder.parents) if not each.exists())
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def reserve_run_folder(root: str) -> str:
     """Make a folder `root`/<date>/<time>, with a number appended if the name is taken."""
     now = datetime.now()
     day = Path(root) / now.strftime("%Y-%m-%d")
-    parents = [parent for parent in (day, *day.parents) if not parent.exists()]
-    day.mkdir(parents=True, exist_ok=True)
+    make_folder(day)
     number = 0
     while True:
         folder = day / (now.strftime("%H-%M-%S") + (f"-{number}" if number else ""))
@@ -34,7 +39,7 @@ def reserve_run_folder(root: str) -> str:
         except FileExistsError:
             number += 1
         else:
-            _reserved.extend([folder, *parents])
+            _reserved.append(folder)
             return str(folder)
 
 

@@ -52,9 +52,9 @@ def rewind(folder: Path, step: int) -> float:
     for written in (folder, folder / ".hydra", folder / "checkpoints"):
         remove_partial(written)
     path = folder / "metrics.jsonl"
-    lines = read_lines(path) if path.exists() else []
-    kept = [line for line, point in lines if point["step"] <= step and point["split"] != "test"]
-    write_text(path, "".join(f"{line}\n" for line in kept))
+    if path.exists():
+        kept = [line for line, point in read_lines(path) if point["step"] <= step and point["split"] != "test"]
+        write_text(path, "".join(f"{line}\n" for line in kept))
     latest = tensorboard.rewind(folder, step or -1)  # at step 0 everything is removed
     (folder / "summary.json").unlink(missing_ok=True)
     return latest
@@ -104,7 +104,7 @@ class RunLogger:
         with ExitStack() as opened:
             opened.enter_context(locked(folder, "run"))
             refuse_links(folder / ".hydra", folder / "checkpoints")
-            if resumed_at is None and (taken := contents(folder)):  # checked with the lock held
+            if (taken := contents(folder)) and resumed_at is None:  # checked with the lock held
                 held = f"hydra.run.dir={folder} already holds a run ({taken[0]})"
                 raise ConfigError(f"{held}; hint: choose a new folder, or continue that run with resume={folder}")
             if resumed_at is not None and seen != snapshot(folder):
@@ -112,7 +112,7 @@ class RunLogger:
             try:
                 self._open(opened, config, overrides, resumed_at)
             except OSError:
-                if resumed_at is None:
+                if not taken:
                     discard(folder)
                 raise
             self._opened = opened.pop_all()
@@ -127,7 +127,7 @@ class RunLogger:
         write_text(self.folder / ".hydra" / "overrides.yaml", as_yaml(overrides))
         write_text(self.folder / ".hydra" / "config.yaml", composed)  # from now on the folder holds a run
         self.checkpoints.mkdir(exist_ok=True)
-        if resumed_at is None:
+        if not self._metrics_path.exists():
             with open(self._metrics_path, "xb", opener=no_links):
                 pass
         self._events = opened.enter_context(closing(EventWriter(self.folder, latest)))

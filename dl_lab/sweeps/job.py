@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from dl_lab.config.messages import described, explain
+from dl_lab.config.messages import described, explain, is_full
 from dl_lab.core.errors import Diverged
 
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ class JobOutcome:
     status: str
     reason: str | None = None
     traceback: str | None = None  # of an unexpected error
+    disk_is_full: bool = False
 
 
 def outcome_of_error(error: BaseException) -> JobOutcome:
     """Return how a job ended that raised `error`."""
     reason = explain(error)
     if reason is not None:
-        return JobOutcome("diverged" if isinstance(error, Diverged) else "failed", reason)
+        status = "diverged" if isinstance(error, Diverged) else "failed"
+        return JobOutcome(status, reason, disk_is_full=is_full(error))
     return JobOutcome("failed", described(error), "".join(traceback.format_exception(error)))
 
 

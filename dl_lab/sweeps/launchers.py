@@ -57,6 +57,7 @@ class LabLauncher(Launcher):
             return [self._sweep.returned(entry) for entry in self._sweep.launch(job_overrides, self.run)]
         finally:
             self.stop()
+            self._sweep.save()
 
 
 class InTurnLauncher(LabLauncher):
@@ -130,7 +131,7 @@ class VectorizedLauncher(ProcessesLauncher):
 def run_with_plugin(jobs: "list[Job]", report: "Report", launcher: Launcher) -> None:
     """Run the jobs with a third-party launcher, all at once, and report them when all have ended."""
     from dl_lab.config.compose import quoted
-    from dl_lab.config.messages import described
+    from dl_lab.config.messages import described, is_full
     from dl_lab.sweeps.job import JobOutcome, outcome_of_return
 
     overrides = []
@@ -144,7 +145,8 @@ def run_with_plugin(jobs: "list[Job]", report: "Report", launcher: Launcher) -> 
         outcomes = [outcome_of_return(returned) for returned in launcher.launch(overrides, initial_job_idx=0)]
     except Exception as error:  # of the launcher: a process died, a cluster refused
         reason = f"the launcher failed ({described(error)})"
-        outcomes = [JobOutcome(final_status(job.folder) or "failed", reason) for job in jobs]
+        ended = [final_status(job.folder) or "failed" for job in jobs]
+        outcomes = [JobOutcome(status, reason, disk_is_full=is_full(error)) for status in ended]
     for job, outcome in zip(jobs, outcomes, strict=True):
         report.ended(job, outcome)
 

@@ -1,21 +1,26 @@
 """sweep.json, the manifest of a sweep: its jobs, how each one ended, and where its run folder is."""
 
 import json
+import shlex
 import threading
 from collections.abc import Container, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from dl_lab.config.compose import quoted
+from dl_lab.config.schema import GridConfig
 from dl_lab.core import atomic_io
 from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError
-from dl_lab.runs.folders import inside
+from dl_lab.core.paths import user_path
+from dl_lab.runs.folders import inside, make_folder
 from dl_lab.runs.identity import signature
 from dl_lab.runs.reader import Run, read_summary, read_tolerant
 
@@ -175,9 +180,13 @@ class Manifest:
         """Write the file after a short delay, so that hundreds of short jobs share one write."""
         with self._writing:
             if self._due is None:
-                self._due = threading.Timer(WRITE_DELAY, self.write)
+                self._due = threading.Timer(WRITE_DELAY, self._write_if_possible)
                 self._due.daemon = True
                 self._due.start()
+
+    def _write_if_possible(self) -> None:
+        with suppress(OSError):  # of a full disk, which the last write reports
+            self.write()
 
     def write(self) -> None:
         """Write the whole file now."""
@@ -190,3 +199,25 @@ class Manifest:
             text = json.dumps({**head, "jobs": jobs, "search": self.search}, indent=1)
             with atomic_write(self._path) as file:
                 file.write(text.encode())
+
+
+def folder_of(config: DictConfig, settings: GridConfig) -> Path:
+    """Return the folder of the sweep, which exists then, and write it into `config`.
+
+    Raises:
+        ConfigError: if the folder of a new sweep holds one already, or `settings.resume` holds none.
+    """
+    if settings.resume is None:
+        folder = user_path(str(config.hydra.sweep.dir), "hydra.sweep.dir").absolute()
+        if (folder / NAME).exists():
+            resume = shlex.quote(f"sweep.resume={folder}")
+            raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; hint: {resume}")
+        make_folder(folder)
+    else:
+        folder = user_path(settings.resume, "sweep.resume").absolute()
+        if not (folder / NAME).exists():
+            raise ConfigError(f"sweep.resume={settings.resume} holds no {NAME}; allowed: the folder of a sweep")
+    with open_dict(config):
+        config.hydra.sweep.dir = str(folder)
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")  # third-party launchers compose it
+    return folder

@@ -151,7 +151,7 @@ class Worker:
         while self.busy and self.connection.poll(max(0.0, deadline - time.monotonic())):
             if (message := self._next_message()) is None:
                 break
-            with suppress(JobsFailed, BrokenPipeError):  # the first one is being raised already
+            with suppress(JobsFailed, OSError):  # the first one is being raised already
                 self._handle(message, report, shows_steps=False)
         self._report_stopped(report)
 

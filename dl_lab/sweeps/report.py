@@ -1,5 +1,6 @@
 """What a launcher reports about running jobs, and what happens with it. Imports no torch."""
 
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ class Report(Protocol):
         """A job starts, possibly a second time after its stack ran out of memory."""
 
     def ended(self, job: Job, outcome: JobOutcome) -> None:
-        """A job ended. Raises JobsFailed if it failed and sweep.fail_fast=true."""
+        """A job ended. Raises JobsFailed if it failed and sweep.fail_fast=true, or because the disk is full."""
 
     def note(self, line: str) -> None:
         """Show a line."""
@@ -60,6 +61,11 @@ class SweepReport(Report):
         if outcome.traceback is not None:
             self.trace(outcome.traceback)
         entry = self._manifest.end(job.number, outcome.status, outcome.reason)
+        if entry.is_failure and outcome.disk_is_full:  # the other jobs would fail as well
+            reason, advice = entry.why.partition("; hint: ")[0], resuming(self._manifest.folder)
+            raise JobsFailed(
+                printable(f"error: #{job.number}  {reason}; hint: free some space on that disk, then {advice}")
+            )
         if outcome.status == "failed":
             write_failure(job.folder, str(outcome.reason))
         self._display.job_ended(entry)
@@ -161,6 +167,11 @@ class Display:
 
     def _refresh(self) -> None:
         self._bar.set_postfix_str(f"{len(self._running)} running, {len(self._failed)} failed")
+
+
+def resuming(folder: Path) -> str:
+    """Return how a sweep is continued."""
+    return f"continue with the same command and sweep.resume={shlex.quote(str(folder))}"
 
 
 def failure_lines(entries: Iterable[Entry]) -> list[str]:

@@ -3,19 +3,18 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dl_lab.config.compose import quoted, refuse_added_keys, with_new_keys
+from dl_lab.config.compose import refuse_added_keys, with_new_keys
 from dl_lab.config.messages import explain
 from dl_lab.config.schema import GridConfig, RunSettings, TrainConfig
 from dl_lab.config.validation import typed
 from dl_lab.core.atomic_io import atomic_write, remove_partial
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped, printable
-from dl_lab.core.paths import user_path
 from dl_lab.core.signals import termination_raises
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.folders import contents, inside, locked
@@ -23,8 +22,8 @@ from dl_lab.runs.identity import difference, digest, signature
 from dl_lab.runs.reader import holds_run, read_configuration
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.job import Job, JobOutcome
-from dl_lab.sweeps.manifest import NAME, Entry, Manifest, resolved
-from dl_lab.sweeps.report import Display, Runner, SweepReport, failure_lines
+from dl_lab.sweeps.manifest import Entry, Manifest, folder_of, resolved
+from dl_lab.sweeps.report import Display, Runner, SweepReport, failure_lines, resuming
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -57,13 +56,18 @@ class Sweep:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._lock, closing(self._display):
+            try:
+                self.save()
+            except OSError:
+                if kind is None:  # otherwise the first error is the one to report
+                    raise
+
+    def save(self) -> None:
+        """Write the manifest, if jobs have begun."""
         if self._begun:
             self.manifest.write()
-        self._display.close()
-        self._lock.close()
-        with suppress(OSError):  # of a refused sweep, the folder is empty
-            self.folder.rmdir()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], run: Runner) -> list[Entry]:
         """Run the jobs with these overrides that have no final result yet. Returns the manifest's entry of each job.
@@ -85,10 +89,7 @@ class Sweep:
                     run(jobs, self._report)
         except (KeyboardInterrupt, Stopped) as stopped:
             status = stopped.status if isinstance(stopped, Stopped) else INTERRUPTED
-            raise Stopped(f"stopped; hint: {self._resuming()}", status) from None
-        finally:
-            if self._begun:
-                self.manifest.write()
+            raise Stopped(f"stopped; hint: {resuming(self.folder)}", status) from None
         return entries
 
     def _begin(self) -> None:
@@ -100,9 +101,6 @@ class Sweep:
         if not (path := self.folder / "multirun.yaml").exists():
             with atomic_write(path) as file:
                 file.write(OmegaConf.to_yaml(self._config).encode())
-
-    def _resuming(self) -> str:
-        return f"continue with the same command and sweep.resume={shlex.quote(str(self.folder))}"
 
     def _unfinished(self, planned: list[tuple[Job, str | None]]) -> list[Job]:
         """Return the jobs without a final result. Report those that were refused as failed."""
@@ -237,28 +235,6 @@ class Sweep:
         unfinished = [entry for entry in entries if not entry.is_final and not entry.is_failure]
         lines = [f"{len(failed)} of {len(entries)} jobs failed:", *failure_lines(failed)] if failed else []
         if unfinished:  # someone else stopped their process
-            lines.append(f"{len(unfinished)} of {len(entries)} jobs have not ended; hint: {self._resuming()}")
+            lines.append(f"{len(unfinished)} of {len(entries)} jobs have not ended; hint: {resuming(self.folder)}")
         if lines:
             raise JobsFailed("\n".join(lines))
-
-
-def folder_of(config: DictConfig, settings: GridConfig) -> Path:
-    """Return the folder of the sweep, which exists then, and write it into `config`.
-
-    Raises:
-        ConfigError: if the folder of a new sweep holds one already, or `settings.resume` holds none.
-    """
-    if settings.resume is None:
-        folder = user_path(str(config.hydra.sweep.dir), "hydra.sweep.dir").absolute()
-        if (folder / NAME).exists():
-            resume = shlex.quote(f"sweep.resume={folder}")
-            raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; hint: {resume}")
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        folder = user_path(settings.resume, "sweep.resume").absolute()
-        if not (folder / NAME).exists():
-            raise ConfigError(f"sweep.resume={settings.resume} holds no {NAME}; allowed: the folder of a sweep")
-    with open_dict(config):
-        config.hydra.sweep.dir = str(folder)
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")  # third-party launchers compose it
-    return folder

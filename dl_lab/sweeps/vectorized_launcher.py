@@ -228,7 +228,7 @@ def open_members(stack: Sequence[Prepared], context: ExitStack, report: Report) 
         try:
             run = context.enter_context(opening)
         except (ConfigError, OSError) as error:
-            report.ended(each.job, JobOutcome("failed", outcome_of_error(error).reason))
+            report.ended(each.job, outcome_of_error(error))
         else:
             run.shared_by = len(stack)
             members.append(JobMember(run, job=each.job))

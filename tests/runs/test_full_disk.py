@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from support.commands import Ended, train
+from support.commands import TINY, Ended, train
 from support.interrupted import RUN, assert_equal, interrupted
 
 from dl_lab.runs import checkpoint
+from dl_lab.sweeps import manifest
 
 REASONS = {number: os.strerror(number) for number in (errno.ENOSPC, errno.EROFS, errno.EIO)}
 
@@ -153,7 +154,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.faults
@@ -182,3 +183,42 @@ def test_a_real_run_folder_that_has_become_read_only(small_disk, whole):
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     goes_on(small_disk, whole)
+
+
+SWEEP = ("-m", *TINY, "model.hidden_sizes=[8]", "seed=0,1,2", "hydra.sweep.dir=sweep")
+LAUNCHERS = {
+    "in_turn": ("hydra/launcher=in_turn",),
+    "basic": ("hydra/launcher=basic",),
+    "stack": ("hydra/launcher=vectorized", "hydra.launcher.processes=1"),
+    "processes": ("hydra/launcher=processes", "hydra.launcher.processes=2"),
+    "stacks": ("hydra/launcher=vectorized", "hydra.launcher.processes=2"),
+}
+
+
+def assert_a_sweep_tells_and_goes_on(ended: Ended, folder: Path) -> None:
+    """One line and no traceback of a thread, which would be a warning here. The sweep continues once there is room."""
+    assert_tells_of_the_disk(ended, errno.ENOSPC)
+    resumes = "sweep.resume=sweep" if (folder / "sweep" / "sweep.json").exists() else "tags=[]"
+    again = train(folder, *SWEEP, resumes)
+    assert again.status == 0, again.err
+    assert len(again.runs) == 3
+
+
+@pytest.mark.parametrize("launcher", ["in_turn", "stack"])
+@pytest.mark.parametrize("write", [1, 9, 40, 80])
+def test_a_disk_that_is_full_during_a_sweep(tmp_path, monkeypatch, launcher, write):
+    monkeypatch.setattr(manifest, "WRITE_DELAY", 0)
+    ended = on(Disk(tmp_path, write), tmp_path, *SWEEP, *LAUNCHERS[launcher])
+    assert_a_sweep_tells_and_goes_on(ended, tmp_path)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("launcher", LAUNCHERS.values(), ids=LAUNCHERS)
+def test_a_real_disk_that_is_full_during_a_sweep(small_disk, launcher):
+    for kilobytes in (192, 184, 168, 140, 100):
+        ballast, folder = small_disk / "ballast", small_disk / "work"
+        ballast.write_bytes(bytes(1024 * kilobytes))
+        ended = train(folder, *SWEEP, *launcher)
+        ballast.unlink()
+        assert_a_sweep_tells_and_goes_on(ended, folder)
+        subprocess.run(["rm", "-r", str(folder)], check=True)

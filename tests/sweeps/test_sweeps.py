@@ -147,3 +147,12 @@ def test_a_job_retried_after_an_out_of_memory_split_is_printed_once(tmp_path, mo
     for start in ("#", "  #"):
         told = [line.split()[0] for line in ended.out.splitlines() if line.startswith(start)]
         assert sorted(told) == ["#0", "#1", "#2", "#3"]
+
+
+@pytest.mark.parametrize("made_by_user", [True, False])
+def test_a_refused_sweep_leaves_only_folders_that_it_did_not_make(tmp_path, made_by_user):
+    folder = tmp_path / "mine" / "sweep"
+    if made_by_user:
+        folder.mkdir(parents=True)
+    assert train(tmp_path, "-m", "dataset=iris", "train.steps=-1", "seed=0,1", f"hydra.sweep.dir={folder}").status == 2
+    assert list(tmp_path.rglob("*")) == ([folder.parent, folder] if made_by_user else [])
