@@ -15,11 +15,11 @@ from dl_lab.core.errors import ConfigError, require
 from dl_lab.core.progress import announce
 from dl_lab.core.schema import PositiveInt
 from dl_lab.data.dataset import Data
+from dl_lab.data.files import read_text
 from dl_lab.data.partition import SplitConfig, divide
 from dl_lab.data.preprocessing import one_line_end, quoted
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import Windows
-from dl_lab.datasets.files import read_text
 from dl_lab.registry import DATASETS
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"

@@ -7,7 +7,7 @@ import torch
 
 from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.errors import ConfigError
-from dl_lab.datasets.files import read_text
+from dl_lab.data.files import read_text
 from dl_lab.datasets.mnist import read_idx
 from dl_lab.runs import checkpoint
 

@@ -1,8 +1,8 @@
 """Recognize CSV files that do not consist of a header line and comma-separated cells."""
 
 from dl_lab.core.errors import ConfigError
-from dl_lab.datasets.csv_cells import MISSING, Lines, parse_number
-from dl_lab.datasets.csv_separator import layout
+from dl_lab.data.tables.cells import MISSING, Lines, parse_number
+from dl_lab.data.tables.separator import layout
 
 NAMES = {"\t": "tabs", " ": "spaces"}
 

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from io import StringIO
 
-from dl_lab.datasets.csv_cells import Lines, parse_number
+from dl_lab.data.tables.cells import Lines, parse_number
 
 SAMPLE = 20_000  # characters at the beginning of a file
 USUAL = ",;\t|:"  # preferred in this order to other signs that explain a text equally well; a space comes last

@@ -1,0 +1,1 @@
+"""Tables from files: reading, types, encoding and division."""
