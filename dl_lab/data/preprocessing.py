@@ -49,7 +49,7 @@ class Preprocessing:
         """The same as text, numbers, booleans, null, lists and dictionaries only, as JSON and torch.load read them."""
         values: dict[str, Any] = plain(self)
         for head in values["spec"]["heads"]:
-            head["labels"] = [str(label) for label in head["labels"]]
+            head["labels"] = list(map(str, head["labels"]))
         return values
 
     @classmethod
@@ -172,7 +172,9 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
-    return [plain(each) for each in value] if isinstance(value, list | tuple | range) else str(value)
+    if isinstance(value, list | tuple | range):
+        return [plain(each) for each in value]
+    return str(value).encode(errors="backslashreplace").decode()  # a folder may have a name that is not UTF-8
 
 
 def nested(values: Tensor | None) -> Nested:

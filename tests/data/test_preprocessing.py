@@ -32,13 +32,13 @@ def test_a_preprocessing_is_read_as_it_was_written(tmp_path):
 
 def test_what_users_give_becomes_plain(tmp_path):
     head = Head(
-        name=np.str_("c"), task="classification", labels=tuple(np.arange(2)), offset=np.zeros(2), scale=np.ones(2)
+        name=np.str_("c"), task="classification", labels=(np.int64(0), "a\udcff"), offset=np.zeros(2), scale=np.ones(2)
     )
     spec = DataSpec(kind="features", input_shape=torch.ones(3).shape, heads=(head,))
     torch.save(Preprocessing(spec=spec).as_dict(), tmp_path / "saved.pt")
     read = Preprocessing.from_dict(torch.load(tmp_path / "saved.pt", weights_only=True))
     assert read.spec.heads[0] == Head(
-        name="c", task="classification", labels=("0", "1"), offset=(0.0, 0.0), scale=(1.0, 1.0)
+        name="c", task="classification", labels=("0", r"a\udcff"), offset=(0.0, 0.0), scale=(1.0, 1.0)
     )
 
 

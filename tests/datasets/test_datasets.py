@@ -21,11 +21,13 @@ from support.torchvision_sets import SETS, made_up, pairs, publish
 from torch import Tensor
 
 from dl_lab.config.schema import RunConfig
+from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.dataset import Data
+from dl_lab.data.dataset import Data, preprocessing_of
 from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.splits import PADDING, InMemory, Split, Streamed, Windows
 from dl_lab.datasets.generated import GeneratedConfig
+from dl_lab.datasets.images import image_data
 from dl_lab.datasets.table import TableConfig
 from dl_lab.registry import DATASETS
 from dl_lab.runs import checkpoint
@@ -214,6 +216,18 @@ def test_a_checkpoint_alone_gives_the_inputs_and_outputs_of_every_dataset(ready:
     assert prepared.dtype == expected.dtype
     batch = prepared[None].long() if plan.data.spec.kind == "tokens" else prepared
     assert torch.equal(model(batch), state.model.eval()(batch))
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_pixels_that_are_held_out_change_nothing_that_is_learned(standardize: bool) -> None:
+    config = replace(parsed("dataset=digits").dataset.config, standardize=standardize, validation=5)
+    images = (torch.arange(48 * 64) % 200).reshape(-1, 1, 8, 8).byte()
+    order = torch.randperm(len(images), generator=rng.generator(0, "split"))
+    made = []
+    for held_out in (0, 255):
+        images[order[-10:]] = held_out
+        made.append(preprocessing_of(image_data(config, 0, images, torch.zeros(48).long(), ["a"], test=5)))
+    assert made[0] == made[1]
 
 
 def rows(inputs: Any, targets: Any) -> list[tuple[float, ...]]:

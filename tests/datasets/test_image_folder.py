@@ -223,6 +223,7 @@ def test_statistics_are_those_of_the_training_pictures_alone(tmp_path: Path) -> 
     after = built(tmp_path)
     assert torch.equal(after.mean, before.mean)
     assert torch.equal(after.std, before.std)
+    assert after.preprocessing == before.preprocessing
 
 
 def test_statistics_may_come_from_fewer_training_pictures_drawn_by_the_seed(tmp_path: Path) -> None:
