@@ -1,5 +1,6 @@
 """Check YAML files of users before they are read: a mistake is one line with its place, and no file is too large."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from dl_lab.core.errors import ConfigError
 LARGEST = 10_000_000  # bytes
 DEEPEST = 50  # levels
 MOST = 100_000  # values, when every alias is replaced by what it stands for
-Events = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where it is installed, is ten times as fast
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where it is installed, is ten times as fast
+
+
+def plain_inner(value: Any) -> Iterable[Any]:
+    """The values inside a plain value."""
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def check(path: Path) -> None:
@@ -29,7 +35,9 @@ def check(path: Path) -> None:
         if len(content) > LARGEST:
             raise ConfigError(f"{path} has {len(content)} bytes; allowed: a YAML file of up to {LARGEST}")
         text = content.decode("utf-8")
-        _check_size(path, text)
+        if (node := beyond_limits(yaml.compose(text, Loader), _inside_node)) is not None:
+            limits = f"up to {DEEPEST} levels, and {MOST} values with aliases replaced, none of which refers to itself"
+            raise ConfigError(f"{path}, {_line(node.start_mark)}: too much to read; allowed: {limits}")
         loaded = yaml.load(text, get_yaml_loader())
         OmegaConf.create(loaded)
     except ConfigError:
@@ -42,6 +50,8 @@ def check(path: Path) -> None:
         raise ConfigError(f"{path}, line {line}, column {column}: not UTF-8{utf16}; allowed: YAML in UTF-8") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}, {_place(error, text)}; hint: correct the YAML") from error
+    except RecursionError as error:  # of the parser in Python; libyaml names the place
+        raise ConfigError(f"{path}: nested too deeply; allowed: up to {DEEPEST} levels") from error
     except (ValueError, OmegaConfBaseException) as error:  # a number of thousands of digits, a set, a key that is null
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}; hint: correct the YAML") from error
     if loaded is not None and not isinstance(loaded, dict):
@@ -49,30 +59,24 @@ def check(path: Path) -> None:
         raise ConfigError(f"{path}, line 1: {kind}; allowed: keys with values")
 
 
-def _check_size(path: Path, text: str) -> None:
-    """Raise ConfigError for text that is nested too deeply, refers to itself, or whose aliases stand for too many
-    values. Works on events, so that nothing is built.
+def beyond_limits(content: Any, inner: Callable[[Any], Iterable[Any]] = plain_inner) -> Any | None:
+    """The first value that is nested too deeply or is one too many, with every alias replaced by what it stands for;
+    None if there is none. `inner` returns the values inside a value.
     """
-    sizes: dict[str, int] = {}  # of anchors, once they are complete
-    open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # the anchor, and the number of values so far
-    for event in yaml.parse(text, Events):
-        anchor, added = getattr(event, "anchor", None), 0
-        if isinstance(event, yaml.AliasEvent):
-            if anchor not in sizes:
-                raise ConfigError(
-                    f"{path}, {_line(event.start_mark)}: *{anchor} is not complete; allowed: one before it"
-                )
-            added = sizes[anchor]
-        elif isinstance(event, yaml.CollectionStartEvent):
-            open_nodes.append((anchor, 1))
-        elif isinstance(event, yaml.ScalarEvent | yaml.CollectionEndEvent):
-            anchor, added = (anchor, 1) if isinstance(event, yaml.ScalarEvent) else open_nodes.pop()
-            if anchor is not None:
-                sizes[anchor] = added
-        open_nodes[-1] = (open_nodes[-1][0], open_nodes[-1][1] + added)
-        if len(open_nodes) > DEEPEST or open_nodes[-1][1] > MOST:
-            limits = f"up to {DEEPEST} levels, and {MOST} values with its aliases replaced"
-            raise ConfigError(f"{path}, {_line(event.start_mark)}: too much to read; allowed: {limits}")
+    rest, count = [(content, 1)], 0
+    while rest:
+        value, depth = rest.pop()
+        count += 1
+        if depth > DEEPEST or count > MOST:
+            return value
+        rest.extend((each, depth + 1) for each in inner(value))
+    return None
+
+
+def _inside_node(node: yaml.Node) -> Iterable[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return (each for pair in node.value for each in pair)
+    return node.value if isinstance(node, yaml.SequenceNode) else ()
 
 
 def _line(mark: Any) -> str:

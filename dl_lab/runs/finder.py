@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from dl_lab.core import atomic_io
+from dl_lab.core.yaml_files import Loader
 from dl_lab.runs.folders import inside
 from dl_lab.runs.identity import Scalars, configuration, hyperparameters
-from dl_lab.runs.reader import Loader, Run, read_tolerant
+from dl_lab.runs.reader import Run, read_tolerant
 
 SWEEP = "sweep.json"
 

@@ -16,14 +16,13 @@ import yaml
 
 from dl_lab.core import atomic_io
 from dl_lab.core.errors import ConfigError, refuse_interpolations, unknown_key
+from dl_lab.core.yaml_files import Loader, beyond_limits
 from dl_lab.runs.folders import contents
 from dl_lab.runs.identity import Scalars, configuration_name, hyperparameters
 
 PARTS = ("best", "last", "test")  # of summary.json: metrics of the best validation, of the last one, of the test
 NUMBERS = ("seconds", "steps", "epochs", "parameters")  # of summary.json itself
 MOST = sys.float_info.max
-MOST_VALUES, DEEPEST = 1_000_000, 50
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where it is installed, is ten times as fast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,22 +234,9 @@ def _load(path: Path, kind: type) -> Any:
         content = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError("is damaged") from error
-    if not isinstance(content, kind) or not _is_limited(content):
+    if not isinstance(content, kind) or beyond_limits(content) is not None:
         raise ValueError(FOREIGN)
     return content
-
-
-def _is_limited(content: Any) -> bool:
-    """Whether a content is neither nested too deeply nor too large, as the aliases of YAML can make it: without end."""
-    rest, count = [(content, 0)], 0
-    while rest and count < MOST_VALUES:
-        value, depth = rest.pop()
-        count += 1
-        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        if inner and depth == DEEPEST:
-            return False
-        rest.extend((each, depth + 1) for each in inner)
-    return not rest
 
 
 def _reason(error: Exception) -> str:
