@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -162,19 +161,19 @@ def quoted(names: list[str], most: int = 5) -> str:
 
 def plain(value: Any) -> Any:
     """The same as text, numbers, booleans, None, lists and dictionaries, for dataclasses, arrays and scalars too."""
-    if value is None or isinstance(value, bool | np.bool_):
-        return None if value is None else bool(value)
-    if isinstance(value, Integral | Real):
-        return int(value) if isinstance(value, Integral) else float(value)
-    if isinstance(value, Tensor | np.ndarray):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):  # also of NumPy, and of an Enum
+        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, str):  # escaped if it is not UTF-8, as the name of a folder may be
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Tensor | np.ndarray | np.generic):
         return plain(value.tolist())
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | range):
-        return [plain(each) for each in value]
-    return str(value).encode(errors="backslashreplace").decode()  # a folder may have a name that is not UTF-8
+    return [plain(each) for each in value] if isinstance(value, list | tuple | range) else str(value)
 
 
 def nested(values: Tensor | None) -> Nested:
