@@ -22,11 +22,13 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
+from dl_lab.cli.app import exits
 from dl_lab.config.compose import CONF
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.reader import read_strict
 from experiments import checks
 from experiments.support import claims
+from experiments.support.command_line import parsed
 from experiments.support.findings import Finding, Report
 from experiments.support.results_table import write_rows
 
@@ -120,18 +122,19 @@ def main() -> None:
     length.add_argument("--quick", action="store_true", help="run everything under ten seconds")
     length.add_argument("--long", action="store_true", help="run everything, including what takes over two minutes")
     parser.add_argument("--launcher", default=LAUNCHER, help=f"hydra/launcher of the runs (default: {LAUNCHER})")
-    options = parser.parse_args()
+    options = parsed(parser)
     everything = jobs(options.launcher)
     known = {job.concept for job in everything}
     if unknown := sorted(set(options.names) - known):
         parser.error(f"NAME={unknown[0]} is not known; allowed: {', '.join(sorted(known))}")
     at_most = QUICK if options.quick else inf if options.long or options.names else NORMAL
     failed = 0
-    for job in everything:
-        if job.takes < at_most and (not options.names or job.concept in options.names):
-            findings, rows = job.run()
-            failed += sum(not finding.holds for finding in findings)
-            write_rows("Concepts", HEADER, job.concept, job.command.partition(" --launcher")[0], rows)
+    with exits():
+        for job in everything:
+            if job.takes < at_most and (not options.names or job.concept in options.names):
+                findings, rows = job.run()
+                failed += sum(not finding.holds for finding in findings)
+                write_rows("Concepts", HEADER, job.concept, job.command.partition(" --launcher")[0], rows)
     if failed:
         raise SystemExit(f"{failed} claims do not hold")
 

@@ -117,8 +117,10 @@ def default_metric(runs: Sequence[Run]) -> str:
     """The metric by which all runs chose their best checkpoint, train.best.
 
     Raises:
-        ConfigError: if the runs differ in it.
+        ConfigError: if the runs differ in it, or none has completed.
     """
+    if not any(run.status == "completed" for run in runs):
+        raise _none_completed(runs)
     names = sorted({f"best/{run.values['train.best']}" for run in runs if "train.best" in run.values})
     if len(names) != 1:
         choices = " or ".join(f"metric={name}" for name in names) or "metric=best/loss"
@@ -158,10 +160,18 @@ def _no_scores(runs: Sequence[Run], metric: str) -> ConfigError:
     """The error if no completed run has the metric."""
     completed = [run for run in runs if run.status == "completed"]
     if not completed:
-        ended = ", ".join(f"{number} {state}" for state, number in Counter(run.status for run in runs).items())
-        return ConfigError(f"none of {len(runs)} runs has completed ({ended}); hint: add a completed run")
+        return _none_completed(runs)
     known = {name for run in completed for name in run.metric_names()}
     return unknown("metric", metric, known | {f"train/{name.partition('/')[2]}" for name in known - set(NUMBERS)})
+
+
+def _none_completed(runs: Sequence[Run]) -> ConfigError:
+    """The error if no run has completed, with the first reason that is known."""
+    ended = ", ".join(f"{number} {state}" for state, number in Counter(run.status for run in runs).items())
+    reason = next((f"; the first reason: {run.reason}" for run in runs if run.reason), "")
+    return ConfigError(
+        f"no run has metrics: none of {len(runs)} has completed ({ended}{reason}); hint: add one that has"
+    )
 
 
 def _configuration(runs: Sequence[Run], metric: str, higher: bool) -> tuple[Configuration, dict[Path, str]]:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import torch
 
+from dl_lab.cli.app import exits
 from dl_lab.plotting.figures import ratio_bars
 from dl_lab.runs.tensorboard import EventWriter
+from experiments.support.command_line import parsed
 from experiments.support.results_table import write_section
 
 
@@ -65,12 +67,13 @@ def parse_arguments(description: str | None, rows: Iterable[str], pairs: int, *f
     parser.add_argument("--pairs", type=int, default=pairs)
     for folder in folders:
         parser.add_argument(f"--{folder}", type=Path, metavar="FOLDER")
-    options = parser.parse_args()
+    options = parsed(parser)
     if unknown := sorted(set(options.rows) - set(rows)):
         parser.error(f"ROW={unknown[0]} is not known; allowed: {', '.join(rows)}")
     return options
 
 
+@exits()
 def show_table(section: str, command: str, known: dict[str, Row], chosen: list[str], pairs: int) -> None:
     """Print the ratios of the chosen rows, or of all rows and write them to RESULTS.md and TensorBoard."""
     lines = ["| what | bound | aim | median | least to most | verdict |", "|---|---|---|---|---|---|"]

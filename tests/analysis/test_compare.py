@@ -416,7 +416,18 @@ def test_no_completed_run_is_an_error(tmp_path, config):
     write_run(tmp_path / "1", config, {}, 1, 0.1, "diverged")
     ended = compared(tmp_path, tmp_path)
     assert ended.status == 2
-    assert ended.err == "error: none of 2 runs has completed (2 diverged); hint: add a completed run\n"
+    assert ended.err == "error: no run has metrics: none of 2 has completed (2 diverged); hint: add one that has\n"
+
+
+def test_a_sweep_that_never_began_is_an_error_with_its_first_reason(tmp_path):
+    jobs = [
+        {"number": number, "folder": str(number), "status": "failed", "reason": "no space", "overrides": ["lr=1"]}
+        for number in range(2)
+    ]
+    (tmp_path / "sweep.json").write_text(json.dumps({"jobs": jobs}))
+    ended = compared(tmp_path, tmp_path)
+    reason = "none of 2 has completed (2 failed; the first reason: no space)"
+    assert (ended.status, ended.err) == (2, f"error: no run has metrics: {reason}; hint: add one that has\n")
 
 
 @pytest.mark.parametrize(

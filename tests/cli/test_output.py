@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": ["-m", "dl_lab.evaluate", "run=run"],
     "compare": ["-m", "dl_lab.compare", "run", "out=out"],
     "concept": ["-m", "experiments.tensors"],
+    "reproduce": ["-m", "experiments.reproduce", "--help"],
 }
 
 
@@ -29,6 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("end", ["> /dev/full", "| head -n 1", ">&-", "2>&-", "> ascii.txt"])
 def test_the_output_may_end_anywhere(folder, command, end, monkeypatch):
     monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # argparse ignores errors of what it writes at once
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     line = f'"$0" "$@" {end}; exit ${{PIPESTATUS[0]}}'
     ended = subprocess.run(
