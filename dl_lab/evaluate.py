@@ -69,6 +69,8 @@ def evaluate(given: list[str]) -> dict[str, float]:
     import torch  # after the arguments are known to be readable
 
     from dl_lab.config.parse import typed
+    from dl_lab.config.schema import own_data_folder
+    from dl_lab.core.download import only_into
     from dl_lab.core.progress import format_metrics
     from dl_lab.runs import checkpoint
     from dl_lab.runs.reader import read_configuration
@@ -81,7 +83,8 @@ def evaluate(given: list[str]) -> dict[str, float]:
     run = configuration(saved["config"], options)
     if (folder / ".hydra" / "config.yaml").exists():
         setup.refuse_other_run(read_configuration(folder), saved["config"], folder)
-    data = setup.build_data(run, again=True)
+    with only_into(own_data_folder(options.data_dir)):
+        data = setup.build_data(run, again=True)
     setup.refuse_other_data(run, data, saved.get("data"), folder)
     plan, state = setup.build_run(run, data)
     warn_of_python_state(plan, state, saved, folder)

@@ -62,7 +62,8 @@ def _refuse_others(names: Iterable[str], out: Path) -> None:
         others += [path for path in folder.iterdir() if path.name != ".lock" and not PARTIAL.fullmatch(path.name)]
     if others:
         what = f"{others[0]} is not as a comparison has written it, and is not replaced"
-        raise ConfigError(f"{what}; hint: choose another folder with out=FOLDER, or move it away")
+        old = "if an older version wrote it, remove compare.md, compare.csv and compare/"
+        raise ConfigError(f"{what}; hint: choose another folder with out=FOLDER, or {old}")
 
 
 def _is_ours(name: str, out: Path, record: Record) -> bool:

@@ -120,6 +120,18 @@ class SearchConfig(GridConfig):
 SWEEPS: dict[str, type[GridConfig]] = {"grid": GridConfig, "random": SearchConfig, "optuna": SearchConfig}
 
 
+def data_folder(data_dir: str | None) -> Path:
+    """The folder of downloaded data: `data_dir`, or else the user's cache folder."""
+    return user_path(data_dir, "data_dir") if data_dir else Path(platformdirs.user_cache_dir("dl_lab"))
+
+
+def own_data_folder(data_dir: str | None) -> Path:
+    """The folder into which a command downloads that takes its configuration from a run folder: `data_dir`, if the
+    command gives it, or else that of conf/config.yaml.
+    """
+    return data_folder(data_dir or os.environ.get("DL_LAB_DATA"))
+
+
 class RunSettings(Schema):
     """The keys that belong to no group. `data_dir` null is the user's cache folder."""
 
@@ -136,7 +148,7 @@ class RunSettings(Schema):
 
     @property
     def data_folder(self) -> Path:
-        return user_path(self.data_dir, "data_dir") if self.data_dir else Path(platformdirs.user_cache_dir("dl_lab"))
+        return data_folder(self.data_dir)
 
 
 @dataclass(frozen=True, kw_only=True)

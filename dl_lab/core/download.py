@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -14,11 +15,27 @@ import torch
 from dl_lab.core.errors import ConfigError
 
 TIMEOUT = 30  # seconds without a byte
+_only: ContextVar[Path | None] = ContextVar("only", default=None)
+
+
+@contextmanager
+def only_into(data_dir: Path) -> Iterator[None]:
+    """Inside the context, download only into this folder, which the command chose: a run folder may name any other."""
+    before = _only.set(data_dir)
+    try:
+        yield
+    finally:
+        _only.reset(before)
 
 
 @contextmanager
 def missing_data(files: str, data_dir: Path) -> Iterator[None]:
     """Turn a failed download inside the context into one line that names the files and the folder they belong in."""
+    if (only := _only.get()) is not None and only.absolute() != data_dir.absolute():
+        raise ConfigError(
+            f"data_dir={data_dir}, which the run folder names, does not hold {files}; allowed: downloads into {only}, "
+            "or where the command says; hint: give data_dir=FOLDER"
+        )
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         yield

@@ -1,9 +1,14 @@
 """Training a finished run again, and resuming a run: both start from the configuration in its run folder."""
 
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from dl_lab.config.compose import with_new_keys
 from dl_lab.config.parse import parse
+from dl_lab.config.schema import own_data_folder
+from dl_lab.core.download import only_into
 from dl_lab.core.errors import Diverged, printable
 from dl_lab.runs import diff, resume
 from dl_lab.runs.folders import reserve_run_folder
@@ -23,7 +28,14 @@ def continue_run(folder: Path, overrides: list[str]) -> Result:
     step = 0 if start.checkpoint is None else int(start.checkpoint["step"])
     config = resume.continued(run, overrides, step)
     new = [override for override in overrides if override not in run.overrides]
-    return train(parse(with_new_keys(config)), folder, [*run.overrides, *new], start)
+    with downloads_of_the_command(config, overrides):
+        return train(parse(with_new_keys(config)), folder, [*run.overrides, *new], start)
+
+
+def downloads_of_the_command(config: Mapping[str, Any], overrides: Sequence[str]) -> AbstractContextManager[None]:
+    """Download only into the data_dir of these overrides, or the default: that of the run folder is only read."""
+    is_given = any(override.startswith("data_dir=") for override in overrides)
+    return only_into(own_data_folder(config["data_dir"] if is_given else None))
 
 
 def rerun(folder: Path, overrides: list[str]) -> tuple[bool, str]:
@@ -40,7 +52,8 @@ def rerun(folder: Path, overrides: list[str]) -> tuple[bool, str]:
     run, both = parse(with_new_keys(config)), [*first.overrides, *given]
     again = Path(where[-1]) if where else Path(reserve_run_folder("outputs"))
     try:
-        print(train(run, again, both, Start(same_data_as=(resume.trained_on(first), folder))))
+        with downloads_of_the_command(config, given):
+            print(train(run, again, both, Start(same_data_as=(resume.trained_on(first), folder))))
     except Diverged as diverged:  # the first run may have diverged as well
         print(printable(str(diverged)))
     second = read_strict(again)

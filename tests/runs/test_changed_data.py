@@ -80,8 +80,8 @@ CHANGES = {
 }
 
 
-def refused(ended: Ended) -> bool:
-    return ended.status == 2 and ended.err.count("\n") == 1 and "has changed since" in ended.err
+def refused(ended: Ended, why: str = "has changed since") -> bool:
+    return ended.status == 2 and ended.err.count("\n") == 1 and why in ended.err
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -144,6 +144,16 @@ def test_published_data_in_another_folder_are_compared(tmp_path):
     assert refused(train(tmp_path, "resume=run", "train.steps=8", f"data_dir={tmp_path}/other"))
     assert command(evaluate.main, tmp_path, "run=run", f"data_dir={tmp_path}/copy").status == 0
     assert train(tmp_path, "resume=run", "train.steps=8", f"data_dir={tmp_path}/copy").status == 0
+    for name in ("one", "copy"):  # nothing is downloaded into a place that a run folder names
+        (tmp_path / name).rename(tmp_path / f"moved_{name}")
+    for ended in (
+        train(tmp_path, "resume=run", "train.steps=9"),
+        train(tmp_path, "rerun=run"),
+        command(evaluate.main, tmp_path, "run=run"),
+    ):
+        assert refused(ended, ", which the run folder names, does not hold MNIST")
+    assert not (tmp_path / "one").exists()
+    assert not (tmp_path / "copy").exists()
 
 
 def sizes(*numbers: int) -> bytes:
