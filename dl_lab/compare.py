@@ -17,8 +17,8 @@ HELP = """Compare runs by configuration, over seeds: python -m dl_lab.compare FO
   out=FOLDER        the folder for compare.md, compare.csv and compare/ (figures, TensorBoard events). Default:
                     the only FOLDER, if it is not a run; otherwise a new folder in outputs/comparisons
 
-The seeds of a configuration share a row. A mean includes only completed runs; the others are counted. Rows are ordered
-by mean; in this order only, a pruned or diverged seed counts as the worst score that any run measured.
+The seeds and folds of a configuration share a row. A mean includes only completed runs; the others are counted. Rows
+are ordered by mean; in this order only, a pruned or diverged seed counts as the worst score that any run measured.
 """
 KEYS = ("metric", "out")
 

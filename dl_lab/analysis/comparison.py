@@ -14,19 +14,21 @@ from dl_lab.analysis.statistics import Verdict, student, verdicts
 from dl_lab.core.errors import ConfigError, unknown
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.identity import Scalars, configuration
-from dl_lab.runs.reader import NUMBERS, Run
+from dl_lab.runs.reader import NUMBERS, Repetition, Run
 
 CUT_SHORT = ("diverged", "pruned")  # because of their scores, so that the remaining seeds are the better ones
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """All runs of one configuration. `completed` and `scores` map the seeds that count to their run and its metric."""
+    """All runs of one configuration. `completed` and `scores` map the repetitions (seed, fold) that count to their run
+    and its metric.
+    """
 
     values: Scalars
     runs: Sequence[Run]
-    completed: Mapping[int, Run]
-    scores: Mapping[int, float]
+    completed: Mapping[Repetition, Run]
+    scores: Mapping[Repetition, float]
     higher: bool
 
     @property
@@ -35,25 +37,32 @@ class Configuration:
 
     @property
     def deviation(self) -> float:
-        """The standard deviation over seeds; nan for one seed."""
+        """The standard deviation over repetitions; nan for one."""
         return stdev(self.scores.values()) if len(self.scores) > 1 else nan
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        return student(list(self.scores.values()))
+        return student(list(self.scores.values()), overlap=self.overlap)
 
     @property
-    def best_seed(self) -> int:
-        return (max if self.higher else min)(self.scores, key=lambda seed: self.scores[seed])
+    def overlap(self) -> float:
+        """The ratio of validated to training examples of a fold; 0 without folds, as seeds count as independent."""
+        folds = self.values.get("dataset.folds")
+        return 1 / (folds - 1) if isinstance(folds, int | float) and folds > 1 else 0.0
+
+    @property
+    def best_repetition(self) -> Repetition:
+        return (max if self.higher else min)(self.scores, key=lambda each: self.scores[each])
 
     @cached_property
-    def lost_seeds(self) -> dict[int, str]:
-        """The status of each seed that was pruned or diverged and has no run that counts."""
-        return {run.seed: run.status for run in self.runs if run.status in CUT_SHORT and run.seed not in self.completed}
+    def lost(self) -> dict[Repetition, str]:
+        """The status of each repetition that was pruned or diverged and has no run that counts."""
+        cut_short = [run for run in self.runs if run.status in CUT_SHORT]
+        return {run.repetition: run.status for run in cut_short if run.repetition not in self.completed}
 
     def mean_at_worst(self, worst: float) -> float:
-        """The mean if each lost seed had the score `worst` (Lachin 1999, worst-rank score analysis)."""
-        return fmean([*self.scores.values(), *[worst] * len(self.lost_seeds)])
+        """The mean if each lost repetition had the score `worst` (Lachin 1999, worst-rank score analysis)."""
+        return fmean([*self.scores.values(), *[worst] * len(self.lost)])
 
     @property
     def seconds(self) -> float:
@@ -82,6 +91,11 @@ class Comparison:
     @property
     def ranked(self) -> list[Configuration]:
         return [each for each in self.configurations if each.scores]
+
+    @property
+    def overlap(self) -> float:
+        """The largest overlap of any configuration; 0 if no run is of a cross-validation."""
+        return max(each.overlap for each in self.configurations)
 
     @property
     def better_means(self) -> list[Configuration]:
@@ -151,8 +165,11 @@ def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, st
         raise _no_scores(runs, metric)
     ordered = [*ranked, *(each for each in configurations if not each.scores)]
     pairs = max(len(ranked) * (len(ranked) - 1) // 2, 1)
+    differences = [_differences(ranked[0], each) for each in ranked[1:]]
     judged: list[Verdict | None] = [None] * len(ordered)
-    judged[1 : len(ranked)] = verdicts([_differences(ranked[0], each) for each in ranked[1:]], pairs)
+    judged[1 : len(ranked)] = verdicts(
+        differences, pairs, [max(ranked[0].overlap, each.overlap) for each in ranked[1:]]
+    )
     return Comparison(metric, higher, ordered, judged, differing([each.values for each in ordered])), left_out
 
 
@@ -177,24 +194,24 @@ def _none_completed(runs: Sequence[Run]) -> ConfigError:
 def _configuration(runs: Sequence[Run], metric: str, higher: bool) -> tuple[Configuration, dict[Path, str]]:
     """The configuration of these runs, and the completed runs that do not count with the reasons."""
     left_out: dict[Path, str] = {}
-    completed: dict[int, Run] = {}
-    scores: dict[int, float] = {}
+    completed: dict[Repetition, Run] = {}
+    scores: dict[Repetition, float] = {}
     for run in runs:
         if run.status != "completed":
             continue
         if not isfinite(score := run.metric(metric)):
             left_out[run.folder] = f"it has no {metric}"
             continue
-        if run.seed in completed:  # a seed that ran twice counts once
-            left_out[completed[run.seed].folder] = "its configuration and seed were run again"
-        completed[run.seed], scores[run.seed] = run, score
+        if (key := run.repetition) in completed:  # a seed that ran twice counts once
+            left_out[completed[key].folder] = "its configuration and seed were run again"
+        completed[key], scores[key] = run, score
     return Configuration(configuration(runs[0].values), runs, completed, scores, higher), left_out
 
 
 def _differences(leader: Configuration, other: Configuration) -> list[float]:
-    """The differences of scores on common seeds, positive where the leader is better."""
+    """The differences of scores on common seeds and folds, positive where the leader is better."""
     sign = 1 if leader.higher else -1
-    return [sign * (leader.scores[seed] - other.scores[seed]) for seed in sorted(leader.scores.keys() & other.scores)]
+    return [sign * (leader.scores[each] - other.scores[each]) for each in sorted(leader.scores.keys() & other.scores)]
 
 
 def differing(values: Sequence[Scalars]) -> list[str]:

@@ -12,8 +12,8 @@ LEAST_RUNS = 12  # to fit a forest to
 
 
 def columns(comparison: Comparison) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The runs that count as numbers (run, key), text as its rank and the seed last, and their scores (run,)."""
-    rows = [(each, seed) for each in comparison.ranked for seed in each.scores]
+    """The runs that count as numbers (run, key), text as its rank, seed and fold last; and the scores (run,)."""
+    rows = [(each, repetition) for each in comparison.ranked for repetition in each.scores]
     table = []
     for key in comparison.keys:
         texts = sorted({str(each.values.get(key)) for each in comparison.ranked})
@@ -21,8 +21,14 @@ def columns(comparison: Comparison) -> tuple[NDArray[np.float64], NDArray[np.flo
         table.append(
             [float(each.values[key]) if numeric else texts.index(str(each.values.get(key))) for each, _ in rows]
         )
-    table.append([float(seed) for _, seed in rows])
-    return np.array(table, dtype=np.float64).T, np.array([each.scores[seed] for each, seed in rows])
+    chance = zip(*(repetition for _, repetition in rows), strict=True)
+    table += [[float(number) for number in numbers] for numbers in chance][: len(_chance(comparison))]
+    return np.array(table, dtype=np.float64).T, np.array([each.scores[repetition] for each, repetition in rows])
+
+
+def _chance(comparison: Comparison) -> list[str]:
+    """The keys in which the runs of one configuration differ."""
+    return ["seed", "fold"] if comparison.overlap else ["seed"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def importance(comparison: Comparison) -> Importance | None:
     forest = RandomForestRegressor(100, oob_score=True, max_features=0.7, random_state=0).fit(inputs, scores)
     found = permutation_importance(forest, inputs, scores, n_repeats=10, random_state=0)
     order = np.argsort(-found.importances_mean)
-    keys = [*comparison.keys, "seed"]
+    keys = [*comparison.keys, *_chance(comparison)]
     return Importance(
         [keys[place] for place in order],
         found.importances_mean[order].tolist(),

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dl_lab.analysis.comparison import Comparison, Configuration, compare, default_metric, format_value
-from dl_lab.analysis.statistics import MOST_SEEDS, Interval, Verdict
+from dl_lab.analysis.statistics import MOST_SEEDS, Interval, Verdict, unit
 from dl_lab.core.atomic_io import files_of
 from dl_lab.core.errors import ConfigError, printable
 from dl_lab.runs.finder import SWEEP, find
@@ -20,6 +20,11 @@ from dl_lab.runs.reader import Run, read_tolerant
 MOST_ROWS = 20  # of the table on the screen
 MOST_BETTER_MEANS = 3  # lines about configurations with a better mean than the leader
 
+OVERLAP = """Folds: intervals, verdicts and `more runs` are those of the corrected resampled t test (Nadeau & Bengio
+2003). The training sets of folds overlap, so the variance of a mean over n runs is 1/n + 1/(folds - 1) times that of a
+run, not 1/n times. Runs are paired by seed and fold; `seed` below stands for both.
+
+"""
 NOTE = f"""Intervals are 95 %: of a mean, Student's t over seeds; of a difference, which is paired by seed, the wider of
 Student's t and the bootstrap, not corrected for multiple comparisons. Verdicts are corrected, for all pairs that the
 leader was chosen among: at most 5 % of the verdicts "behind" are wrong (Benjamini & Hochberg 1995). `more seeds` is
@@ -55,14 +60,14 @@ def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) 
     where.append(f"look   tensorboard --logdir {shlex.quote(str(out / 'compare'))}   (IMAGES, CUSTOM SCALARS)")
     if out in folders:
         where.append(f"       tensorboard --logdir {shlex.quote(str(out))}   (HPARAMS)")
-    return "\n".join([*head, "", *rows[: MOST_ROWS + 2], *more, "", NOTE, *map(printable, where)])
+    return "\n".join([*head, "", *rows[: MOST_ROWS + 2], *more, "", note(comparison), *map(printable, where)])
 
 
 def write_files(comparison: Comparison, head: Sequence[str], rows: Sequence[str], out: Path) -> int:
     """Write compare.md, compare.csv and compare/ to `out`. Returns the number of figures."""
     from dl_lab.analysis import report_figures, report_files  # imports matplotlib
 
-    text = "\n".join([f"# {head[0]}", "", *(f"- {line}" for line in head[1:]), "", *rows, "", NOTE])
+    text = "\n".join([f"# {head[0]}", "", *(f"- {line}" for line in head[1:]), "", *rows, "", note(comparison)])
     with TemporaryDirectory() as made:
         folder = Path(made) / "compare"
         figures = report_figures.write(comparison, text, folder, out.name)
@@ -71,6 +76,11 @@ def write_files(comparison: Comparison, head: Sequence[str], rows: Sequence[str]
     files |= {"compare.md": f"{text}\n{links}\n".encode(), "compare.csv": as_csv(comparison).encode()}
     report_files.publish(files, out)
     return len(figures)
+
+
+def note(comparison: Comparison) -> str:
+    """The methods behind the table."""
+    return OVERLAP + NOTE if comparison.overlap else NOTE
 
 
 def default_folder(folders: Sequence[Path]) -> Path:
@@ -93,7 +103,7 @@ def summary(comparison: Comparison, runs: Sequence[Run], is_default_metric: bool
     leader, verdicts = comparison.ranked[0], [each for each in comparison.verdicts if each is not None]
     side = "higher" if comparison.higher else "lower"
     why = " of the best checkpoint, which train.best selects" if is_default_metric else ""
-    best = leader.completed[leader.best_seed]
+    best = leader.completed[leader.best_repetition]
     lines = [
         f"{len(comparison.configurations)} configurations, {len(runs)} runs, by {comparison.metric}",
         f"{comparison.metric}{why}: {side} is better",
@@ -101,13 +111,13 @@ def summary(comparison: Comparison, runs: Sequence[Run], is_default_metric: bool
     ]
     if leader.not_completed:
         lines.append(f"{_counts(leader.not_completed)} of the leader's {len(leader.runs)} runs are not in its mean")
-    better = "a better mean, but over its completed seeds only"
+    better = f"a better mean, but over its completed {unit(comparison.overlap)}s only"
     ahead = comparison.better_means[:MOST_BETTER_MEANS]
     lines.extend(f"{better}: {comparison.label(each)}: {_mean(each)}{_lost(each)}" for each in ahead)
     if verdicts:
         signs = Counter(each.sign for each in verdicts)
         lines.append(f"behind the leader: {signs[1]} of {len(verdicts)}; not distinguishable: {signs[0]}")
-        lines[-1] += f"; ahead on common seeds: {signs[-1]}" if signs[-1] else ""
+        lines[-1] += f"; ahead on common {unit(comparison.overlap)}s: {signs[-1]}" if signs[-1] else ""
     if others := Counter(run.status for run in runs if run.status != "completed"):
         lines.append(f"not completed, and in no mean: {_counts(others)}")
         lines.extend(_reasons(runs))
@@ -116,18 +126,20 @@ def summary(comparison: Comparison, runs: Sequence[Run], is_default_metric: bool
 
 def verdict_text(verdict: Verdict) -> str:
     """The verdict on a configuration other than the leader."""
+    name = unit(verdict.overlap)
     if verdict.seeds < 2:
-        return f"nothing can be said with {verdict.seeds} common seed{'s' * (verdict.seeds != 1)}"
-    return {1: "behind", -1: "ahead"}.get(verdict.sign, f"not distinguishable with {verdict.seeds} seeds")
+        return f"nothing can be said with {verdict.seeds} common {name}{'s' * (verdict.seeds != 1)}"
+    return {1: "behind", -1: "ahead"}.get(verdict.sign, f"not distinguishable with {verdict.seeds} {name}s")
 
 
 def table(comparison: Comparison) -> list[str]:
     """A Markdown table with aligned columns; one row per configuration."""
-    names = [*comparison.keys, comparison.metric, "deviation", "95 % interval", "best", "seeds", "seconds"]
-    names += ["behind by", "95 % interval", "verdict", "more seeds", "not completed"]
+    name = unit(comparison.overlap)
+    names = [*comparison.keys, comparison.metric, "deviation", "95 % interval", "best", f"{name}s", "seconds"]
+    names += ["behind by", "95 % interval", "verdict", f"more {name}s", "not completed"]
     rows = [["", *names]]
     for rank, (each, verdict) in enumerate(zip(comparison.configurations, comparison.verdicts, strict=True), 1):
-        best = format_value(each.scores[each.best_seed]) if each.scores else "-"
+        best = format_value(each.scores[each.best_repetition]) if each.scores else "-"
         row = [str(rank) if each.scores else "", *(comparison.value(each, key) for key in comparison.keys)]
         row += [format_value(each.mean), format_value(each.deviation), _range(each.interval), best]
         row += [str(len(each.scores)), format_value(each.seconds)]
@@ -154,7 +166,11 @@ def as_csv(comparison: Comparison) -> str:
     names = ["rank", "configuration", *comparison.keys, "metric", *numbers, *against, *statuses]
     writer.writerow(map(printable, names))
     for rank, (each, verdict) in enumerate(zip(comparison.configurations, comparison.verdicts, strict=True), 1):
-        best = [each.scores[each.best_seed], each.completed[each.best_seed].folder] if each.scores else ["", ""]
+        best = (
+            [each.scores[each.best_repetition], each.completed[each.best_repetition].folder]
+            if each.scores
+            else ["", ""]
+        )
         row: list[object] = [rank if each.scores else "", each.runs[0].configuration_name]
         row += [each.values.get(key, "") for key in comparison.keys]
         row += [comparison.metric, each.mean, each.deviation, *each.interval, *best, len(each.scores), each.seconds]
@@ -171,13 +187,13 @@ def as_csv(comparison: Comparison) -> str:
 
 def _mean(each: Configuration) -> str:
     seeds, mean = len(each.scores), format_value(each.mean)
-    return f"{mean} ± {format_value(each.deviation)} over {seeds} seeds" if seeds > 1 else mean
+    return f"{mean} ± {format_value(each.deviation)} over {seeds} {unit(each.overlap)}s" if seeds > 1 else mean
 
 
 def _lost(each: Configuration) -> str:
-    """How many seeds are missing because they were pruned or diverged."""
-    number, statuses = len(each.lost_seeds), " or ".join(sorted(set(each.lost_seeds.values())))
-    return f" ({number} of {number + len(each.scores)} seeds {statuses})" if number else ""
+    """How many repetitions are missing because they were pruned or diverged."""
+    number, statuses = len(each.lost), " or ".join(sorted(set(each.lost.values())))
+    return f" ({number} of {number + len(each.scores)} {unit(each.overlap)}s {statuses})" if number else ""
 
 
 def _counts(statuses: Mapping[str, int]) -> str:

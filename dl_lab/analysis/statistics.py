@@ -1,4 +1,10 @@
-"""Statistics for a few seeds: confidence intervals, verdicts on paired differences, and how many seeds are needed."""
+"""Statistics for a few seeds: confidence intervals, verdicts on paired differences, and how many seeds are needed.
+
+`overlap` is for scores whose training sets overlap, as those of the folds of a cross-validation do: the ratio of the
+validated to the training examples, 1 / (folds - 1). The variance of a mean of n scores is estimated as 1 / n + overlap
+times the variance of a score, in place of 1 / n times (Nadeau & Bengio 2003, "Inference for the generalization error",
+doi:10.1023/A:1024068626366), as more scores of the same examples do not make a mean any more certain.
+"""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -18,7 +24,12 @@ NO_SPREAD = 1e-9  # relative to the values; what rounding leaves of equal differ
 Interval = tuple[float, float]
 
 
-def student(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+def unit(overlap: float) -> str:
+    """What each score is of: a run, of some seed and fold, or a seed."""
+    return "run" if overlap else "seed"
+
+
+def student(values: Sequence[float], confidence: float = CONFIDENCE, overlap: float = 0.0) -> Interval:
     """Student's t interval of the mean; nan with fewer than two values."""
     from scipy import stats
 
@@ -27,7 +38,15 @@ def student(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval
     if _no_spread(values):
         return float(np.mean(values)), float(np.mean(values))
     low, high = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
-    return float(low), float(high)
+    return _widened((float(low), float(high)), values, overlap)
+
+
+def _widened(interval: Interval, values: Sequence[float], overlap: float) -> Interval:
+    """An interval of the mean of independent values, for values that overlap."""
+    if not overlap or len(values) < 2:
+        return interval
+    mean, factor = float(np.mean(values)), sqrt(1 + len(values) * overlap)
+    return mean + factor * (interval[0] - mean), mean + factor * (interval[1] - mean)
 
 
 def bootstrap(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
@@ -42,7 +61,7 @@ def bootstrap(values: Sequence[float], confidence: float = CONFIDENCE) -> Interv
     return float(low), float(high)
 
 
-def wider(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+def wider(values: Sequence[float], confidence: float = CONFIDENCE, overlap: float = 0.0) -> Interval:
     """The smallest interval that contains both Student's t interval and the bootstrap interval.
 
     With few values, the bootstrap interval alone is too narrow, by half with 3 seeds: it lacks a factor of
@@ -50,12 +69,13 @@ def wider(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     skewness, which the bootstrap sees.
     """
     lows, highs = zip(student(values, confidence), bootstrap(values, confidence), strict=True)
-    return min(lows), max(highs)
+    return _widened((min(lows), max(highs)), values, overlap)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A conclusion from the paired `differences` between the leader and another configuration, one per common seed.
+    """A conclusion from the paired `differences` between the leader and another configuration, one per common seed (and
+    fold).
 
     `p` is corrected for multiple comparisons. `sign` is 1 or -1 if the differences are significant, else 0. `more` is
     how many more seeds may settle it; None if it is settled, unknown, or above MOST_SEEDS.
@@ -65,6 +85,7 @@ class Verdict:
     p: float
     sign: int
     more: int | None
+    overlap: float = 0.0
 
     @property
     def seeds(self) -> int:
@@ -77,30 +98,37 @@ class Verdict:
     @cached_property
     def interval(self) -> Interval:
         """The interval of the mean, not corrected for multiple comparisons."""
-        return wider(self.differences)
+        return wider(self.differences, overlap=self.overlap)
 
 
-def p_value(differences: Sequence[float]) -> float:
+def p_value(differences: Sequence[float], overlap: float = 0.0) -> float:
     """The p-value of a two-sided paired t test; 1 with fewer than two differences.
 
     Equal differences, as of an accuracy on few examples, have no spread to test against. Their p-value is that of the
-    sign test: under the null hypothesis, n signs agree with probability 2^(1 - n).
+    sign test: under the null hypothesis, n signs agree with probability 2^(1 - n). Differences that overlap count as
+    the number of independent ones whose mean has the same variance.
     """
-    from scipy import stats
+    from scipy import special, stats
 
     if len(differences) < 2 or not any(differences):
         return 1.0
     if _no_spread(differences):
-        return float(2.0 ** (1 - len(differences)))
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+        return min(1.0, 2.0 ** (1 - 1 / (1 / len(differences) + overlap)))
+    test = stats.ttest_1samp(differences, 0.0)
+    if not overlap:
+        return float(test.pvalue)
+    return float(2 * special.stdtr(test.df, -abs(test.statistic) / sqrt(1 + len(differences) * overlap)))
 
 
 def _no_spread(values: Sequence[float]) -> bool:
     return float(np.ptp(values)) <= NO_SPREAD * float(np.max(np.abs(values)))
 
 
-def verdicts(differences: Sequence[Sequence[float]], pairs: int) -> list[Verdict]:
-    """Judge the leader's differences from each other configuration, given the number of `pairs` of configurations.
+def verdicts(
+    differences: Sequence[Sequence[float]], pairs: int, overlaps: Sequence[float] | None = None
+) -> list[Verdict]:
+    """Judge the leader's differences from each other configuration, with the overlap of each, given the number of
+    `pairs` of configurations.
 
     A difference is significant if its corrected p-value is at most 5 % and its interval excludes 0. The correction of
     Benjamini & Hochberg (1995) keeps the expected share of wrong verdicts below 5 %. It counts all pairs, not only the
@@ -109,46 +137,52 @@ def verdicts(differences: Sequence[Sequence[float]], pairs: int) -> list[Verdict
     """
     from scipy import stats
 
-    raw = [p_value(each) for each in differences]
+    overlaps = overlaps or [0.0] * len(differences)
+    raw = [p_value(each, overlap) for each, overlap in zip(differences, overlaps, strict=True)]
     corrected = stats.false_discovery_control([*raw, *[1.0] * (pairs - len(raw))])[: len(raw)]
-    signs = [_sign(each) if p <= 1 - CONFIDENCE else 0 for each, p in zip(differences, corrected, strict=True)]
+    judged = list(zip(differences, overlaps, corrected, strict=True))
+    signs = [_sign(each, overlap) if p <= 1 - CONFIDENCE else 0 for each, overlap, p in judged]
     level = (1 - CONFIDENCE) * min((np.count_nonzero(signs) + 1) / pairs, 1)  # the threshold for one more to be settled
     return [
-        Verdict(each, float(p), sign, None if sign else _more(each, level))
-        for each, p, sign in zip(differences, corrected, signs, strict=True)
+        Verdict(each, float(p), sign, None if sign else _more(each, level, overlap), overlap)
+        for (each, overlap, p), sign in zip(judged, signs, strict=True)
     ]
 
 
-def _sign(differences: Sequence[float]) -> int:
+def _sign(differences: Sequence[float], overlap: float) -> int:
     """1 or -1 if the interval of the mean lies above or below 0, else 0."""
-    low, high = wider(differences)
+    low, high = wider(differences, overlap=overlap)
     return int(low > 0) - int(high < 0)
 
 
-def _more(differences: Sequence[float], level: float) -> int | None:
+def _more(differences: Sequence[float], level: float, overlap: float) -> int | None:
     """How many more differences like these a test at `level` needs, at least 1; None if that is unknown."""
     number = len(differences)
     if number < 2 or not any(differences):
         return None
     if _no_spread(differences):
-        return max(ceil(1 - log2(level)) - number, 1)
+        spare = 1 / (1 - log2(level)) - overlap
+        return max(ceil(1 / spare) - number, 1) if spare > 1 / MOST_SEEDS else None
     effect = abs(float(np.mean(differences))) / float(np.std(differences, ddof=1))
-    needed = seeds_needed(effect, 1 - level)
+    needed = seeds_needed(effect, 1 - level, overlap=overlap)
     return None if needed is None else max(needed - number, 1)
 
 
-def seeds_needed(effect: float, confidence: float = CONFIDENCE, power: float = POWER) -> int | None:
+def seeds_needed(
+    effect: float, confidence: float = CONFIDENCE, power: float = POWER, overlap: float = 0.0
+) -> int | None:
     """The least number of pairs with which a paired t test detects a difference of `effect` standard deviations (of
     the differences) with probability `power`; None above MOST_SEEDS.
 
-    The test statistic has a noncentral t distribution with noncentrality effect * sqrt(n) (Cohen 1988, chapter 2).
+    The test statistic has a noncentral t distribution with noncentrality effect * sqrt(n) (Cohen 1988, chapter 2), or
+    effect / sqrt(1 / n + overlap).
     `effect` is an estimate from few seeds, so the result is only a rough guide (Hoenig & Heisey 2001).
     """
     from scipy import special
 
     def detects(number: int) -> bool:
         threshold = -special.stdtrit(number - 1, (1 - confidence) / 2)
-        noncentrality = min(effect, LARGEST_EFFECT) * sqrt(number)
+        noncentrality = min(effect, LARGEST_EFFECT) * sqrt(number / (1 + number * overlap))
         return bool(special.nctdtr(number - 1, noncentrality, threshold) <= 1 - power)
 
     numbers = range(2, MOST_SEEDS + 1)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dl_lab.data.dataset import Data
 from dl_lab.data.partition import FractionOrCount
 from dl_lab.data.preprocessing import Preprocessing
+from dl_lab.data.tables.partition import FoldConfig
 from dl_lab.datasets.images import ImageConfig, image_data
 from dl_lab.datasets.table import Table, TableConfig, table_data
 from dl_lab.registry import DATASETS
@@ -43,7 +44,7 @@ def digits(config: DigitsConfig, data_dir: Path, seed: int) -> Data:
     return replace(data, preprocessing=Preprocessing(spec=data.spec, white=16.0))
 
 
-class BundledTableConfig(TableConfig):
+class BundledTableConfig(TableConfig, FoldConfig):
     """A table whose columns are known in advance."""
 
     name: str

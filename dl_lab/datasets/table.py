@@ -16,6 +16,7 @@ from dl_lab.data.partition import SplitConfig, divide, held_out
 from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import InMemory
+from dl_lab.data.tables.partition import FoldConfig, fold_of
 
 
 class TableConfig(SplitConfig):
@@ -103,6 +104,8 @@ def split_rows(config: TableConfig, order: Tensor) -> tuple[Tensor, Tensor, Tens
         ConfigError: if no training row would remain.
     """
     rows = len(order)
+    if isinstance(config, FoldConfig) and config.folds:
+        return fold_of(config, order)
     if config.validation > 0:
         return divide(rows, config.validation, config.test, order)
     for_test = held_out(config.test, rows)

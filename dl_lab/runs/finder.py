@@ -13,7 +13,7 @@ import yaml
 from dl_lab.core import atomic_io
 from dl_lab.core.yaml_files import Loader
 from dl_lab.runs.folders import inside
-from dl_lab.runs.identity import Scalars, configuration, hyperparameters
+from dl_lab.runs.identity import REPEATS, Scalars, configuration, hyperparameters
 from dl_lab.runs.reader import Run, read_tolerant
 
 SWEEP = "sweep.json"
@@ -90,7 +90,8 @@ def _with_jobs(found: Mapping[Path, Run | str], jobs: Mapping[Path, Mapping[str,
             continue
         own = overridden(job)
         same = [run.values for others, run in siblings if configuration(others) == configuration(own)]
-        values = {**same[0], "seed": own.get("seed", same[0]["seed"])} if same else {**common, **own}
+        repeats = {key: value for key, value in own.items() if key in REPEATS}
+        values = {**same[0], **repeats} if same else {**common, **own}
         ended = {"pending": "unfinished", "running": "unfinished", "completed": "missing"}.get(status, status)
         extended[path] = Run(folder=path, status=ended, reason=reason, values=values)
     return extended

@@ -78,6 +78,7 @@ KEYS = {
                 "dataset.validation",
                 "dataset.test",
                 "dataset.shuffle",
+                "dataset.folds",
                 "dataset.skip_broken",
             ),  # the splits
             *("dataset.targets", "dataset.task", "dataset.standardize", "dataset.context_length"),  # targets and units
@@ -87,6 +88,7 @@ KEYS = {
         ),
         Key(MEASURES),
     ),
+    "dataset.fold": Key(COMPUTES, ANY),  # as the seed, it chooses the validation split
     "dataset.features": Key(COMPUTES),
     "dataset.size": Key(COMPUTES),
     "dataset.grey": Key(COMPUTES),
@@ -136,6 +138,7 @@ _SECTIONS = {key.removesuffix(".*") for key in KEYS if key.endswith(".*")}
 LENGTH = ("train.steps", "train.epochs")
 HARMLESS_KEYS = tuple(key for key in KEYS if not is_identity(key) and key not in _SECTIONS and key[-1] != "*")
 MOVED = ("dataset.path",)  # the same data elsewhere
+REPEATS = ("seed", "dataset.fold")  # runs of one configuration differ in these
 RESUME_KEYS = (*LENGTH, *HARMLESS_KEYS, *MOVED)
 RERUN_KEYS = tuple(key for key in RESUME_KEYS if key not in (*LENGTH, "train.log_every"))  # these decide which points
 
@@ -158,8 +161,8 @@ def hyperparameters(values: Mapping[str, Any]) -> Scalars:
 
 
 def configuration(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a flat configuration that all runs of one row of `compare` share: its identity without the seed."""
-    return {key: value for key, value in values.items() if is_identity(key) and key != "seed"}
+    """The part of a flat configuration that all runs of one row of `compare` share: its identity without REPEATS."""
+    return {key: value for key, value in values.items() if is_identity(key) and key not in REPEATS}
 
 
 def configuration_name(values: Mapping[str, Any]) -> str:

@@ -24,6 +24,8 @@ PARTS = ("best", "last", "test")  # of summary.json: metrics of the best validat
 NUMBERS = ("seconds", "steps", "epochs", "parameters")  # of summary.json itself
 MOST = sys.float_info.max
 
+Repetition = tuple[int, int]  # seed and fold
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -38,12 +40,18 @@ class Run:
 
     @cached_property
     def configuration_name(self) -> str:
-        """The name of the configuration that this run shares with other seeds, as in HPARAMS."""
+        """The name of the configuration that this run shares with other seeds and folds, as in HPARAMS."""
         return configuration_name(self.values)
 
     @property
     def seed(self) -> int:
         return int(self.values.get("seed", 0))
+
+    @property
+    def repetition(self) -> Repetition:
+        """What tells this run from the others of its configuration; without folds, the fold is 0."""
+        fold = self.values.get("dataset.fold")
+        return self.seed, fold if isinstance(fold, int) else 0
 
     def matches(self, wanted: Mapping[str, Any]) -> bool:
         """Whether the configuration has all values in `wanted`, compared as text.

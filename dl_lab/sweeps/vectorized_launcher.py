@@ -110,6 +110,9 @@ def train_group(group: list[Candidate], report: Report, processes: int) -> list[
         prepared = prepare_group(group, report, processes)
         group = prepared.waiting
         alone += prepared.alone
+        sizes = sorted({len(stack[0].plan.data.train) for stack in prepared.stacks})
+        if len(sizes) > 1:  # folds, for example
+            report.note(f"apart: training splits of {' and '.join(map(str, sizes))} examples do not share a stack")
         while prepared.stacks:  # popped, so that what has been trained is freed
             alike = prepared.stacks.pop(0)
             try:
@@ -126,26 +129,27 @@ def train_group(group: list[Candidate], report: Report, processes: int) -> list[
 
 
 def prepare_group(group: list[Candidate], report: Report, processes: int) -> PreparedGroup:
-    """Prepare the first jobs of a group, as many as memory allows. Their datasets differ at most in the seed, so each
-    is loaded once.
+    """Prepare the first jobs of a group, as many as memory allows. Their datasets differ at most in seed and fold, so
+    each is loaded once.
     """
-    loaded: dict[int, Data] = {}
+    loaded: dict[Hashable, Data] = {}
     stacks: dict[Hashable, list[Prepared]] = {}
     alone: list[Alone] = []
     settings = group[0].config.settings
     device = devices.choose(settings.device, settings.precision)
     most = len(group)
     for number, candidate in enumerate(group):
-        job, config, seed = candidate.job, candidate.config, candidate.config.settings.seed
+        job, config = candidate.job, candidate.config
+        dataset = (config.settings.seed, repr(config.dataset.config))
         if sum(map(len, stacks.values())) >= most:
             return PreparedGroup(list(stacks.values()), alone, group[number:])
         try:
-            if seed not in loaded:
+            if dataset not in loaded:
                 if loaded and not has_room_for_one_more(list(loaded.values()), device, processes):
                     return PreparedGroup(list(stacks.values()), alone, group[number:])
-                loaded[seed] = setup.on_device(config, setup.build_data(config))
+                loaded[dataset] = setup.on_device(config, setup.build_data(config))
             start = start_in(job.folder) if job.resumes else NEW
-            plan, state = build_from(start, config, loaded[seed], job.folder)
+            plan, state = build_from(start, config, loaded[dataset], job.folder)
             most = max(2, min(most, devices.memory_for(device, processes) // bytes_of_parameters(state)))
             key = loop.prepared_key(plan, state)
             stacks.setdefault(key, []).append(Prepared(job, plan, state, start))

@@ -104,6 +104,25 @@ def test_verdicts_are_paired_by_seed(sweep):
     assert float(second["common_seeds"]) == 4
 
 
+def test_folds_share_a_row_are_paired_and_have_the_corrected_interval(tmp_path, config):
+    random = np.random.default_rng(0)
+    losses = {0.1: random.normal(0.5, 0.1, (2, 5)), 0.2: random.normal(0.6, 0.1, (2, 5))}
+    for lr, table in losses.items():
+        for (seed, fold), loss in np.ndenumerate(table):
+            changes = {"optimizer.lr": lr, "dataset.folds": 5, "dataset.fold": fold}
+            write_run(tmp_path / f"{lr} {seed} {fold}", config, changes, seed, float(loss))
+    ended = compared(tmp_path, tmp_path)
+    leader, second = rows(tmp_path)
+    reach = stats.t.ppf(0.975, 9) * np.std(losses[0.1], ddof=1) * (1 / 10 + 1 / 4) ** 0.5
+    mean, difference = losses[0.1].mean(), losses[0.2] - losses[0.1]
+    assert numbers(leader, "mean", "low", "high") == pytest.approx([mean, mean - reach, mean + reach])
+    t = difference.mean() / difference.std(ddof=1) / (1 / 10 + 1 / 4) ** 0.5
+    assert numbers(second, "difference", "p") == pytest.approx([difference.mean(), 2 * stats.t.sf(abs(t), 9)])
+    assert (leader["seeds"], second["common_seeds"]) == ("10", "10")
+    assert "dataset.fold" not in leader
+    assert all(text in ended.out for text in ("Nadeau & Bengio 2003", "over 10 runs", "more runs"))
+
+
 def test_only_keys_with_different_values_are_columns(sweep):
     assert [name for name in rows(sweep[0])[0] if "." in name] == ["optimizer.lr"]
 

@@ -12,7 +12,7 @@ from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.partition import divide
-from dl_lab.data.tables.partition import PartitionConfig, Parts, partition
+from dl_lab.data.tables.partition import FoldConfig, PartitionConfig, Parts, fold_of, partition
 
 VALUES = {"validation": 0.1, "test": 0.2, "folds": None, "fold": None, "shuffle": True}
 VALUES |= {"split": None, "group": None, "time": None, "stratify": None}
@@ -225,3 +225,13 @@ def test_a_class_with_too_few_rows_is_named_and_the_rows_are_divided_by_seed(cap
     assert "not stratified: class b has too few rows, 2; allowed: 3 or more" in capsys.readouterr().out
     for part, expected in zip(parts, parts_of(22), strict=True):
         np.testing.assert_array_equal(part, expected)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_bundled_tables_have_the_same_folds(shuffle: bool) -> None:
+    for fold in range(3):
+        values = {"folds": 3, "fold": fold, "test": 5, "shuffle": shuffle}
+        order = torch.randperm(31, generator=rng.generator(0, "split")) if shuffle else torch.arange(31)
+        found = fold_of(FoldConfig(validation=0.1, **values), order)
+        for part, expected in zip(found, parts_of(31, **values), strict=True):
+            np.testing.assert_array_equal(part, expected)

@@ -61,6 +61,17 @@ def test_similar_jobs_form_a_stack_and_the_others_run_alone_with_a_reason(tmp_pa
     assert "alone: 3 jobs, #3 #4 #5 (optimizer=lbfgs has no rule for a stack)" in ended.out
 
 
+def test_folds_of_equal_size_form_a_stack_and_train_as_alone(tmp_path):
+    """Of 121 rows outside the test split, the first of five folds has 25 and the others 24."""
+    keys = ("dataset.test=29", "dataset.folds=5", *TINY)
+    ended = train(tmp_path / "sweep", *VECTORIZED, "dataset.fold=range(5)", "seed=1,2", *keys)
+    assert (ended.status, ended.err) == (0, "")
+    assert [summary.get("together") for summary in summaries(ended)] == [2, 2, *[8] * 8]
+    assert "apart: training splits of 96 and 97 examples do not share a stack" in ended.out
+    alone = train(tmp_path / "alone", "dataset.fold=3", "seed=2", *keys)
+    assert_close(metrics(by_number(ended)[7]), metrics(alone.run))
+
+
 def test_a_member_has_the_files_and_metrics_of_a_single_run(tmp_path):
     ended = train(tmp_path / "sweep", *VECTORIZED, "optimizer.lr=0.01,0.001", "seed=1,2", *TINY)
     alone = train(tmp_path / "alone", "optimizer.lr=0.001", "seed=2", *TINY)

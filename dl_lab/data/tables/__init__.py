@@ -1,1 +1,1 @@
-"""Tables from files: reading, types, encoding and division."""
+"""Tables from files: reading, types, encoding and division into splits. Read `reading` first, then `partition`."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from annotated_types import Interval
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError, require, unknown
@@ -54,7 +55,7 @@ class FoldConfig(SplitConfig):
             given = "null" if self.fold is None else self.fold
             raise ConfigError(
                 f"dataset.fold={given} is not allowed with dataset.folds={self.folds}; allowed: 0 to {self.folds - 1}; "
-                f"hint: train.py -m 'dataset.fold=range({self.folds})' trains all of them"
+                f"hint: -m 'dataset.fold=range({self.folds})' trains all of them"
             )
 
 
@@ -175,13 +176,25 @@ def _sizes(config: PartitionConfig, rows: int, validation: int, test: int) -> tu
             f"dataset.validation={config.validation} and dataset.test={config.test} leave no training example of "
             f"{rows}; allowed: together less than all"
         )
-    left = rows - for_test
-    if config.folds and config.folds > left:
-        raise ConfigError(f"dataset.folds={config.folds} is more than the {left} rows outside the test split; {LESS}")
+    _check_folds(config, rows - for_test)
     return for_validation, for_test
 
 
-LESS = "allowed: at most one fold for each row"
+def _check_folds(config: FoldConfig, rows: int) -> None:
+    if config.folds and config.folds > rows:
+        raise ConfigError(
+            f"dataset.folds={config.folds} is more than the {rows} rows outside the test split; allowed: at most one "
+            "fold for each row"
+        )
+
+
+def fold_of(config: FoldConfig, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut `order` (row,) into the indices of the training, validation and test rows of a fold."""
+    for_test = held_out(config.test, len(order))
+    rest, test = order[: len(order) - for_test], order[len(order) - for_test :]
+    _check_folds(config, len(rest))
+    held = torch.from_numpy(methods.in_order.deal(np.arange(len(rest)), config.folds or 1)) == config.fold
+    return rest[~held], rest[held], test
 
 
 def _classes(config: PartitionConfig, classes: Rows | None) -> Rows:
