@@ -38,22 +38,29 @@ def read_text(path: str, allowed: str) -> str:
         content = read_bytes(Path(path))
     except OSError as error:
         raise ConfigError(f"dataset.path={path} cannot be read ({error.strerror}); allowed: {allowed}") from error
-    looks_like = f"it looks like {_kind(content)}; allowed: {allowed} in UTF-8; hint: unpack it, or save it as UTF-8"
+    looks_like = f"it looks like {kind_of(content)}; allowed: {allowed} in UTF-8; hint: unpack it, or save it as UTF-8"
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"dataset.path={path} is not UTF-8 at byte {error.start}, {looks_like}") from error
-    if "\0" in text and _kind(content) != "a binary file":
+    if "\0" in text and kind_of(content) != "a binary file":
         raise ConfigError(f"dataset.path={path} is not text, {looks_like}")
     return text
 
 
-def _kind(content: bytes) -> str:
-    """What the bytes of a file seem to be if they are not UTF-8, or contain zeros."""
+def wide_encoding(content: bytes) -> str | None:
+    """UTF-16 or UTF-32, if the beginning of a file seems to be in one of them."""
     for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
         start = content[:SAMPLE].decode(encoding, "replace")
         is_likely = start.startswith("\ufeff") or "\n" in start or start.isascii()  # in 8 bits, these have zeros
         if is_likely and "\0" not in start and start.count("\ufffd") <= 1:
-            return encoding[:6].upper()
+            return encoding
+    return None
+
+
+def kind_of(content: bytes) -> str:
+    """What the bytes of a file seem to be if they are not UTF-8, or contain zeros."""
+    if wide := wide_encoding(content):
+        return wide[:6].upper()
     known = (kind for magic, kind in MAGIC.items() if content.startswith(magic))
     return next(known, "a binary file" if b"\0" in content else "Latin-1, Windows-1252 or another old encoding")

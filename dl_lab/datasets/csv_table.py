@@ -18,8 +18,8 @@ from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
 from dl_lab.data.files import read_text
 from dl_lab.data.tables.cells import MISSING, Lines, parse_number
-from dl_lab.data.tables.layout import check_header, check_layout
-from dl_lab.data.tables.separator import other_format
+from dl_lab.datasets.csv_layout import check_header, check_layout
+from dl_lab.datasets.csv_separator import other_format
 from dl_lab.datasets.table import Table, TableConfig, choose_columns, table_data
 from dl_lab.registry import DATASETS
 

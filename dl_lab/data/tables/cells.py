@@ -1,6 +1,16 @@
-"""The cells of CSV files: numbers, and marks of missing values."""
+"""The cells of tables: numbers, and marks of missing values."""
 
+from __future__ import annotations
+
+from collections.abc import Collection
 from math import inf
+from typing import TYPE_CHECKING, Literal
+
+from dl_lab.core.errors import require
+from dl_lab.core.schema import Schema
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Lines = list[tuple[int, list[str]]]  # the number of a line, and its cells
 
@@ -8,6 +18,19 @@ MISSING = {  # what pandas reads as missing, and further marks of spreadsheets, 
     *("", "NA", "N/A", "NaN", "-NaN", "NULL", "None", "<NA>", "#N/A", "#NA", "NaT", "nan", "-nan", "n/a", "null"),
     *("na", "NAN", "Null", "-", "--", ".", "?"),
 }
+SPACES = " \u00a0\u202f\u2009"  # all that may stand between thousands
+
+
+class Numbers(Schema):
+    """How numbers are written: the sign before their fraction, between their thousands, and whether 5% is 0.05."""
+
+    decimal: Literal["auto", ".", ","]
+    thousands: Literal[",", ".", " ", "'", "_"] | None
+    percent: bool
+
+    def __post_init__(self) -> None:
+        is_free = self.thousands is None or self.thousands != self.decimal
+        require(is_free, "dataset.thousands", self.thousands, f"a sign other than dataset.decimal={self.decimal}")
 
 
 def parse_number(cell: str) -> float | int | None:
@@ -18,3 +41,66 @@ def parse_number(cell: str) -> float | int | None:
         return None
     is_inexact = value is not None and 2**53 <= abs(value) < inf and cell.lstrip("+-").isdigit()
     return int(cell) if is_inexact else value
+
+
+def parse_numbers(frame: pl.DataFrame, options: Numbers) -> pl.DataFrame:
+    """The numbers in columns of text as float64, as Python's float() reads them; null where a cell is none, such as
+    1_000 or nan. Those beyond float64 are infinite.
+    """
+    import polars as pl
+
+    cell = pl.all()
+    if options.thousands:
+        sign = rf"[{SPACES}]" if options.thousands == " " else rf"\{options.thousands}"
+        grouped = cell.str.contains(rf"^[+-]?\d{{1,3}}({sign}\d{{2,3}})*{sign}\d{{3}}(?:\D|$)")
+        frame = frame.select(pl.when(grouped).then(cell.str.replace_all(sign, "")).otherwise(cell))
+    if options.decimal == ",":
+        is_free = ~cell.str.contains(".", literal=True)
+        frame = frame.select(pl.when(is_free).then(cell.str.replace(",", ".", literal=True)))
+    if options.percent:
+        bare = cell.str.strip_suffix("%").str.strip_chars_end().cast(pl.Float64, strict=False)
+        numbers = frame.select(bare / pl.when(cell.str.ends_with("%")).then(100.0).otherwise(1.0))
+    else:
+        numbers = frame.select(cell.cast(pl.Float64, strict=False))
+    return numbers.with_columns(cell.fill_nan(None))  # a step of its own, or the texts are parsed again
+
+
+def are_inexact(series: pl.Series) -> bool:
+    """Whether a column of text has distinct whole numbers beyond 2^53 that are equal in float64."""
+    whole = {int(cell) for cell in series.filter(series.str.contains(r"^[+-]?\d{16,}$")).unique() if len(cell) < 400}
+    return len({float(value) for value in whole if abs(value) < 2**1023}) < len(whole)
+
+
+def decimal_sign(frame: pl.DataFrame, separator: str) -> Literal[".", ","]:
+    """The sign before fractions in a file whose cells are not separated by commas: a comma if it is so in at least one
+    column of numbers, and a point in none. Between tabs and the like, 1,234 may be a thousand.
+    """
+    import polars as pl
+
+    def has(column: str, sign: str) -> pl.Expr:
+        cell = pl.col(column)
+        fits = cell.str.contains(rf"^[+-]?(\d+(\{sign}\d*)?|\{sign}\d+)([eE][+-]?\d+)?\s*%?$")
+        fraction = rf"\{sign}" if separator == ";" or sign == "." else r",(\d{1,2}|\d{4,})?($|\D)"
+        return (fits.mean() > 0.9) & (fits & cell.str.contains(fraction)).any()
+
+    found = {sign: frame.select(pl.any_horizontal([has(name, sign) for name in frame.columns])) for sign in ".,"}
+    return "," if found[","].item() and not found["."].item() else "."
+
+
+def without_missing(frame: pl.DataFrame, marks: Collection[str]) -> pl.DataFrame:
+    """Replace the marks of missing values by null. "-" is a class beside "+", and so is "None" among words."""
+    import polars as pl
+
+    every = sorted(MISSING.union(marks))
+    flags = frame.select(pl.all().is_in(every).any())
+    changed = []
+    for name in (name for name, (flag,) in flags.to_dict().items() if flag):
+        series = frame[name]
+        used = MISSING - ({"-"} if (series == "+").any() else set())
+        if "None" not in marks and (series == "None").any():
+            others = series.filter(~series.is_in(every))
+            is_word = len(others) > 2 * (len(others) - others.cast(pl.Float64, strict=False).null_count())
+            used -= {"None"} if is_word else set()
+        found = series.is_in(sorted(used.union(marks)))
+        changed.append(pl.when(found).then(None).otherwise(series).alias(name))
+    return frame.with_columns(changed)

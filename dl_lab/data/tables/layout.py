@@ -1,87 +1,166 @@
-"""Recognize CSV files that do not consist of a header line and comma-separated cells."""
+"""Where the table in a text begins, what its columns are named, and which lines do not fit."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import announce
 from dl_lab.data.tables.cells import MISSING, Lines, parse_number
-from dl_lab.data.tables.separator import layout
+from dl_lab.data.tables.separator import divide, find_table, other_format
 
-NAMES = {"\t": "tabs", " ": "spaces"}
+if TYPE_CHECKING:
+    import polars as pl
+
+NAMED = {"tab": "\t", "\\t": "\t", "space": " "}
+ALLOWED = "a csv, tsv or parquet file"
 
 
-def check_layout(path: str, text: str, lines: Lines, problem: str) -> None:
-    """Check the separators, the place of the header, and the number of cells in each line. `problem` says where the
-    csv module could not read on.
+@dataclass(frozen=True)
+class Layout:
+    """`names`: the cells of the header in line `header`, or none. `width`: cells in a row. `above`: lines above the
+    first row.
+    """
+
+    separator: str
+    names: list[str]
+    header: int
+    width: int
+    above: int
+
+
+def find_layout(path: str, text: str, separator: str, has_header: bool) -> Layout:
+    """Find the table in the beginning of a text.
 
     Raises:
-        ConfigError: naming the line, with a hint at the likely cause.
+        ConfigError: if there is none.
     """
-    number, header = lines[0] if lines else (1, [""])
-    if header[0].startswith("sep="):
-        raise ConfigError(
-            f"dataset.path={path} line {number} names a separator; allowed: a header line; hint: remove it"
-        )
-    ragged = [(number, len(cells)) for number, cells in lines if len(cells) != len(header)]
-    if not header[0].startswith("#"):
-        _check_beginning(path, text, number, is_even=not problem and not ragged and any(header[1:]))
-    if problem:
-        raise ConfigError(f"dataset.path={path} {problem}; allowed: a CSV file")
-    if ragged:
-        raise ConfigError(
-            f"dataset.path={path} line {ragged[0][0]} has {ragged[0][1]} cells; allowed: {len(header)}, as in the "
-            f"header{_hint(lines)}"
-        )
+    if other := other_format(text):
+        raise ConfigError(f"dataset.path={path} seems to be {other}; allowed: {ALLOWED}")
+    above, comment, named = _preamble(text)
+    body = text.split("\n", above)[-1] if above <= text.count("\n") else ""
+    if not body.strip():
+        raise ConfigError(f"dataset.path={path} is empty; allowed: {ALLOWED} with a header line and rows")
+    given = NAMED.get(separator, named if separator == "auto" else separator)
+    sign, place = find_table(body, has_header, given)
+    lines = list(divide(body, sign, above))
+    sizes = Counter(len(cells) for _, cells in lines[place + has_header :])
+    width = max(sizes, key=lambda size: sizes[size], default=len(lines[place][1]))
+    names = _names_in(comment, sign, lines[place:], width) if has_header and not place else []
+    before = lines[place - 1][0] if place else above
+    if names or not has_header:
+        if (place or comment) and not names:
+            announce(f"dataset.path={path}: the lines above line {lines[place][0]} are skipped")
+        return Layout(sign, names, above, width, before)
+    header, names = lines[place]
+    if place or comment:
+        announce(f"dataset.path={path}: line {header} seems to be the header; the lines above it are skipped")
+    is_full = width not in (len(names), len(names) + 1) or sizes[len(names)] or len(names) < 2
+    return Layout(sign, names, header, len(names) if is_full else width, header)
 
 
-def _check_beginning(path: str, text: str, number: int, is_even: bool) -> None:
-    """Raises: ConfigError if commas do not separate the cells, or the header is not in line `number`."""
-    sign, line = layout(text, is_even) or (",", number)
-    if sign != ",":
-        raise ConfigError(
-            f"dataset.path={path} line {line}: the cells seem to be separated by {NAMES.get(sign, repr(sign))}; "
-            "allowed: commas, and points in decimal numbers; hint: save it as comma-separated values"
-        )
-    if line > number:
-        raise ConfigError(
-            f"dataset.path={path} line {number} is not a header, line {line} seems to be; allowed: a header line and "
-            f"rows; hint: remove what is above line {line}"
-        )
+def _preamble(text: str) -> tuple[int, str, str]:
+    """How many blank lines and comments are at the beginning, the last comment, and the separator that Excel names."""
+    comment, named = "", "auto"
+    for above, line in enumerate(text.split("\n")):
+        if found := re.fullmatch(r'"?sep=([^\r])"?\s*', line):
+            named = found[1]
+        elif line.startswith("#"):
+            comment = line.strip()
+        elif line.strip():
+            return above, comment, named
+    return text.count("\n") + 1, comment, named
 
 
-def _hint(lines: Lines) -> str:
+def _names_in(comment: str, sign: str, lines: Lines, width: int) -> list[str]:
+    """The names in a header that begins with #, if it is one: `lines` below it begin with a row."""
+    bare = comment.removeprefix("#")
+    _, names = next(divide(bare, sign), (0, [""]))
+    first, second = (any(parse_number(cell) is not None for cell in cells) for _, cells in [*lines, *lines][:2])
+    is_header = len(names) == width > 1 and (first or not (bare.startswith(" ") or second))
+    return [names[0] or "#", *names[1:]] if is_header else []
+
+
+def read_lines(path: str, text: str, layout: Layout) -> Lines:
+    """The number and cells of each row in a text, whose first line is the first row.
+
+    Raises:
+        ConfigError: naming the line, if quotes or the number of cells do not fit, with a hint at the likely cause.
+    """
+    try:
+        lines = list(divide(text, layout.separator, layout.above, strict=True))
+    except ValueError as error:
+        raise ConfigError(f"dataset.path={path} {error}; allowed: {ALLOWED}") from error
+    number, size = next(((number, len(row)) for number, row in lines if len(row) != layout.width), (0, layout.width))
+    if size != layout.width:
+        above = "as in the header" if len(layout.names) == layout.width else "as in most lines"
+        hint = _hint(layout, lines)
+        raise ConfigError(f"dataset.path={path} line {number} has {size} cells; allowed: {layout.width}, {above}{hint}")
+    return lines
+
+
+def _hint(layout: Layout, lines: Lines) -> str:
     """The likely cause of lines that differ in their number of cells."""
-    names, sizes = len(lines[0][1]), {len(cells) for _, cells in lines[1:]}
+    sizes = {len(cells) for _, cells in lines}
     if any(cells[0].startswith("#") for _, cells in lines):
         return "; hint: remove the lines that begin with #"
-    if sizes == {names + 1}:
-        at_end = not any(cells[-1] for _, cells in lines[1:])
-        return f"; hint: {'remove the comma at the end of each line' if at_end else 'the header lacks a name'}"
-    if sizes == {2 * names}:
+    if sizes == {2 * layout.width}:
         return "; hint: write decimal numbers with a point, such as 1.5"
-    return ""
+    return "; hint: the header lacks a name" if sizes == {layout.width + 1} else ""
 
 
-def check_header(path: str, lines: Lines, features: list[str]) -> None:
-    """Check that no two columns have one name, and that the first line is a header. It is a row if it has numbers above
-    all columns of numbers, unless they are the names 0, 1, 2, ... of pandas or `features` are chosen, and certainly if
-    one of its words is repeated below.
+def with_names(path: str, frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Name the columns of a frame without missing marks. A column without a name and without values is left out. If
+    the header has one name too few, the first column has the names of the rows, as R writes them.
+
+    Raises:
+        ConfigError: if a name appears twice, or there is one too few for another reason.
+    """
+    import polars as pl
+
+    names = layout.names or [f"column_{place}" for place in range(1, layout.width + 1)]
+    if len(names) < layout.width:
+        is_trailing = frame.to_series(-1).null_count() == len(frame)
+        if not is_trailing and frame.to_series(0).n_unique() < len(frame):
+            raise ConfigError(
+                f"dataset.path={path} line {layout.header} has {len(names)} names for {layout.width} columns; allowed: "
+                "a name for each column; hint: the header lacks a name, or decimal numbers have commas"
+            )
+        names = [*names, ""] if is_trailing else ["", *names]
+        if not is_trailing:
+            announce(f"dataset.path={path} line {layout.header} has no name for the first column, which names the rows")
+    kept = [place for place, name in enumerate(names) if name or frame.to_series(place).null_count() < len(frame)]
+    names = [names[place] or f"Unnamed: {place}" for place in kept]  # as pandas names them
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(
+            f"dataset.path={path} line {layout.header}: column {twice!r} appears twice; allowed: distinct names; hint: "
+            "rename one of them"
+        )
+    return frame.select(pl.nth(place).alias(name) for place, name in zip(kept, names, strict=True))
+
+
+def check_header(path: str, frame: pl.DataFrame, layout: Layout, features: Sequence[str]) -> None:
+    """Check that the first line is a header. It is a row if it has numbers above all columns of numbers, unless they
+    are the names 0, 1, 2, ... of pandas or `features` are chosen, and certainly if one of its words is repeated below.
 
     Raises:
         ConfigError: naming the line.
     """
-    (number, header), *rows = lines
-    above = [name for name, cell in zip(header, rows[0][1], strict=True) if parse_number(cell) is not None]
-    if above and all(name in MISSING or parse_number(name) is not None for name in above):
-        counted = [name for name in header if parse_number(name) is not None]
-        words = [place for place, name in enumerate(header) if name not in ("", *counted)]
-        is_chosen = features or counted == [*map(str, range(len(counted)))]
-        if not is_chosen or any(cells[place] == header[place] for place in words for _, cells in rows):
-            raise ConfigError(
-                f"dataset.path={path} line {number} has numbers ({', '.join(above[:3])}) instead of names; allowed: a "
-                "header line; hint: add one, or if they are names, choose the features with dataset.features=[...]"
-            )
-    named = [name for name in header if name]
-    if len(set(named)) < len(named):
-        twice = next(name for name in named if named.count(name) > 1)
+    names = frame.columns
+    above = [name for name, cell in zip(names, frame.row(0), strict=True) if cell and parse_number(cell) is not None]
+    if not above or not all(name in MISSING or parse_number(name) is not None for name in above):
+        return
+    counted = [name for name in names if parse_number(name) is not None]
+    words = [name for name in names if name not in counted and not name.startswith("Unnamed: ")]
+    is_chosen = features or counted == [*map(str, range(len(counted)))]
+    if not is_chosen or any((frame[name] == name).any() for name in words):
         raise ConfigError(
-            f"dataset.path={path} line {number}: column {twice!r} appears twice; allowed: distinct names; hint: rename "
-            "one of them"
+            f"dataset.path={path} line {layout.header} has numbers ({', '.join(above[:3])}) instead of names; allowed: "
+            "a header line; hint: add one, or set dataset.header=false; if they are names, choose the features with "
+            "dataset.features=[...]"
         )

@@ -2,76 +2,214 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
-from io import StringIO
-from typing import TYPE_CHECKING
+import codecs
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from dl_lab.core.schema import Schema
-from dl_lab.data.files import read_text
-from dl_lab.data.tables.cells import MISSING
-from dl_lab.data.tables.layout import check_layout
+import numpy as np
+
+from dl_lab.core.atomic_io import read_bytes
+from dl_lab.core.errors import ConfigError, require
+from dl_lab.core.progress import announce
+from dl_lab.data.tables.cells import Numbers, decimal_sign, without_missing
+from dl_lab.data.tables.encoding import TABLES, as_utf8, unpack
+from dl_lab.data.tables.layout import NAMED, Layout, check_header, find_layout, read_lines, with_names
+from dl_lab.data.tables.separator import SAMPLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
 
-class Reading(Schema):
-    """How a table is written in a file."""
+class Reading(Numbers):
+    """How a table is written in a file; `missing`: further marks of missing values."""
 
     separator: str
     encoding: str
     header: bool
-    decimal: str
-    thousands: str | None
-    percent: bool
-    missing: list[str]
+    missing: list[str | int | float]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        is_sign = self.separator in ("auto", *NAMED) or (len(self.separator) == 1 and self.separator not in '"\r\n')
+        require(is_sign, "dataset.separator", self.separator, "auto, tab, space, or one sign")
+        try:
+            is_text = self.encoding == "auto" or codecs.lookup(self.encoding)._is_text_encoding
+        except (LookupError, ValueError):
+            is_text = False
+        require(is_text, "dataset.encoding", self.encoding, "auto, utf-8, utf-16, windows-1252, or any of Python's")
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """The columns of a file. Those of text are stripped texts, null where a value is missing.
-
-    `options`: as resolved, for `parse_numbers`: the separator, encoding and decimal sign that were found.
+    """The columns of a file. Those of text are stripped texts, null where a value is missing; those of parquet have
+    types of their own. `options`: with the separator, encoding and decimal sign that were found.
     """
 
     path: str
     frame: pl.DataFrame
     options: Reading
+    layout: Layout | None  # of text
 
     def place(self, row: int, column: str) -> str:
-        """Where a cell is, for a message: "line 12, column y" (line in the file, from 1)."""
-        return f"line {row + 2}, column {column}"
+        """Where a cell is, for messages: "line 12, column y", or "row 11, column y" in parquet; both count from 1."""
+        return f"{f'line {self._lines[row]}' if self.layout else f'row {row + 1}'}, column {column}"
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        """The number of the last line of each row. This is slow; only messages need it."""
+        assert self.layout is not None
+        content, _ = as_utf8(self.path, unpack(self.path, _load(self.path)), self.options.encoding)
+        text = _below(_with_newlines(content), self.layout.above).decode()
+        return [number for number, _ in read_lines(self.path, text, self.layout)]
 
 
-def read_table(path: str, options: Reading) -> RawTable:
-    """Read the file.
+def read_table(path: str, options: Reading, features: Sequence[str] = ()) -> RawTable:
+    """Read the file. Numbers in its header are names if `features` are chosen.
 
     Raises:
         ConfigError: naming the line, if the file cannot be read as a table.
     """
+    content = unpack(path, _load(path))
+    if content.startswith((b"PAR1", b"PARE")) and content.endswith(content[:4]):
+        return RawTable(path, _parquet(path, content), options, None)
+    content, encoding = as_utf8(path, content, options.encoding)
+    content = _with_newlines(content)
+    layout = find_layout(path, _beginning(content), options.separator, options.header)
+    content = _below(content, layout.above)
+    frame = _read_fast(content, layout)
+    frame = _read_slowly(path, content, layout) if frame is None else frame
+    if not len(frame):
+        raise ConfigError(f"dataset.path={path} has a header but no rows; allowed: {TABLES} with rows")
+    frame = with_names(path, without_missing(frame, [str(mark) for mark in options.missing]), layout)
+    if layout.names:
+        check_header(path, frame, layout, features)
+    decimal = _decimal(path, frame, options, layout.separator)
+    found = replace(options, separator=layout.separator, encoding=encoding, decimal=decimal)
+    return RawTable(path, frame, found, layout)
+
+
+def _load(path: str) -> bytes:
+    try:
+        return read_bytes(Path(path))
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"dataset.path={path} cannot be read ({reason}); allowed: {TABLES}") from error
+
+
+def _parquet(path: str, content: bytes) -> pl.DataFrame:
+    """The columns with plain types; categories become text, times and durations seconds, and nan is missing."""
+    import polars as pl
+    from polars import selectors
+
+    try:
+        frame = pl.read_parquet(BytesIO(content))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"dataset.path={path} is no complete parquet file ({reason}); allowed: {TABLES}") from error
+    plain = selectors.numeric() | selectors.boolean() | selectors.temporal() | selectors.string()
+    plain |= selectors.categorical() | selectors.enum()
+    kept = frame.select(plain)
+    if left := [name for name in frame.columns if name not in kept.columns]:
+        announce(f"dataset.path={path}: columns of lists, bytes and the like are left out: {', '.join(left)}")
+    if kept.is_empty():
+        raise ConfigError(f"dataset.path={path} has no rows and columns of plain values; allowed: {TABLES}")
+    return kept.with_columns(
+        (selectors.categorical() | selectors.enum()).cast(pl.String),
+        selectors.decimal().cast(pl.Float64),
+        selectors.float().fill_nan(None),
+        selectors.duration().dt.total_microseconds() / 1e6,
+        selectors.time().cast(pl.Int64) / 1e9,
+    )
+
+
+def _with_newlines(content: bytes) -> bytes:
+    """Replace carriage returns without a line feed, which ended the lines of old Macs, by line feeds."""
+    if b"\r" not in content or content.count(b"\r") == content.count(b"\r\n"):
+        return content
+    return re.sub(rb"\r(?!\n)", b"\n", content)
+
+
+def _beginning(content: bytes) -> str:
+    """The first lines: at least `SAMPLE` bytes, and ten lines even if they are long."""
+    end = -1
+    for _ in range(10):
+        end = content.find(b"\n", end + 1)
+        if end < 0:
+            return content.decode()
+    end = max(end, content.rfind(b"\n", 0, SAMPLE))
+    return content[: end + 1].decode()
+
+
+def _below(content: bytes, above: int) -> bytes:
+    """The text below so many lines, without blank lines at its end."""
+    start, end = 0, len(content)
+    for _ in range(above):
+        start = content.find(b"\n", start) + 1 or end
+    while end > start and content[end - 1] in b"\r\n":
+        end -= 1
+    return content[start:end]
+
+
+def _read_fast(body: bytes, layout: Layout) -> pl.DataFrame | None:
+    """Read rows with polars; None if it might read them differently from Python's csv module, or they do not fit."""
     import polars as pl
 
-    text = read_text(path, "a CSV file")
-    lines = [
-        (number, [cell.strip() for cell in cells])
-        for number, cells in enumerate(csv.reader(StringIO(text, newline=""), skipinitialspace=True), start=1)
-        if "".join(cells).strip() or len(cells) > 1
-    ]
-    check_layout(path, text, lines, "")
-    (_, header), *rows = lines
-    columns = {
-        name: pl.Series(name, [None if cells[place] in MISSING else cells[place] for _, cells in rows], dtype=pl.String)
-        for place, name in enumerate(header)
-    }
-    return RawTable(path, pl.DataFrame(columns), options)
+    sign, width = layout.separator, layout.width
+    is_quoted = b'"' in body
+    if not sign.isascii() or (is_quoted and (sign == " " or not _is_well_quoted(body, ord(sign)))):
+        return None
+    if sign == " ":
+        body = re.sub(rb"^ +| +(?=\r?$)|(?<= ) +", b"", body, flags=re.MULTILINE)
+    if body.endswith(sign.encode()):
+        body += b"\n"  # or polars overlooks a last cell too many
+    schema = {str(place): pl.String for place in range(width)}
+    if not body:
+        return pl.DataFrame(schema=schema)
+    quote = '"' if is_quoted else None
+    try:
+        frame = pl.read_csv(body, has_header=False, separator=sign, quote_char=quote, schema=schema)
+    except pl.exceptions.PolarsError:
+        return None
+    if frame.to_series(-1).null_count():  # polars fills short lines with nulls, which leaves fewer separators
+        within = frame.select(pl.all().str.count_matches(sign, literal=True).sum()).row(0) if is_quoted else ()
+        if body.count(sign.encode()) - sum(filter(None, within)) != (width - 1) * len(frame):
+            shorter = body if is_quoted else re.sub(rb"^[\r ]*\n", b"", body, flags=re.MULTILINE)
+            return _read_fast(shorter, layout) if len(shorter) < len(body) else None
+    if is_quoted or not body.isascii() or any(space in body for space in b" \t\v\f"):
+        frame = frame.with_columns(pl.all().str.strip_chars())
+    return frame.filter(frame.to_series().fill_null("") != "") if width == 1 else frame
 
 
-def parse_numbers(series: pl.Series, options: Reading) -> pl.Series:
-    """The numbers in a column of text as float64, exactly as Python's float() reads them; null where a cell is no
-    number, such as 1_000, or infinite.
-    """
+def _is_well_quoted(body: bytes, sign: int) -> bool:
+    """Whether every quote opens or closes a cell, or is doubled within one."""
+    text = np.frombuffer(b"\n" + body + b"\n", dtype=np.uint8)
+    places = np.flatnonzero(text == ord('"'))
+    before, after = text[places[::2] - 1], text[places[1::2] + 1]
+    ends = np.array([sign, *b'\n"'], dtype=np.uint8)
+    return len(places) % 2 == 0 and bool(np.isin(before, ends).all() and np.isin(after, [*ends, *b"\r"]).all())
+
+
+def _read_slowly(path: str, body: bytes, layout: Layout) -> pl.DataFrame:
     import polars as pl
 
-    is_plain = ~pl.col(series.name).str.contains(r"[^0-9eE+.\-]")
-    return series.to_frame().select(pl.when(is_plain).then(pl.all()).cast(pl.Float64, strict=False)).to_series()
+    rows = [cells for _, cells in read_lines(path, body.decode(), layout)]
+    schema = {str(place): pl.String for place in range(layout.width)}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _decimal(path: str, frame: pl.DataFrame, options: Reading, separator: str) -> Literal[".", ","]:
+    """The sign before fractions, as set, or as the thousands leave it, or as found, which is printed."""
+    if options.decimal != "auto":
+        return options.decimal
+    if separator == "," or options.thousands in (",", "."):
+        return "," if options.thousands == "." else "."
+    found = decimal_sign(frame, separator)
+    if found == ",":
+        announce(f"dataset.path={path}: numbers have decimal commas; dataset.decimal=. reads them as text")
+    return found

@@ -1,0 +1,113 @@
+"""From the bytes of a file to text in UTF-8: unpack it, and find its encoding."""
+
+import bz2
+import codecs
+import gzip
+import lzma
+import zipfile
+import zlib
+from io import BytesIO
+
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import announce
+from dl_lab.data.files import kind_of, wide_encoding
+
+MARKS = {  # byte-order marks; those of UTF-32 begin like those of UTF-16
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+TABLES = "a csv, tsv or parquet file, which gz, bz2, xz, zst or zip may compress"
+ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+
+
+def unpack(path: str, content: bytes) -> bytes:
+    """The contents of the one file in `content`, which may be compressed.
+
+    Raises:
+        ConfigError: if it is damaged or encrypted, or an archive of several files.
+    """
+    try:
+        if content.startswith(b"\x1f\x8b"):
+            return gzip.decompress(content)
+        if content.startswith(b"BZh") and content[4:10] == b"1AY&SY":
+            return bz2.decompress(content)
+        if content.startswith(b"\xfd7zXZ\0"):
+            return lzma.decompress(content)
+        if content.startswith(b"PK\x03\x04"):
+            return _unzip(path, content)
+    except ERRORS as error:
+        raise ConfigError(f"dataset.path={path} cannot be unpacked ({error}); allowed: {TABLES}") from error
+    return _unzstd(path, content) if content.startswith(b"\x28\xb5\x2f\xfd") else content
+
+
+def _unzip(path: str, content: bytes) -> bytes:
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+        if "[Content_Types].xml" in names or "mimetype" in names:
+            raise ConfigError(
+                f"dataset.path={path} is a workbook of Excel or OpenDocument; allowed: {TABLES}; hint: save the sheet "
+                "as CSV UTF-8"
+            )
+        if len(names) != 1:
+            found = f"{len(names)} files ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            raise ConfigError(f"dataset.path={path} holds {found}; allowed: an archive of one file; hint: unpack it")
+        return archive.read(names[0])
+
+
+def _unzstd(path: str, content: bytes) -> bytes:
+    """Python before 3.14 cannot read Zstandard, but polars can, line by line."""
+    import polars as pl
+
+    try:
+        options = {"has_header": False, "infer_schema": False, "quote_char": None, "separator": "\x1f"}
+        lines = pl.read_csv(content, **options).to_series().fill_null("")  # type: ignore[arg-type]
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"dataset.path={path} cannot be unpacked ({reason}); allowed: {TABLES}; hint: unpack it with unzstd"
+        ) from error
+    return ("\n".join(lines) + "\n").encode()
+
+
+def as_utf8(path: str, content: bytes, encoding: str) -> tuple[bytes, str]:
+    """A text in UTF-8 without its byte-order mark, and the encoding that it had. Windows-1252 is a guess, which is
+    printed.
+
+    Raises:
+        ConfigError: if it is not text, or not in this encoding.
+    """
+    mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
+    name = encoding if encoding != "auto" else MARKS.get(mark) or _guess(path, content)
+    if codecs.lookup(name).name == "utf-8":
+        content = content.removeprefix(codecs.BOM_UTF8)
+        if content.isascii():
+            return content, name
+    try:
+        text = content.decode(name)
+    except (UnicodeDecodeError, UnicodeError) as error:
+        place = f" at byte {error.start}" if isinstance(error, UnicodeDecodeError) else ""
+        raise ConfigError(
+            f"dataset.path={path} is not in {name}{place}, it looks like {kind_of(content)}; allowed: {TABLES}; hint: "
+            "set dataset.encoding, such as utf-8, windows-1252, or auto"
+        ) from error
+    return (content if codecs.lookup(name).name == "utf-8" else text.removeprefix("\ufeff").encode()), name
+
+
+def _guess(path: str, content: bytes) -> str:
+    wide = wide_encoding(content)
+    try:
+        content.decode()
+        return wide if wide and b"\0" in content else "utf-8"
+    except UnicodeDecodeError as error:
+        kind = kind_of(content)
+        if wide is None and not kind.startswith("Latin"):
+            raise ConfigError(f"dataset.path={path} looks like {kind}; allowed: {TABLES}") from error
+        name = wide or ("latin-1" if any(byte in content for byte in b"\x81\x8d\x8f\x90\x9d") else "windows-1252")
+        announce(
+            f"dataset.path={path} is not UTF-8 at byte {error.start}; it is read as {name}; "
+            "dataset.encoding can name another one"
+        )
+        return name
