@@ -8,14 +8,26 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from math import inf
 from typing import Any
+from unicodedata import bidirectional, category
 
+DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # classes of controls in Unicode
+MARKS = "\u061c\u200e\u200f"  # controls of direction that are of other classes
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit statuses
 FAILURES = (Exception, SystemExit, GeneratorExit)  # of a run: an exit that a user's code asks for ends only that run
 
 
 def printable(text: str, kept: str = "") -> str:
-    """A text for one line of a terminal: escapes replace all characters that are neither printable nor `kept`."""
-    return "".join(sign if sign.isprintable() or sign in kept else repr(sign)[1:-1] for sign in text)
+    """A text for one line of a terminal: escapes replace the characters that it would obey, unless they are `kept`."""
+    if text.isprintable():
+        return text
+    return "".join(repr(sign)[1:-1] if is_obeyed(sign) and sign not in kept else sign for sign in text)
+
+
+def is_obeyed(sign: str) -> bool:
+    """Whether a terminal obeys a character: it is a control, ends a line, or changes the direction of text. Spaces and
+    joiners of any language are not.
+    """
+    return category(sign) in ("Cc", "Cs", "Zl", "Zp") or bidirectional(sign) in DIRECTIONS or sign in MARKS
 
 
 class ConfigError(ValueError):

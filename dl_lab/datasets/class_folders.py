@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, printable
 from dl_lab.data.pictures import types
 
 SPELLINGS = {
@@ -39,8 +39,8 @@ class Found:
 
 
 def named(names: Iterable[object], most: int = 5) -> str:
-    """The first names in one line; characters that cannot be printed become question marks."""
-    shown = ["".join(char if char.isprintable() else "?" for char in str(name)) for name in names]
+    """The first names in one line."""
+    shown = [printable(str(name)) for name in names]
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 

@@ -5,6 +5,7 @@ and forge no line.
 import csv
 import json
 import sys
+import unicodedata
 from io import BytesIO, StringIO, TextIOWrapper
 
 import pytest
@@ -12,6 +13,7 @@ from support import pictures
 from support.commands import TINY, command, spawn, train
 
 from dl_lab import compare, evaluate
+from dl_lab.core.errors import printable
 from dl_lab.core.terminal import Escaping, escape_output
 from dl_lab.sweeps.manifest import Entry
 from dl_lab.sweeps.report import failure_lines
@@ -19,6 +21,21 @@ from dl_lab.sweeps.report import failure_lines
 FORGED = "\nforged\r\x1b[A"
 HOSTILE = f"a\x1b]52;c;Y2F0\x07b\x9b2Jc\u202ed\x85\u2028{FORGED}e"  # OSC 52, CSI in 7 and 8 bits, bidi, ends of lines
 ESCAPED = repr(HOSTILE)[1:-1]
+
+
+ORDINARY = (
+    "10\u00a0%\u3000\u6771 \U0001f469\u200d\U0001f52c \u0915\u094d\u200d \u0645\u06cc\u200c\u062e a\u00adb \ue000"
+)
+
+
+def test_text_of_other_languages_is_printed_as_it_is():
+    """Spaces, joiners of emoji and scripts, and private signs; no control, and no mark of direction."""
+    assert printable(ORDINARY) == ORDINARY
+    signs = map(chr, range(sys.maxunicode + 1))
+    controls = [sign for sign in signs if unicodedata.category(sign) in ("Cc", "Zl", "Zp", "Cs")]
+    bidi = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # Unicode's Bidi_Control
+    assert all(printable(sign) == repr(sign)[1:-1] for sign in [*controls, *bidi])
+    assert sum(printable(sign) == sign for sign in map(chr, range(0x2000, 0x2070))) == 112 - 2 - 11
 
 
 def check(*texts):

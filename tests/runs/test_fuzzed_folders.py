@@ -21,6 +21,7 @@ from support.interrupted import RUN, interrupted
 
 from dl_lab import compare, evaluate
 from dl_lab import train as training
+from dl_lab.core.errors import printable
 from dl_lab.core.signals import Signals
 from dl_lab.runs import checkpoint
 
@@ -236,7 +237,7 @@ def problem(ended: Ended | BaseException) -> str | None:
         return f"not one line: {ended.err[:900]}"
     if len(lines) > 6 or any(len(line) > 2000 for line in lines):
         return f"too much: {len(lines)} lines, {len(ended.err)} characters: {ended.err[:300]}"
-    if not (ended.err + ended.out).replace("\n", "").replace("\t", "").isprintable():
+    if printable(ended.err + ended.out, "\n\t") != ended.err + ended.out:
         return f"control characters: {ended.err + ended.out!r}"[:900]
     return None
 
