@@ -20,9 +20,9 @@ from dl_lab.runs.reader import Run, read_tolerant
 MOST_ROWS = 20  # of the table on the screen
 MOST_BETTER_MEANS = 3  # lines about configurations with a better mean than the leader
 
-OVERLAP = """Folds: intervals, verdicts and `more runs` are those of the corrected resampled t test (Nadeau & Bengio
-2003). The training sets of folds overlap, so the variance of a mean over n runs is 1/n + 1/(folds - 1) times that of a
-run, not 1/n times. Runs are paired by seed and fold; `seed` below stands for both.
+OVERLAP = """Folds: intervals, verdicts and `more runs` use the corrected resampled t test (Nadeau & Bengio 2003), as
+training sets overlap: the variance of a mean over n runs is 1/n + 1/(folds - 1) times that of a run, not 1/n times.
+Runs are paired by seed and fold; `seed` below stands for both.
 
 """
 NOTE = f"""Intervals are 95 %: of a mean, Student's t over seeds; of a difference, which is paired by seed, the wider of
