@@ -39,7 +39,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "sgd": {"momentum": 0.9, "dampening": 0.3, "nesterov": False},
     "adafactor": {"beta2_decay": -0.7, "eps": [1e-3, 1e-2], "d": 1.1},
     "rprop": {"etas": [0.4, 1.3], "step_sizes": [1e-3, 0.02]},
-    "lbfgs": {"lr": 0.5, "max_eval": 9, "history_size": 2, "line_search_fn": None},
+    "lbfgs": {"lr": 0.5, "max_eval": 9, "history_size": 2, "line_search_fn": None, "weight_decay": 0.0},
     "asgd": {"t0": 5.0},
     "muon": {"adjust_lr_fn": "match_rms_adamw", "eps": 10.0},
 }
@@ -112,13 +112,15 @@ def other(value: Any) -> Any:
 
 def plain(name: str, parameters: Any, **values: Any) -> torch.optim.Optimizer:
     """torch's own in its plainest form, one tensor after the other."""
-    plainly = {key: False for key in ("foreach", "fused") if key in signature(TORCH[name]).parameters}
-    return TORCH[name](parameters, **values, **plainly)
+    known = signature(TORCH[name]).parameters
+    plainly = {key: False for key in ("foreach", "fused") if key in known}
+    return TORCH[name](parameters, **{key: value for key, value in values.items() if key in known}, **plainly)
 
 
 @pytest.mark.parametrize("name", SAME_AS_TORCH)
 def test_a_yaml_speaks_torchs_names(name: str) -> None:
-    assert set(compose(f"optimizer={name}").optimizer) - {"name"} <= set(signature(TORCH[name]).parameters)
+    ours = {"name", "weight_decay"} if name == "lbfgs" else {"name"}
+    assert set(compose(f"optimizer={name}").optimizer) - ours <= set(signature(TORCH[name]).parameters)
 
 
 def test_muons_yaml_speaks_torchs_names_but_for_what_is_adamws() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression, Ridge
 from support.commands import TINY, Ended, train
 from support.configs import parsed
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ def test_a_run_is_the_loop_that_one_writes_by_hand(tmp_path, make, overrides):
         torch.testing.assert_close(trained[name], tensor, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["lbfgs", "rprop", "muon"])
+@pytest.mark.parametrize("name", ["rprop", "muon"])
 def test_biases_cannot_be_spared_by_an_optimizer_without_a_decay_for_each_parameter(name):
     run = parsed(f"optimizer={name}", "train.decay_biases=false")
     with pytest.raises(ConfigError, match=f"train.decay_biases=False .*optimizer={name}"):
@@ -158,6 +159,19 @@ def test_lbfgs_ends_at_the_least_squares_solution(tmp_path, options):
     residuals = data.train.inputs @ trained["linear.weight"].T + trained["linear.bias"] - data.train.targets
     # the loss changes by less than 1e-9 per iteration; what remains is a small multiple of it
     assert float(residuals.square().sum()) == pytest.approx(least, rel=2e-8)
+
+
+@pytest.mark.parametrize("dataset", ["diabetes", "iris"])
+def test_lbfgs_with_weight_decay_ends_at_the_solution_of_scikit_learn(tmp_path, dataset):
+    """Mean loss + d/2 |w|^2 is scikit-learn's objective for alpha = nd/2 (squared error) and C = 1/nd (log loss)."""
+    exact = (f"dataset={dataset}", "optimizer.weight_decay=0.01", "train.decay_biases=false", "train.steps=90")
+    exact += ("optimizer.tolerance_change=0", "optimizer.tolerance_grad=1e-11")
+    weight = load(train(tmp_path, *LBFGS, *exact, "hydra.run.dir=run"), "last")["linear.weight"]
+    split = double(parsed(*LBFGS, *exact)).train
+    decay = 0.01 * len(split)
+    regression = LogisticRegression(C=1 / decay, tol=1e-10, max_iter=1000) if dataset == "iris" else Ridge(decay / 2)
+    regression.fit(split.inputs, split.targets.squeeze())
+    assert weight.numpy() == pytest.approx(np.atleast_2d(regression.coef_), abs=1e-6)
 
 
 @pytest.mark.parametrize("other", ["train.batch_size=50", "schedule=cosine", "dropout.input_p=0.1"])
