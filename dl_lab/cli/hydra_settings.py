@@ -2,6 +2,7 @@
 programs and look up variables that they name: only plain values of permitted keys pass.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.resolvers import oc
 
 from dl_lab.config.compose import CONF
+from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.paths import user_path
 
@@ -132,7 +134,7 @@ def refuse_shadowed(config: DictConfig) -> None:
     for folder in folders:
         for ours in CONF.rglob("*.yaml"):
             theirs = folder / (name := ours.relative_to(CONF))
-            if theirs.is_file() and theirs.read_bytes() != ours.read_bytes():
+            if theirs.is_file() and (not os.access(theirs, os.R_OK) or read_bytes(theirs) != ours.read_bytes()):
                 raise ConfigError(f"{theirs} is never read, because dl_lab has {name}; allowed: another name")
 
 

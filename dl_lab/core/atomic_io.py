@@ -8,6 +8,7 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -73,6 +74,13 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         OSError: if it cannot be read, or is a folder, pipe, socket or device.
     """
+    with open_regular(path) as file:
+        return file.read()
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file for reading. Raises OSError as `read_bytes` does."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         mode = os.fstat(descriptor).st_mode  # of what was opened, which a name may no longer lead to
@@ -81,7 +89,7 @@ def read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            yield file
     finally:
         os.close(descriptor)
 
@@ -98,14 +106,14 @@ def fingerprint(files: Mapping[str, Path]) -> str:
     `READ_WHOLE` bytes, only the first and last `END` bytes of each count.
     """
     if files.keys() == {""}:
-        with files[""].open("rb") as file:
+        with open_regular(files[""]) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     sizes = {name: path.stat().st_size for name, path in sorted(files.items())}
     reads_all = sum(sizes.values()) <= READ_WHOLE
     digest = hashlib.sha256()
     for name, size in sizes.items():
         digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
-        with files[name].open("rb") as file:
+        with open_regular(files[name]) as file:
             if reads_all or size <= 2 * END:
                 digest.update(file.read())
             else:

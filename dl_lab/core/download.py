@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 
 import torch
 
+from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.errors import ConfigError
 
 TIMEOUT = 30  # seconds without a byte
@@ -56,8 +57,9 @@ def download(urls: Sequence[str], sha256: str, path: Path, data_dir: Path, files
     Raises:
         ConfigError: if no mirror has the file; names `files`, which it is or contains.
     """
-    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
-        return
+    with missing_data(files, data_dir):
+        if path.exists() and hashlib.sha256(read_bytes(path)).hexdigest() == sha256:
+            return
     for number, url in enumerate(urls, 1):
         try:
             with missing_data(f"{files} (from {url})", data_dir):

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
+from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.errors import ConfigError
 
 LARGEST = 10_000_000  # bytes
@@ -31,7 +32,7 @@ def check(path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"{path} is not a regular file; allowed: a YAML file")
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         if len(content) > LARGEST:
             raise ConfigError(f"{path} has {len(content)} bytes; allowed: a YAML file of up to {LARGEST}")
         text = content.decode("utf-8")
@@ -42,6 +43,8 @@ def check(path: Path) -> None:
         OmegaConf.create(loaded)
     except ConfigError:
         raise
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); hint: make it readable") from error
     except UnicodeDecodeError as error:
         before = content[: error.start]
         column = error.start - before.rfind(b"\n")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.core import atomic_io
+from dl_lab.core.errors import ConfigError
 from dl_lab.data.augmentation import Augmentation
 from dl_lab.data.preprocessing import Preprocessing, nested, normalized
 from dl_lab.data.spec import DataSpec
@@ -82,7 +83,10 @@ def fingerprint(data: Data) -> str | None:
     of the examples in memory; None for a stream of unknown source.
     """
     if data.files:
-        return atomic_io.fingerprint(data.files)
+        try:
+            return atomic_io.fingerprint(data.files)
+        except OSError as error:
+            raise ConfigError(f"{error.filename} cannot be read ({error.strerror}); allowed: a file") from error
     digest = hashlib.sha256(repr(data.spec).encode())
     for split in filter(None, (data.train, data.validation, data.test)):
         if not isinstance(split, InMemory | Windows):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from dl_lab.core.errors import ConfigError, printable
+from dl_lab.core.errors import ConfigError, is_obeyed
 from dl_lab.data.pictures import types
 
 SPELLINGS = {
@@ -39,8 +39,8 @@ class Found:
 
 
 def named(names: Iterable[object], most: int = 5) -> str:
-    """The first names in one line."""
-    shown = [printable(str(name)) for name in names]
+    """The first names in one line; characters that a terminal would obey become question marks."""
+    shown = ["".join("?" if is_obeyed(char) else char for char in str(name)) for name in names]
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
