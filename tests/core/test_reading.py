@@ -14,6 +14,7 @@ from dl_lab.core.download import download
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data, fingerprint
 from dl_lab.data.files import read_text
+from dl_lab.data.tables.reading import Reading, read_table
 from dl_lab.datasets.mnist import read_idx
 from dl_lab.runs import checkpoint
 from dl_lab.training.setup import build_data
@@ -23,8 +24,11 @@ def parsed_data() -> Data:
     return build_data(parsed("dataset=iris"))
 
 
+AUTO = {"separator": "auto", "encoding": "auto", "decimal": "auto"}
+READING = Reading(**AUTO, header=True, thousands=None, percent=False, missing=[])
 READERS = {
     "text": lambda path: read_text(str(path), "a text file"),
+    "table": lambda path: read_table(str(path), READING),
     "idx": read_idx,
     "checkpoint": lambda path: checkpoint.load(path, torch.device("cpu")),
     "yaml": yaml_files.check,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Literal
 
@@ -87,11 +87,12 @@ def decimal_sign(frame: pl.DataFrame, separator: str) -> Literal[".", ","]:
     return "," if found[","].item() and not found["."].item() else "."
 
 
-def without_missing(frame: pl.DataFrame, marks: Collection[str]) -> pl.DataFrame:
+def without_missing(frame: pl.DataFrame, marks: Iterable[str]) -> pl.DataFrame:
     """Replace the marks of missing values by null. "-" is a class beside "+", and so is "None" among words."""
     import polars as pl
 
-    every = sorted(MISSING.union(marks))
+    marks = set(marks)
+    every = sorted(MISSING | marks)
     flags = frame.select(pl.all().is_in(every).any())
     changed = []
     for name in (name for name, (flag,) in flags.to_dict().items() if flag):
@@ -101,6 +102,6 @@ def without_missing(frame: pl.DataFrame, marks: Collection[str]) -> pl.DataFrame
             others = series.filter(~series.is_in(every))
             is_word = len(others) > 2 * (len(others) - others.cast(pl.Float64, strict=False).null_count())
             used -= {"None"} if is_word else set()
-        found = series.is_in(sorted(used.union(marks)))
+        found = series.is_in(sorted(used | marks))
         changed.append(pl.when(found).then(None).otherwise(series).alias(name))
     return frame.with_columns(changed)

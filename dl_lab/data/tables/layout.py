@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.tables.cells import MISSING, Lines, parse_number
-from dl_lab.data.tables.separator import divide, find_table, other_format
+from dl_lab.data.tables.separator import divide, find_quote, find_table, other_format
 
 if TYPE_CHECKING:
     import polars as pl
 
 NAMED = {"tab": "\t", "\\t": "\t", "space": " "}
+YEAR = re.compile("1[5-9][0-9]{2}|2[01][0-9]{2}")
 ALLOWED = "a csv, tsv or parquet file"
 
 
@@ -27,6 +28,7 @@ class Layout:
     """
 
     separator: str
+    quote: str
     names: list[str]
     header: int
     width: int
@@ -46,21 +48,24 @@ def find_layout(path: str, text: str, separator: str, has_header: bool) -> Layou
     if not body.strip():
         raise ConfigError(f"dataset.path={path} is empty; allowed: {ALLOWED} with a header line and rows")
     given = NAMED.get(separator, named if separator == "auto" else separator)
-    sign, place = find_table(body, has_header, given)
-    lines = list(divide(body, sign, above))
+    quote = find_quote(body)
+    sign, place = find_table(body, has_header, given, quote)
+    lines = list(divide(body, sign, quote, above))
     sizes = Counter(len(cells) for _, cells in lines[place + has_header :])
     width = max(sizes, key=lambda size: sizes[size], default=len(lines[place][1]))
-    names = _names_in(comment, sign, lines[place:], width) if has_header and not place else []
+    names = _names_in(comment, sign, lines, width) if has_header and not place else []
     before = lines[place - 1][0] if place else above
     if names or not has_header:
         if (place or comment) and not names:
             announce(f"dataset.path={path}: the lines above line {lines[place][0]} are skipped")
-        return Layout(sign, names, above, width, before)
+        return Layout(sign, quote, names, above, width, before)
     header, names = lines[place]
     if place or comment:
         announce(f"dataset.path={path}: line {header} seems to be the header; the lines above it are skipped")
+    if len(names) > width and not any(names[width:]):
+        names = names[:width]
     is_full = width not in (len(names), len(names) + 1) or sizes[len(names)] or len(names) < 2
-    return Layout(sign, names, header, len(names) if is_full else width, header)
+    return Layout(sign, quote, names, header, len(names) if is_full else width, header)
 
 
 def _preamble(text: str) -> tuple[int, str, str]:
@@ -79,7 +84,7 @@ def _preamble(text: str) -> tuple[int, str, str]:
 def _names_in(comment: str, sign: str, lines: Lines, width: int) -> list[str]:
     """The names in a header that begins with #, if it is one: `lines` below it begin with a row."""
     bare = comment.removeprefix("#")
-    _, names = next(divide(bare, sign), (0, [""]))
+    _, names = next(divide(bare, sign, '"'), (0, [""]))
     first, second = (any(parse_number(cell) is not None for cell in cells) for _, cells in [*lines, *lines][:2])
     is_header = len(names) == width > 1 and (first or not (bare.startswith(" ") or second))
     return [names[0] or "#", *names[1:]] if is_header else []
@@ -92,7 +97,7 @@ def read_lines(path: str, text: str, layout: Layout) -> Lines:
         ConfigError: naming the line, if quotes or the number of cells do not fit, with a hint at the likely cause.
     """
     try:
-        lines = list(divide(text, layout.separator, layout.above, strict=True))
+        lines = list(divide(text, layout.separator, layout.quote, layout.above, strict=True))
     except ValueError as error:
         raise ConfigError(f"dataset.path={path} {error}; allowed: {ALLOWED}") from error
     number, size = next(((number, len(row)) for number, row in lines if len(row) != layout.width), (0, layout.width))
@@ -113,12 +118,12 @@ def _hint(layout: Layout, lines: Lines) -> str:
     return "; hint: the header lacks a name" if sizes == {layout.width + 1} else ""
 
 
-def with_names(path: str, frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
-    """Name the columns of a frame without missing marks. A column without a name and without values is left out. If
-    the header has one name too few, the first column has the names of the rows, as R writes them.
+def with_names(path: str, frame: pl.DataFrame, layout: Layout, features: Sequence[str]) -> pl.DataFrame:
+    """Name the columns of a frame, in which missing values are null. A column without a name and without values is
+    left out. If the header has one name too few, the first column has the names of the rows, as R writes them.
 
     Raises:
-        ConfigError: if a name appears twice, or there is one too few for another reason.
+        ConfigError: if a name appears twice or is missing, or the header seems to be a row.
     """
     import polars as pl
 
@@ -134,33 +139,41 @@ def with_names(path: str, frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
         if not is_trailing:
             announce(f"dataset.path={path} line {layout.header} has no name for the first column, which names the rows")
     kept = [place for place, name in enumerate(names) if name or frame.to_series(place).null_count() < len(frame)]
-    names = [names[place] or f"Unnamed: {place}" for place in kept]  # as pandas names them
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    named = {place: names[place] or _unused(f"Unnamed: {place}", names) for place in kept}  # as pandas names them
+    if layout.names:
+        _check_header(path, frame.select(pl.nth(kept)), [names[place] for place in kept], layout.header, features)
+    twice = [name for name, count in Counter(named.values()).items() if count > 1]
+    if twice:
         raise ConfigError(
-            f"dataset.path={path} line {layout.header}: column {twice!r} appears twice; allowed: distinct names; hint: "
-            "rename one of them"
+            f"dataset.path={path} line {layout.header}: column {twice[0]!r} appears twice; allowed: distinct names; "
+            "hint: rename one of them"
         )
-    return frame.select(pl.nth(place).alias(name) for place, name in zip(kept, names, strict=True))
+    return frame.select(pl.nth(place).alias(name) for place, name in named.items())
 
 
-def check_header(path: str, frame: pl.DataFrame, layout: Layout, features: Sequence[str]) -> None:
+def _unused(name: str, names: Sequence[str]) -> str:
+    return _unused(f"{name}_", names) if name in names else name
+
+
+def _check_header(path: str, frame: pl.DataFrame, names: Sequence[str], line: int, features: Sequence[str]) -> None:
     """Check that the first line is a header. It is a row if it has numbers above all columns of numbers, unless they
-    are the names 0, 1, 2, ... of pandas or `features` are chosen, and certainly if one of its words is repeated below.
+    are years, the names 0, 1, 2, ... of pandas, or `features` are chosen, and certainly if one of its words is repeated
+    below.
 
     Raises:
         ConfigError: naming the line.
     """
-    names = frame.columns
-    above = [name for name, cell in zip(names, frame.row(0), strict=True) if cell and parse_number(cell) is not None]
+    first = frame.row(0)
+    above = [name for name, cell in zip(names, first, strict=True) if cell and parse_number(cell) is not None]
     if not above or not all(name in MISSING or parse_number(name) is not None for name in above):
         return
     counted = [name for name in names if parse_number(name) is not None]
-    words = [name for name in names if name not in counted and not name.startswith("Unnamed: ")]
-    is_chosen = features or counted == [*map(str, range(len(counted)))]
-    if not is_chosen or any((frame[name] == name).any() for name in words):
+    words = [place for place, name in enumerate(names) if name not in ("", *counted)]
+    are_years = all(map(YEAR.fullmatch, counted)) and not all(YEAR.fullmatch(cell or "") for cell in first)
+    is_counting = counted == [*map(str, range(len(counted)))] or (are_years and counted == sorted(set(counted)))
+    if not (features or is_counting) or any((frame.to_series(place) == names[place]).any() for place in words):
         raise ConfigError(
-            f"dataset.path={path} line {layout.header} has numbers ({', '.join(above[:3])}) instead of names; allowed: "
-            "a header line; hint: add one, or set dataset.header=false; if they are names, choose the features with "
+            f"dataset.path={path} line {line} has numbers ({', '.join(above[:3])}) instead of names; allowed: a header "
+            "line; hint: add one, or set dataset.header=false; if they are names, choose the features with "
             "dataset.features=[...]"
         )

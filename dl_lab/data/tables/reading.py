@@ -17,7 +17,7 @@ from dl_lab.core.errors import ConfigError, require
 from dl_lab.core.progress import announce
 from dl_lab.data.tables.cells import Numbers, decimal_sign, without_missing
 from dl_lab.data.tables.encoding import TABLES, as_utf8, unpack
-from dl_lab.data.tables.layout import NAMED, Layout, check_header, find_layout, read_lines, with_names
+from dl_lab.data.tables.layout import NAMED, Layout, find_layout, read_lines, with_names
 from dl_lab.data.tables.separator import SAMPLE
 
 if TYPE_CHECKING:
@@ -86,9 +86,8 @@ def read_table(path: str, options: Reading, features: Sequence[str] = ()) -> Raw
     frame = _read_slowly(path, content, layout) if frame is None else frame
     if not len(frame):
         raise ConfigError(f"dataset.path={path} has a header but no rows; allowed: {TABLES} with rows")
-    frame = with_names(path, without_missing(frame, [str(mark) for mark in options.missing]), layout)
-    if layout.names:
-        check_header(path, frame, layout, features)
+    marks = {text for mark in options.missing for text in (mark, isinstance(mark, int) and f"{mark}.0") if text}
+    frame = with_names(path, without_missing(frame, map(str, marks)), layout, features)
     decimal = _decimal(path, frame, options, layout.separator)
     found = replace(options, separator=layout.separator, encoding=encoding, decimal=decimal)
     return RawTable(path, frame, found, layout)
@@ -161,8 +160,8 @@ def _read_fast(body: bytes, layout: Layout) -> pl.DataFrame | None:
     import polars as pl
 
     sign, width = layout.separator, layout.width
-    is_quoted = b'"' in body
-    if not sign.isascii() or (is_quoted and (sign == " " or not _is_well_quoted(body, ord(sign)))):
+    is_quoted = layout.quote.encode() in body
+    if not sign.isascii() or (is_quoted and (sign == " " or not _is_well_quoted(body, sign, layout.quote))):
         return None
     if sign == " ":
         body = re.sub(rb"^ +| +(?=\r?$)|(?<= ) +", b"", body, flags=re.MULTILINE)
@@ -171,7 +170,7 @@ def _read_fast(body: bytes, layout: Layout) -> pl.DataFrame | None:
     schema = {str(place): pl.String for place in range(width)}
     if not body:
         return pl.DataFrame(schema=schema)
-    quote = '"' if is_quoted else None
+    quote = layout.quote if is_quoted else None
     try:
         frame = pl.read_csv(body, has_header=False, separator=sign, quote_char=quote, schema=schema)
     except pl.exceptions.PolarsError:
@@ -186,13 +185,13 @@ def _read_fast(body: bytes, layout: Layout) -> pl.DataFrame | None:
     return frame.filter(frame.to_series().fill_null("") != "") if width == 1 else frame
 
 
-def _is_well_quoted(body: bytes, sign: int) -> bool:
+def _is_well_quoted(body: bytes, sign: str, quote: str) -> bool:
     """Whether every quote opens or closes a cell, or is doubled within one."""
     text = np.frombuffer(b"\n" + body + b"\n", dtype=np.uint8)
-    places = np.flatnonzero(text == ord('"'))
+    places = np.flatnonzero(text == ord(quote))
     before, after = text[places[::2] - 1], text[places[1::2] + 1]
-    ends = np.array([sign, *b'\n"'], dtype=np.uint8)
-    return len(places) % 2 == 0 and bool(np.isin(before, ends).all() and np.isin(after, [*ends, *b"\r"]).all())
+    ends = np.array([ord(sign), ord(quote), ord("\n")], dtype=np.uint8)
+    return len(places) % 2 == 0 and bool(np.isin(before, ends).all() and np.isin(after, [*ends, ord("\r")]).all())
 
 
 def _read_slowly(path: str, body: bytes, layout: Layout) -> pl.DataFrame:

@@ -29,7 +29,14 @@ def other_format(text: str) -> str | None:
     return next((name for pattern, name in FORMATS.items() if re.match(pattern, start)), None)
 
 
-def find_table(text: str, header: bool, given: str) -> tuple[str, int]:
+def find_quote(text: str) -> str:
+    """The sign around cells: a single quote if there are no double ones, and all that begin a cell end it too."""
+    begun = len(re.findall(r"(?m)(?:^|[,;\t| ])'", text))
+    is_single = '"' not in text and 0 < begun == len(re.findall(r"(?m)(?:^|[,;\t| ])'[^'\n]*'(?=[,;\t| \r]|$)", text))
+    return "'" if is_single else '"'
+
+
+def find_table(text: str, header: bool, given: str, quote: str) -> tuple[str, int]:
     """The sign that separates the cells, and the place of the first line of the table among the lines of `divide`: of
     all signs that divide nearly all lines into equally many cells, the one with the most numbers between them.
 
@@ -37,19 +44,19 @@ def find_table(text: str, header: bool, given: str) -> tuple[str, int]:
     if it is known, or "auto".
     """
     if given != "auto":
-        return given, (table_of(list(divide(text, given)), given, header) or (0, 0))[1]
-    commas = list(divide(text, ","))
-    is_even = len({len(cells) for _, cells in commas}) == 1 and any(commas[0][1][1:])
+        return given, (table_of(list(divide(text, given, quote)), given, header) or (0, 0))[1]
+    commas = list(divide(text, ",", quote))
+    is_even = len({len(cells) for _, cells in commas[:-1] or commas}) == 1 and any(commas[0][1][1:])
     signs = {sign for sign in text if (sign in ";\t|" if is_even else not sign.isalnum())}
     signs = {",", *signs}.difference("\"'.+-_\r\n\0")
     ranked = sorted(signs, key=lambda sign: (sign == " ", (USUAL + sign).index(sign), sign))
-    divided = [(sign, commas if sign == "," else list(divide(text, sign))) for sign in ranked]
+    divided = [(sign, commas if sign == "," else list(divide(text, sign, quote))) for sign in ranked]
     tables = [(sign, found) for sign, lines in divided if lines and (found := table_of(lines, sign, header))]
     sign, (_, place) = max(tables, key=lambda found: found[1][0], default=(",", (0.0, 0)))
     return sign, place
 
 
-def divide(text: str, sign: str, above: int = 0, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+def divide(text: str, sign: str, quote: str, above: int = 0, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
     """The number of the line, if `above` are above the text, and the stripped cells, of each line that is not blank.
     Spaces separate in runs.
 
@@ -58,7 +65,9 @@ def divide(text: str, sign: str, above: int = 0, strict: bool = False) -> Iterat
     """
     if sign == " ":
         text = re.sub(r"^ +| +(?=\r?$)|(?<= ) +", "", text, flags=re.MULTILINE)
-    reader = csv.reader(StringIO(text, newline=""), delimiter=sign, skipinitialspace=sign != " ", strict=strict)
+    skips = sign != " "
+    file = StringIO(text, newline="")
+    reader = csv.reader(file, delimiter=sign, quotechar=quote, skipinitialspace=skips, strict=strict)
     try:
         for cells in reader:
             if "".join(cells).strip() or len(cells) > 1:

@@ -83,9 +83,11 @@ WRITTEN = {
     "blank lines, quoted": "\n" + PLAIN.replace("\n", '"\n\n').replace(",", ',"'),
     "quoted": PLAIN.replace("\n", '"\r\n').replace(",", ',"'),
     "quoted after spaces": PLAIN.replace("\n", '"\n').replace(",", ', "'),
+    "single quotes": "'x','größe'\n" + PLAIN.partition("\n")[2].replace("\n", "'\n").replace(",", ",'"),
     "spaces around": PLAIN.replace(",", " ,\t ").replace("\n", " \n"),
     "separators at the end": PLAIN.replace("\n", ",\n"),
     "separators at the end of rows": PLAIN.replace("\n", ",\n").replace(",\n", "\n", 1),
+    "separators at the end of the header": PLAIN.replace("\n", ",,\n", 1),
     "comments": "# by hand, 2020\n#\n" + PLAIN,
     "a header as a comment": "# " + PLAIN,
     "a title": "Sizes, 2009 (10:20)\n\n" + PLAIN.replace("\n", ",7\n").replace("7", "z", 1),
@@ -147,10 +149,10 @@ def test_thousands_and_percents_are_numbers_on_request(tmp_path: Path) -> None:
 
 def test_missing_values_are_null(tmp_path: Path) -> None:
     marks = ["", "NA", "n/a", "NaN", "null", "None", "?", "-", "<NA>", "#N/A", ".", " "]
-    content = "x,y\n1,a\n" + "".join(f"{mark},{mark}\n" for mark in marks) + "-999,b\n"
+    content = "x,y\n1,a\n" + "".join(f"{mark},{mark}\n" for mark in marks) + "-999,b\n-999.0,b\n"
     table = columns(read(tmp_path, content, missing=[-999]))
-    assert table["x"] == ["1", *[None] * 13]
-    assert [cell for cell in table["y"] if cell] == ["a", "None", "b"]  # a word among words
+    assert table["x"] == ["1", *[None] * 14]
+    assert [cell for cell in table["y"] if cell] == ["a", "None", "b", "b"]  # a word among words
     signs = "x,y\n" + "".join(f"{row},{'+-'[row % 2]}\n" for row in range(4))
     assert columns(read(tmp_path, signs))["y"] == ["+", "-"] * 2
     assert columns(read(tmp_path, "x,,y\n1,,2\n3,NA,4\n")) == {"x": ["1", "3"], "y": ["2", "4"]}
@@ -171,6 +173,9 @@ REFUSED = {
     "1,2\n3,4\n": "line 1 has numbers (1, 2) instead of names; allowed: a header line; hint: add one, or set "
     "dataset.header=false",
     "0,1,a\n2,3,a\n": "instead of names",
+    "7,7,a\n2,3,b\n": "instead of names",
+    "1990,2000\n1991,2001\n": "instead of names",
+    "x,y\n1,5,2\n1,5,3\n": "the header lacks a name, or decimal numbers have commas",
     "x,y\n1,5,2,5\n1,5,2,5\n": "4 cells; allowed: 2, as in the header; hint: write decimal numbers with a point",
     "x\n1,5\n2,5\n": "write decimal numbers with a point",
     "x,y\n1,2\n# the end\n": "remove the lines that begin with #",
@@ -227,7 +232,10 @@ def test_a_text_in_another_encoding_than_given_is_refused(tmp_path: Path) -> Non
 def test_numbers_are_names_if_they_are_chosen_or_count(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("2019,2020\n1,2\n")
     assert columns(read_table(str(tmp_path / "a.csv"), reading(), ["2019"])) == {"2019": ["1"], "2020": ["2"]}
-    assert [*columns(read(tmp_path, "0,1\n5,6\n"))] == ["0", "1"]
+    for header in ("0,1", "1999,2000,2001", ",1940,1945", "country,1960,1970"):
+        row = "a,5,6" if header.count(",") == 2 else "5,6"
+        assert [*columns(read(tmp_path, f"{header}\n{row}\n"))] == [name or "Unnamed: 0" for name in header.split(",")]
+    assert [*columns(read(tmp_path, ",x,Unnamed: 0\n1,2,3\n"))] == ["Unnamed: 0_", "x", "Unnamed: 0"]
 
 
 def test_long_cells_nul_bytes_and_wide_tables(tmp_path: Path) -> None:
