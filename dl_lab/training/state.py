@@ -169,7 +169,7 @@ def restore(state: TrainState, plan: Plan, checkpoint: Checkpoint, folder: Path)
         for name in ("last", "together"):  # missing in older checkpoints
             setattr(state, name, checkpoint.get(name))
         state.window = [[moved(totals, plan.device) for totals in pieces] for pieces in checkpoint["window"]]
-        if missing := [name for name in measured if name not in (state.best or measured)]:
+        if missing := [] if state.best is None else sorted(measured - state.best.keys()):
             raise KeyError(missing[0])
     except Exception as error:  # of many kinds
         raise unfit(folder, error) from error
