@@ -158,11 +158,13 @@ def _unused(name: str, names: Sequence[str]) -> str:
 def _check_header(path: str, frame: pl.DataFrame, names: Sequence[str], line: int, features: Sequence[str]) -> None:
     """Check that the first line is a header. It is a row if it has numbers above all columns of numbers, unless they
     are years, the names 0, 1, 2, ... of pandas, or `features` are chosen, and certainly if one of its words is repeated
-    below.
+    below. It is a header if it has no name for the first column, which is distinct in every row, as R writes an index.
 
     Raises:
         ConfigError: naming the line.
     """
+    if not names[0] and frame.to_series(0).n_unique() == len(frame):
+        return
     first = frame.row(0)
     above = [name for name, cell in zip(names, first, strict=True) if cell and parse_number(cell) is not None]
     if not above or not all(name in MISSING or parse_number(name) is not None for name in above):

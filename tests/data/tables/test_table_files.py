@@ -232,7 +232,7 @@ def test_a_text_in_another_encoding_than_given_is_refused(tmp_path: Path) -> Non
 def test_numbers_are_names_if_they_are_chosen_or_count(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("2019,2020\n1,2\n")
     assert columns(read_table(str(tmp_path / "a.csv"), reading(), ["2019"])) == {"2019": ["1"], "2020": ["2"]}
-    for header in ("0,1", "1999,2000,2001", ",1940,1945", "country,1960,1970"):
+    for header in ("0,1", "1999,2000,2001", ",1940,1945", "country,1960,1970", ",7.5,9"):
         row = "a,5,6" if header.count(",") == 2 else "5,6"
         assert [*columns(read(tmp_path, f"{header}\n{row}\n"))] == [name or "Unnamed: 0" for name in header.split(",")]
     assert [*columns(read(tmp_path, ",x,Unnamed: 0\n1,2,3\n"))] == ["Unnamed: 0_", "x", "Unnamed: 0"]
