@@ -101,17 +101,17 @@ def test_a_run_that_another_process_has_continued_meanwhile_keeps_its_record(tmp
     assert json.loads((run / "summary.json").read_text())["steps"] == 9
 
 
-@pytest.mark.parametrize("added", ["imports=[evil]", "++hydra.job.env_set.GIT_DIR=evil", "hydra.run.dir=elsewhere"])
 @pytest.mark.parametrize("launcher", ["in_turn", "processes", "vectorized"])
-def test_nothing_in_a_manifest_is_composed(tmp_path, added, launcher):
+def test_nothing_in_a_manifest_is_composed(tmp_path, launcher):
+    added = ["imports=[evil]", "++hydra.job.env_set.GIT_DIR=evil", "hydra.run.dir=elsewhere"]
     (tmp_path / "evil.py").write_text(EVIL)
     train(tmp_path, *SWEEP, "seed=0,1")
     manifest = tmp_path / "sweep" / "sweep.json"
-    edit(manifest, lambda values: [job["overrides"].append(added) for job in values["jobs"]])
+    edit(manifest, lambda values: [job["overrides"].extend(added) for job in values["jobs"]])
     shutil.rmtree(tmp_path / "sweep" / "1")
     ended = train(tmp_path, "-m", *TINY, "seed=0,1", "sweep.resume=sweep", f"hydra/launcher={launcher}")
     assert ended.status == 0, ended.err
-    assert added not in manifest.read_text()
+    assert not any(override in manifest.read_text() for override in added)
     assert {path.name for path in tmp_path.iterdir()} <= {"evil.py", "sweep", "outputs"}
 
 

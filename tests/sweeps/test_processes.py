@@ -79,13 +79,15 @@ def test_jobs_in_processes_equal_jobs_in_turn_and_fail_if_their_process_dies(tmp
     add_model(tmp_path, "doomed", DOOMED, "width: 1")
     own = ("-m", "--config-dir", "own", "imports=[doomed]", "model=doomed", *TINY)
     train(tmp_path, *own, "hydra.sweep.dir=there", "model.width=1,4")
+    widths = "1,4,2,3,5" if copied else "1,4,2"  # a process that is not copied imports torch, which takes seconds
     in_processes = ("hydra/launcher=processes", "hydra.launcher.processes=2")
-    ended = train(tmp_path, *own, "hydra.sweep.dir=here", "model.width=1,4,2,3,5", *in_processes)
+    ended = train(tmp_path, *own, "hydra.sweep.dir=here", f"model.width={widths}", *in_processes)
     assert ended.status == 1
     jobs = table(tmp_path / "here")
-    assert [job["status"] for job in jobs] == ["completed", "completed", "failed", "failed", "stopped"]
+    statuses = ["completed", "completed", "failed", "failed", "stopped"]
+    assert [job["status"] for job in jobs] == statuses[: len(jobs)]
     assert jobs[2]["reason"] == "its process was ended by SIGKILL (often because memory ran out)"
-    assert jobs[3]["reason"] == "its process ended with status 7"
+    assert not copied or jobs[3]["reason"] == "its process ended with status 7"
     assert_same_runs(tmp_path / "here", tmp_path / "there")
     assert json.loads((tmp_path / "here" / "0" / "summary.json").read_text())["threads"] == 1
 
@@ -162,6 +164,7 @@ def test_a_report_to_a_dead_main_process_is_not_an_error():
     relay.note("a line")
 
 
+@pytest.mark.faults
 def test_the_summary_counts_unfinished_jobs_of_a_process_that_someone_stopped(tmp_path):
     # So many steps that no process has finished its share when the signal arrives.
     steps = ("dataset=iris", "train.batch_size=10", "train.validate_every=5000", "train.steps=10000")
@@ -207,7 +210,12 @@ def is_gone(group: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("how", "launcher"), [("Ctrl-C", "processes"), ("Ctrl-C", "vectorized"), ("kill -9", "processes")]
+    ("how", "launcher"),
+    [
+        ("Ctrl-C", "processes"),
+        pytest.param("Ctrl-C", "vectorized", marks=pytest.mark.faults),
+        pytest.param("kill -9", "processes", marks=pytest.mark.faults),
+    ],
 )
 def test_processes_save_their_runs_when_the_sweep_is_stopped_or_killed(tmp_path, how, launcher):
     steps = ("dataset=iris", "train.batch_size=10", "train.validate_every=10", "train.steps=1000000")
