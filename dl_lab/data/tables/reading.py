@@ -111,15 +111,15 @@ def _parquet(path: str, content: bytes) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"dataset.path={path} is no complete parquet file ({reason}); allowed: {TABLES}") from error
+    categories = selectors.by_dtype(pl.Categorical, pl.Enum)
     plain = selectors.numeric() | selectors.boolean() | selectors.temporal() | selectors.string()
-    plain |= selectors.categorical() | selectors.enum()
-    kept = frame.select(plain)
+    kept = frame.select(plain | categories)
     if left := [name for name in frame.columns if name not in kept.columns]:
         announce(f"dataset.path={path}: columns of lists, bytes and the like are left out: {', '.join(left)}")
     if kept.is_empty():
         raise ConfigError(f"dataset.path={path} has no rows and columns of plain values; allowed: {TABLES}")
     return kept.with_columns(
-        (selectors.categorical() | selectors.enum()).cast(pl.String),
+        categories.cast(pl.String),
         selectors.decimal().cast(pl.Float64),
         selectors.float().fill_nan(None),
         selectors.duration().dt.total_microseconds() / 1e6,
@@ -180,7 +180,8 @@ def _read_fast(body: bytes, layout: Layout) -> pl.DataFrame | None:
         if body.count(sign.encode()) - sum(filter(None, within)) != (width - 1) * len(frame):
             shorter = body if is_quoted else re.sub(rb"^[\r ]*\n", b"", body, flags=re.MULTILINE)
             return _read_fast(shorter, layout) if len(shorter) < len(body) else None
-    if is_quoted or not body.isascii() or any(space in body for space in b" \t\v\f"):
+    has_breaks = is_quoted and body.count(b"\n") + 1 != len(frame)
+    if has_breaks or not body.isascii() or any(space in body for space in b" \t\v\f"):
         frame = frame.with_columns(pl.all().str.strip_chars())
     return frame.filter(frame.to_series().fill_null("") != "") if width == 1 else frame
 
@@ -190,8 +191,11 @@ def _is_well_quoted(body: bytes, sign: str, quote: str) -> bool:
     text = np.frombuffer(b"\n" + body + b"\n", dtype=np.uint8)
     places = np.flatnonzero(text == ord(quote))
     before, after = text[places[::2] - 1], text[places[1::2] + 1]
-    ends = np.array([ord(sign), ord(quote), ord("\n")], dtype=np.uint8)
-    return len(places) % 2 == 0 and bool(np.isin(before, ends).all() and np.isin(after, [*ends, ord("\r")]).all())
+    is_end = np.zeros(256, dtype=bool)
+    is_end[[ord(end) for end in (sign, quote, "\n")]] = True
+    opens = len(places) % 2 == 0 and is_end[before].all()
+    is_end[ord("\r")] = True
+    return bool(opens and is_end[after].all())
 
 
 def _read_slowly(path: str, body: bytes, layout: Layout) -> pl.DataFrame:
