@@ -44,14 +44,19 @@ def take_by_class(classes: Whole, count: int, leave: int) -> Mask:
 def deal_by_class(classes: Whole, folds: int) -> Whole:
     """Folds whose sizes are equal up to one, and so are the rows of each class in them (StratifiedKFold)."""
     fold = np.empty(len(classes), dtype=np.int64)
-    fold[classes.argsort(kind="stable")] = np.arange(len(classes)) % folds
+    fold[_by_class(classes)] = np.arange(len(classes)) % folds
     return fold
+
+
+def _by_class(classes: Whole) -> Whole:
+    """The rows class by class. NumPy sorts small integers in linear time."""
+    return (classes.astype(np.uint16) if classes.max() < 2**16 else classes).argsort(kind="stable")
 
 
 def _place_in_class(classes: Whole) -> Whole:
     """The number of earlier rows of the same class, for each row."""
     sizes, place = np.bincount(classes), np.empty(len(classes), dtype=np.int64)
-    place[classes.argsort(kind="stable")] = np.arange(len(classes)) - np.repeat(sizes.cumsum() - sizes, sizes)
+    place[_by_class(classes)] = np.arange(len(classes)) - np.repeat(sizes.cumsum() - sizes, sizes)
     return place
 
 
@@ -59,7 +64,10 @@ def take_by_group(groups: Whole, count: int) -> Mask:
     """Whole groups, with as nearly `count` rows as possible. `groups` are numbers from 0, in random order, of which
     earlier ones are preferred. At least one group is taken and one is left.
     """
-    return np.isin(groups, nearest_sum(np.bincount(groups), count))
+    sizes = np.bincount(groups)
+    is_taken = np.zeros(len(sizes), dtype=np.bool_)
+    is_taken[nearest_sum(sizes, count)] = True
+    return is_taken[groups]
 
 
 def nearest_sum(sizes: Whole, target: int) -> Whole:
@@ -93,9 +101,9 @@ def allot_groups(groups: Whole, classes: Whole, shares: Sequence[float]) -> Whol
     """Divide whole groups into parts with these `shares` (part,) of the rows of every class; returns the part of each
     row. Groups are allotted one by one, the largest first, each to the part that then comes nearest to its shares.
     """
-    counts = np.zeros((groups.max() + 1, classes.max() + 1))  # (group, class)
-    np.add.at(counts, (groups, classes), 1)
-    counts /= np.maximum(counts.sum(axis=0), 1)  # each class counts the same
+    shape = groups.max() + 1, classes.max() + 1
+    counts = np.bincount(np.ravel_multi_index((groups, classes), shape), minlength=shape[0] * shape[1]).reshape(shape)
+    counts = counts / np.maximum(counts.sum(axis=0), 1)  # (group, class); each class counts the same
     lacking = np.outer(shares, np.ones(counts.shape[1]))  # (part, class)
     part = np.empty(len(counts), dtype=np.int64)
     for group in (-counts.sum(axis=1)).argsort(kind="stable"):

@@ -58,16 +58,23 @@ def by_group(name: str | None, groups: Whole, classes: Whole | None) -> Method:
     """Whole groups; `groups` (row,) are numbers in random order. With `classes` (row,), parts are alike in these."""
 
     def numbered(rows: Whole, least: int) -> Whole:
-        values, numbers = np.unique(groups[rows], return_inverse=True)
-        if len(values) < least:
+        present = np.bincount(groups[rows]) > 0
+        if (values := present.sum()) < least:
             raise ConfigError(
-                f"dataset.group={name} has {len(values)} values for {least} parts; allowed: one or more for each split "
+                f"dataset.group={name} has {values} values for {least} parts; allowed: one or more for each split "
                 "and fold, as a group is in one of them"
             )
+        numbers: Whole = (present.cumsum() - 1)[groups[rows]]
         return numbers
 
     def allotted(rows: Whole, numbers: Whole, shares: list[float]) -> Whole:
-        return division.allot_groups(numbers, np.zeros_like(rows) if classes is None else classes[rows], shares)
+        part = division.allot_groups(numbers, np.zeros_like(rows) if classes is None else classes[rows], shares)
+        if (np.bincount(part, minlength=len(shares)) == 0).any():
+            raise ConfigError(
+                f"dataset.stratify=true with dataset.group={name} leaves a split or fold without rows; allowed: false, "
+                "as groups are not divided"
+            )
+        return part
 
     def take(rows: Whole, count: int, leave: int) -> Mask:
         numbers = numbered(rows, leave + 1)

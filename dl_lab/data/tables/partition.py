@@ -217,13 +217,18 @@ def _is_stratified(
     counts = np.bincount(_classes(config, classes)[free])
     present = np.flatnonzero(counts)
     rarest = int(present[counts[present].argmin()])
-    smallest = min((size for size in (*sizes, len(free) - sum(sizes)) if size), default=0)
+    for_test, for_validation = sizes
+    rest = len(free) - for_test
+    others = (rest // config.folds,) if config.folds else (for_validation, rest - for_validation)
+    smallest = min(size for size in (for_test, *others) if size)
     if counts[rarest] < parts:
         problem = f"class {_label(labels, rarest)} has too few rows, {counts[rarest]}; allowed: {parts} or more, one "
         problem += "for each fold" if config.folds else "for each split"
-        problem += " and the test split" if config.folds and sizes[0] else ""
-    elif (not config.folds and smallest < len(present)) or 0 < sizes[0] < len(present):
-        problem = f"a split of {smallest} rows is too small for {len(present)} classes; allowed: a row of each class"
+        problem += " and the test split" if config.folds and for_test else ""
+    elif smallest < len(present):
+        problem = (
+            f"a split or fold of {smallest} rows is too small for {len(present)} classes; allowed: a row of each class"
+        )
     else:
         return True
     if config.stratify:
@@ -241,11 +246,12 @@ def _check_groups(
 ) -> None:
     """Refuse rows assigned so that a group is in two splits, and splits without a class if stratified."""
     held = [part for part in parts[1:] if part is not parts.train]
-    sets = [np.unique(groups[part]) for part in (parts.train, *held)]
-    values, counts = np.unique(np.concatenate(sets), return_counts=True)
+    counts = np.sum(
+        [np.bincount(groups[part], minlength=groups.max() + 1) > 0 for part in (parts.train, *held)], axis=0
+    )
     if (counts > 1).any():
         raise ConfigError(
-            f"dataset.group={config.group}: {(counts > 1).sum()} of {len(values)} groups are assigned to two splits; "
+            f"dataset.group={config.group}: {(counts > 1).sum()} of {len(counts)} groups are assigned to two splits; "
             "allowed: each in one"
         )
     if config.stratify:

@@ -178,6 +178,11 @@ WORDS = ["train", "val"] * 11
         ({"classes": CLASSES, "labels": ["a", "b"]}, {"stratify": True}, "class b has too few rows, 2; allowed: 3"),
         ({"classes": CLASSES}, {"stratify": True, "folds": 4, "fold": 0}, "class 1 has too few rows, 2; allowed: 5"),
         ({"classes": TWO_GROUPS}, {"stratify": True, "test": 1}, "1 rows is too small for 2 classes"),
+        (
+            {"classes": np.arange(22) % 3},
+            {"stratify": True, "test": 12, "folds": 4, "fold": 0},
+            "fold of 2 rows is too",
+        ),
         ({}, {"stratify": True}, "dataset.stratify=true is not allowed with these targets"),
         ({}, {"folds": 19, "fold": 0}, "dataset.folds=19 is more than the 18 rows outside the test split"),
         ({}, {"folds": 5}, "dataset.fold=null is not allowed with dataset.folds=5; allowed: 0 to 4; hint"),
