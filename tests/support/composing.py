@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ def remember(read: Callable[[], Any], what: object, sources: Sequence[ConfigSour
     return pickle.loads(KNOWN[key])
 
 
+def copy_shallowly(self: CachingConfigRepository, delegate: ConfigRepository) -> None:
+    self.delegate, self.cache = copy(delegate), {}  # only its list of sources is replaced
+
+
 def load_once(self: ConfigRepository, config_path: str) -> Any:
     source = self._find_object_source(config_path, ObjectType.CONFIG)
     return remember(lambda: load(self, config_path), config_path, [source])
@@ -57,6 +62,7 @@ def list_once(
 def compose_once() -> None:
     """Patch Hydra until this process ends."""
     config_loader_impl.create_defaults_list = list_once
+    CachingConfigRepository.__init__ = copy_shallowly
     ConfigRepository.load_config = load_once
     ConfigLoaderImpl._compose_config_from_defaults_list = merge_once
     messages.LIBRARIES.add(Path(__file__).parent.name)  # errors that pass through this file are not of a user's code
