@@ -67,6 +67,10 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def class_numbers(self) -> list[int]:
+        return [label for _, label in self.files]
+
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.files[index]
         return self.read(path), label

@@ -25,22 +25,41 @@ def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor
 
 
 def cross_entropy(
-    logits: Tensor, target: Tensor, ignore_index: int | None = None, label_smoothing: float | Tensor = 0.0
+    logits: Tensor,
+    target: Tensor,
+    ignore_index: int | None = None,
+    label_smoothing: float | Tensor = 0.0,
+    weights: Tensor | None = None,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
-    """F.cross_entropy with reduction="sum", for logits (example, class) and targets (example,).
+    """F.cross_entropy with reduction="sum", for logits (example, class) and targets (example,). Each example may have
+    a weight (example,), and each class a weight (class,), which is the `weight` of F.cross_entropy.
 
     Under vmap, where torch's own is slow, it evaluates the formula; there `label_smoothing` may be a tensor ().
     """
+    weights, class_weights = (each if each is None else each.to(logits.dtype) for each in (weights, class_weights))
     if not is_mapped(logits):
-        ignored = NO_CLASS if ignore_index is None else ignore_index
-        return F.cross_entropy(
-            logits, target, ignore_index=ignored, reduction="sum", label_smoothing=float(label_smoothing)
+        ignored, reduction = NO_CLASS if ignore_index is None else ignore_index, "sum" if weights is None else "none"
+        losses = F.cross_entropy(
+            logits,
+            target,
+            weight=class_weights,
+            ignore_index=ignored,
+            reduction=reduction,
+            label_smoothing=float(label_smoothing),
         )
+        return losses if weights is None else (losses * weights).sum()
     counts = None if ignore_index is None else target != ignore_index
     # Classes come first, because a softmax over a short last dimension is five times slower.
     log_probabilities = logits.T.contiguous().log_softmax(dim=0)
-    of_class = log_probabilities.gather(0, (target if counts is None else target * counts)[None])[0]
+    classes = target if counts is None else target * counts
+    of_class = log_probabilities.gather(0, classes[None])[0]
+    if class_weights is not None:
+        of_class = of_class * class_weights.gather(0, classes)
+        log_probabilities = log_probabilities * class_weights[:, None]
     if isinstance(label_smoothing, Tensor) or label_smoothing > 0:
         share = label_smoothing.to(logits.dtype) if isinstance(label_smoothing, Tensor) else label_smoothing
         of_class = (1 - share) * of_class + share * log_probabilities.mean(dim=0)
-    return -(of_class if counts is None else of_class * counts).sum()
+    for factors in (counts, weights):
+        of_class = of_class if factors is None else of_class * factors
+    return -of_class.sum()

@@ -4,6 +4,7 @@ The checks of outputs, targets and losses run in every step: they read shapes, a
 """
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
@@ -70,13 +71,27 @@ def check_targets(
         raise UserCodeError(f"{where} has targets {form(targets, with_type=True)}; allowed: {expected}, {kind}")
 
 
+def check_loss(loss: Loss, name: str, is_weighted: bool, has_class_weights: bool) -> None:
+    """Raises: UserCodeError if the loss does not take the weights that examples or classes have."""
+    names = ["weights"] * is_weighted + ["class_weights"] * has_class_weights
+    try:
+        signature(loss.forward if isinstance(loss, nn.Module) else loss).bind(None, None, **dict.fromkeys(names))
+    except ValueError:  # a builtin without a signature
+        return
+    except TypeError as error:
+        if names and callable(loss):
+            hint = f"def loss(outputs, targets, {', '.join(f'{each}=None' for each in names)})"
+            allowed = f"a function of outputs, targets and {' and '.join(names)}"
+            raise UserCodeError(f"loss={name} takes no {names[0]}; allowed: {allowed}; hint: {hint}") from error
+
+
 def sum_of(loss: Loss, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """The loss of a batch, whose examples may have weights (example,).
 
     Raises:
         UserCodeError: if it is not a single number.
     """
-    value = loss(outputs, targets) if weights is None else loss(outputs, targets, weights)
+    value = loss(outputs, targets) if weights is None else loss(outputs, targets, weights=weights)
     if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
         raise UserCodeError(f"loss returned {form(value)}; allowed: (), the sum over the examples")
     return value
@@ -137,3 +152,8 @@ def _check_values(split: InMemory, spec: DataSpec, where: str) -> None:
             are_classes = (numbers >= least) & (numbers < head.size) & (numbers == numbers.long())
             check(head.name, numbers, are_classes, f"whole numbers from {least} to {head.size - 1}")
         column += head.columns
+    if spec.is_weighted:
+        weights = split.targets[:, -1]
+        check("weight", weights, weights >= 0, "0 or a number above it")
+        if not weights.sum() > 0:
+            raise UserCodeError(f"{where.format(0)} and all others have weight 0; allowed: a weight above 0")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dl_lab.config.compose import with_new_keys
@@ -27,9 +27,10 @@ from dl_lab.dropouts.layers import Dropout, number_layers
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.identity import difference
 from dl_lab.schedules.schedules import Schedule
-from dl_lab.training.checks import check_data, check_model
+from dl_lab.training.checks import check_data, check_loss, check_model
+from dl_lab.training.class_weights import class_weights
 from dl_lab.training.state import Plan, TrainState, load_model, unfit
-from dl_lab.training.tasks.task import Task
+from dl_lab.training.tasks.task import EMPTY, Task
 
 CPU = torch.device("cpu")
 
@@ -138,9 +139,16 @@ def initialize(model: nn.Module, initializer: Choice, activation: str, generator
             own["bias"].fill_(initializer.config.bias)
 
 
-def build_task(run: RunConfig, spec: DataSpec) -> Task:
-    """The task of the data, with the run's loss for each head."""
-    return Task(spec, {head.task: run.loss.entry.build(run.loss.config, head.task) for head in spec.heads})
+def build_task(run: RunConfig, spec: DataSpec, class_weights: Mapping[str, Tensor] = EMPTY) -> Task:
+    """The task of the data, with the run's loss for each head and the weights of classes of some.
+
+    Raises:
+        ConfigError: if a loss takes no weights, and examples or classes have some.
+    """
+    losses = {head.task: run.loss.entry.build(run.loss.config, head.task) for head in spec.heads}
+    for task, loss in losses.items():
+        check_loss(loss, run.loss.entry.name, spec.is_weighted, bool(class_weights) and task == "classification")
+    return Task(spec, losses, class_weights)
 
 
 def build_optimizer(run: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -195,7 +203,7 @@ def build_run(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     model = build_model(run, data.spec)
     joins = any(isinstance(module, _BatchNorm) for module in model.modules())
     steps_per_epoch = steps_in_epoch(len(data.train), batch_size, joins)
-    task = build_task(run, data.spec)
+    task = build_task(run, data.spec, class_weights(run.loss.config, data, device))
     check_best(run.train.best, task.metric_names)
     is_defined = len(data.validation) > 1 or not run.train.best.endswith("r2")
     require(is_defined, "train.best", run.train.best, "another metric, as r2 of one validation example is undefined")

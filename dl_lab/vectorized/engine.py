@@ -87,8 +87,11 @@ class StackedRuns:
         if any(row != dropped[0] for row in dropped):
             numbers["drop"] = self._precise(dropped)
         losses = [asdict(each.run.loss.config) for each in self.plans]
+        of_classes = plan.task.class_weights
+        for head in of_classes:
+            numbers[f"class_weights.{head}"] = torch.stack([each.task.class_weights[head] for each in self.plans])
         for name in losses[0]:
-            if any(loss[name] != losses[0][name] for loss in losses):
+            if not (name == "class_weights" and of_classes) and any(loss[name] != losses[0][name] for loss in losses):
                 numbers[f"loss.{name}"] = self._precise([loss[name] for loss in losses])
         data = [each.data for each in self.plans]
         if data[0].mean is not None:
@@ -132,10 +135,12 @@ class StackedRuns:
         """The task of one run, with its own numbers."""
         task, loss = self.plans[0].task, self.plans[0].run.loss
         own = {name.removeprefix("loss."): value for name, value in numbers.items() if name.startswith("loss.")}
-        if not own:
-            return task
-        config = SimpleNamespace(**{**asdict(loss.config), **own})
-        return task.with_losses({head.task: loss.entry.build(config, head.task) for head in task.heads})
+        class_weights = {head: numbers[f"class_weights.{head}"] for head in task.class_weights}
+        losses = task.losses
+        if own:
+            config = SimpleNamespace(**{**asdict(loss.config), **own})
+            losses = {head.task: loss.entry.build(config, head.task) for head in task.heads}
+        return task.with_numbers(losses, class_weights) if own or class_weights else task
 
     @contextmanager
     def _holding(self, tensors: Sequence[Tensor], drop: Tensor | None) -> Iterator[None]:

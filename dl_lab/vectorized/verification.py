@@ -113,7 +113,7 @@ def _trial(plan: Plan, state: TrainState, precision: str) -> tuple[Plan, TrainSt
     copy = deepcopy(state)
     copy.model.to(devices.PRECISIONS[precision])
     copy = replace(copy, forward=copy.model, optimizer=setup.build_optimizer(run, copy.model), window=[])
-    return replace(plan, run=run, data=data, task=setup.build_task(run, data.spec)), copy
+    return replace(plan, run=run, data=data, task=setup.build_task(run, data.spec, plan.task.class_weights)), copy
 
 
 def _first(split: Split, examples: int) -> Split:

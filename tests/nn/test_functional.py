@@ -24,17 +24,30 @@ def test_attention_of_a_stack_agrees_with_torch_for_each_member(causal):
         torch.testing.assert_close(stacked[member], expected, **CLOSE)
 
 
+@pytest.mark.parametrize("has_class_weights", [False, True])
+@pytest.mark.parametrize("has_weights", [False, True])
 @pytest.mark.parametrize("ignore_index", [None, -1])
-def test_cross_entropy_of_a_stack_agrees_with_torch_for_each_member(ignore_index):
+def test_cross_entropy_of_a_stack_agrees_with_torch_for_each_member(ignore_index, has_weights, has_class_weights):
     logits, smoothing = normal(3, 20, 4), torch.tensor([0.0, 0.1, 0.5], dtype=torch.float64)
     targets = torch.arange(60).view(3, 20) % 4
     if ignore_index is not None:
         targets[:, ::3] = ignore_index
-    stacked = torch.func.vmap(lambda *each: cross_entropy(*each[:2], ignore_index, each[2]))(logits, targets, smoothing)
+    weights = normal(3, 20).abs() if has_weights else None
+    of_classes = normal(3, 4).abs() if has_class_weights else None
+
+    def of_member(*each):
+        return cross_entropy(*each[:2], ignore_index, *each[2:])
+
+    axes = (0, 0, 0, 0 if has_weights else None, 0 if has_class_weights else None)
+    stacked = torch.func.vmap(of_member, axes)(logits, targets, smoothing, weights, of_classes)
     kept = {} if ignore_index is None else {"ignore_index": ignore_index}
     for member, smooth in enumerate(smoothing.tolist()):
-        expected = F.cross_entropy(logits[member], targets[member], reduction="sum", label_smoothing=smooth, **kept)
-        torch.testing.assert_close(cross_entropy(logits[member], targets[member], ignore_index, smooth), expected)
+        own = [each if each is None else each[member] for each in (weights, of_classes)]
+        options = {"weight": own[1], "label_smoothing": smooth, **kept}
+        losses = F.cross_entropy(logits[member], targets[member], reduction="none", **options)
+        expected = (losses if own[0] is None else losses * own[0]).sum()
+        alone = cross_entropy(logits[member], targets[member], ignore_index, smooth, *own)
+        torch.testing.assert_close(alone, expected, **CLOSE)
         torch.testing.assert_close(stacked[member], expected, **CLOSE)
 
 

@@ -32,6 +32,8 @@ class LanguageModelling:
     def count(self, targets: Tensor, weights: Tensor | None) -> Tensor:
         return (targets != PADDING).sum()
 
+    divisor = count
+
     def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
         return {}
 

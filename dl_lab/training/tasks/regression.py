@@ -8,7 +8,7 @@ from torch import Tensor
 from dl_lab.core.devices import widest
 from dl_lab.data.spec import METRICS, Head
 from dl_lab.training.checks import Loss, sum_of
-from dl_lab.training.tasks.totals import Numbers, Totals, sum_over
+from dl_lab.training.tasks.totals import Numbers, Totals, never_zero, ratio, sum_over
 
 
 class Regression:
@@ -23,6 +23,10 @@ class Regression:
     def count(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
         return targets.numel() if weights is None else weights.sum() * targets.shape[1]
 
+    def divisor(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
+        count = self.count(targets, weights)
+        return never_zero(count) if isinstance(count, Tensor) else count
+
     def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
         count, rows = self.count(targets, weights), len(targets)
         return {"count": count, "examples": rows if weights is None else weights.sum(), "rows": rows}
@@ -32,7 +36,7 @@ class Regression:
         error = widest(outputs.detach() - rounded)
         exact = widest(targets)
         shifts = exact - exact[0]  # exact if the targets are far from 0 and close to each other, unlike their mean
-        mean = shifts.mean(0) if weights is None else sum_over(shifts, weights) / weights.sum()
+        mean = shifts.mean(0) if weights is None else sum_over(shifts, weights) / never_zero(weights.sum())
         return {
             "loss": sum_of(self.loss, outputs, rounded, weights),
             **self.sizes(targets, weights),
@@ -52,11 +56,15 @@ class Regression:
         rows = totals.get("rows", totals["examples"])[0]  # older checkpoints have no rows
         r2 = map(partial(_r2, rows), totals["squared"], totals["target_spread"])
         return {
-            "loss": totals["loss"][0] / totals["count"][0],
+            "loss": ratio(totals["loss"][0], totals["count"][0]),
             "r2": _mean(list(r2)),
-            "mse": _mean([value * unit * unit for value, unit in zip(totals["squared"], self.scale, strict=True)])
-            / examples,
-            "mae": _mean([value * unit for value, unit in zip(totals["absolute"], self.scale, strict=True)]) / examples,
+            "mse": ratio(
+                _mean([value * unit * unit for value, unit in zip(totals["squared"], self.scale, strict=True)]),
+                examples,
+            ),
+            "mae": ratio(
+                _mean([value * unit for value, unit in zip(totals["absolute"], self.scale, strict=True)]), examples
+            ),
         }
 
 

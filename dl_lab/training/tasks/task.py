@@ -13,6 +13,7 @@ from dl_lab.training.tasks.language_modelling import LanguageModelling
 from dl_lab.training.tasks.regression import Regression
 from dl_lab.training.tasks.totals import Numbers, Totals
 
+EMPTY: Mapping[str, Tensor] = {}
 HeadTask = Regression | Classification | LanguageModelling
 HEAD_TASKS: dict[str, type[Regression] | type[Classification] | type[LanguageModelling]] = {
     "regression": Regression,
@@ -26,19 +27,26 @@ class Task:
     output) and targets (batch, column) are split in the order of the heads, and names begin with the head's name.
     """
 
-    def __init__(self, spec: DataSpec, losses: Mapping[str, Loss]):
-        """`losses` holds the loss function for each task of a head."""
+    def __init__(self, spec: DataSpec, losses: Mapping[str, Loss], class_weights: Mapping[str, Tensor] = EMPTY):
+        """`losses` holds the loss function for each task of a head, `class_weights` (class,) those of heads by name."""
         self.heads, self.is_weighted = spec.heads, spec.is_weighted
         self.head_tasks: list[HeadTask] = [HEAD_TASKS[head.task](head, losses[head.task]) for head in spec.heads]
         self.prefixes = [""] if len(spec.heads) == 1 else [f"{head.name}/" for head in spec.heads]
+        self._set(losses, class_weights)
 
-    def with_losses(self, losses: Mapping[str, Loss]) -> "Task":
-        """The same task with the losses (by task of a head) of one run in a stack."""
+    def with_numbers(self, losses: Mapping[str, Loss], class_weights: Mapping[str, Tensor]) -> "Task":
+        """The same task with the losses (by task of a head) and the weights of classes of one run in a stack."""
         task = copy(self)
         task.head_tasks = [copy(each) for each in self.head_tasks]
-        for head, each in zip(self.heads, task.head_tasks, strict=True):
-            each.loss = losses[head.task]
+        task._set(losses, class_weights)
         return task
+
+    def _set(self, losses: Mapping[str, Loss], class_weights: Mapping[str, Tensor]) -> None:
+        self.losses, self.class_weights = losses, class_weights
+        for head, each in zip(self.heads, self.head_tasks, strict=True):
+            each.loss = losses[head.task]
+            if isinstance(each, Classification):
+                each.class_weights = class_weights.get(head.name)
 
     @property
     def metric_names(self) -> list[str]:
@@ -61,7 +69,7 @@ class Task:
     def counts(self, targets: Tensor) -> list[Tensor | int]:
         """The divisor of each head's loss: the number of targets in a batch that count, or their weight."""
         parts, weights = self._targets(targets)
-        return [task.count(part, weights) for task, part in zip(self.head_tasks, parts, strict=True)]
+        return [task.divisor(part, weights) for task, part in zip(self.head_tasks, parts, strict=True)]
 
     def sizes(self, targets: Tensor) -> dict[str, int]:
         """The totals that the shape of the targets determines, without reading the device."""

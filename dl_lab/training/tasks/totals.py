@@ -1,6 +1,7 @@
 """Totals: sums and counts of a batch by name, which add up exactly."""
 
 from collections.abc import Iterable, Mapping
+from math import nan
 
 import torch
 from torch import Tensor
@@ -15,6 +16,16 @@ def sum_over(values: Tensor, weights: Tensor | None) -> Tensor:
     if weights is None:
         return values.sum(0)
     return (values * weights.reshape(-1, *[1] * (values.ndim - 1))).sum(0)
+
+
+def never_zero(count: Tensor) -> Tensor:
+    """A sum of weights as a divisor: 1 where it is 0, as the sum that it divides is 0 too."""
+    return count + (count == 0)
+
+
+def ratio(total: float, count: float) -> float:
+    """A mean; nan over no examples, or over examples whose weights are all 0."""
+    return total / count if count else nan
 
 
 def detached(totals: Totals) -> Totals:
@@ -41,10 +52,11 @@ def add_up(window: Iterable[Mapping[str, Total]]) -> dict[str, list[float]]:
 def merge_moments(counts: Tensor, firsts: Tensor, shifts: Tensor, spreads: Tensor) -> None:
     """Change first values, mean differences from them and sums of squared deviations of parts (part, target) in place,
     so that they add up to those of the whole, without cancellation (Chan et al. 1983,
-    doi:10.1080/00031305.1983.10483115).
+    doi:10.1080/00031305.1983.10483115). `counts` are (part, 1), or (part, run) for targets (part, run * target).
     """
+    counts = counts.repeat_interleave(shifts.shape[1] // counts.shape[1], dim=1)
     means = firsts - firsts[0] + shifts
-    mean = (counts * means).sum(0) / counts.sum()
+    mean = (counts * means).sum(0) / never_zero(counts.sum(0))
     spreads += counts * (means - mean) ** 2
     shifts[:] = mean / len(shifts)
     firsts[1:] = 0
