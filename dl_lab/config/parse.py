@@ -112,7 +112,8 @@ def check_best(best: str, metrics: Iterable[str]) -> None:
 
 
 def check_fit(run: RunConfig) -> None:
-    """Check that model, loss, schedule and dropout fit the dataset and the optimizer.
+    """Check that model, loss, schedule and dropout fit the dataset and the optimizer. A task that is `auto`, or set for
+    each target, is known with the data only, and then checked by `check_task`.
 
     Raises:
         ConfigError: naming the choices that fit.
@@ -120,23 +121,14 @@ def check_fit(run: RunConfig) -> None:
     dataset, (kind,) = run.dataset, run.dataset.entry.kinds
     tasks = dataset.entry.tasks
     task = next(iter(tasks)) if len(tasks) == 1 else getattr(dataset.config, "task", None)
-    if task not in tasks:
+    is_known = task != "auto" and not isinstance(task, dict)
+    if is_known and task not in tasks:
         name = dataset.entry.name
         raise ConfigError(
             f"dataset={name} is registered with {len(tasks)} tasks, of which its key `task` selects {task}; allowed: "
             f"{', '.join(sorted(tasks))}; hint: register it with one of them, or add a key `task` to its schema"
         )
-
-    def fits(entry: Entry) -> bool:
-        return kind in entry.kinds and task in entry.tasks
-
-    about = f"dataset={dataset.entry.name} ({kind}, {task})"
-    for group, registry, chosen in (("model", MODELS, run.model.entry), ("loss", LOSSES, run.loss.entry)):
-        if not fits(chosen):
-            fitting = [name for name in registry.names() if fits(registry[name])]
-            raise ConfigError(f"{group}={chosen.name} does not fit {about}; allowed: {', '.join(fitting)}")
-    if task in METRICS:
-        check_best(run.train.best, METRICS[task])
+    check_task(run, *([task] if is_known else tasks))
     if run.optimizer.entry.name == "rprop" and run.schedule.entry.name != "constant":
         schedule = run.schedule.entry.name
         raise ConfigError(
@@ -144,5 +136,24 @@ def check_fit(run: RunConfig) -> None:
         )
     if kind == "tokens" and getattr(run.dropout.config, "input_p", 0) > 0:
         raise ConfigError(
-            f"dropout.input_p={run.dropout.config.input_p} does not fit {about}; allowed: 0; hint: dropout.p"
+            f"dropout.input_p={run.dropout.config.input_p} does not fit dataset={dataset.entry.name} ({kind}, {task}); "
+            "allowed: 0; hint: dropout.p"
         )
+
+
+def check_task(run: RunConfig, *tasks: str) -> None:
+    """Raises: ConfigError if model, loss or train.best fit none of the tasks that the data may have, naming those that
+    fit.
+    """
+    dataset, (kind,) = run.dataset, run.dataset.entry.kinds
+
+    def fits(entry: Entry) -> bool:
+        return kind in entry.kinds and not entry.tasks.isdisjoint(tasks)
+
+    about = f"dataset={dataset.entry.name} ({kind}, {tasks[0] if len(tasks) == 1 else 'any task'})"
+    for group, registry, chosen in (("model", MODELS, run.model.entry), ("loss", LOSSES, run.loss.entry)):
+        if not fits(chosen):
+            fitting = [name for name in registry.names() if fits(registry[name])]
+            raise ConfigError(f"{group}={chosen.name} does not fit {about}; allowed: {', '.join(fitting)}")
+    if len(tasks) == 1 and tasks[0] in METRICS:
+        check_best(run.train.best, METRICS[tasks[0]])

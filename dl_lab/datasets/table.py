@@ -16,6 +16,7 @@ from dl_lab.data.partition import SplitConfig, divide, held_out
 from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import InMemory
+from dl_lab.data.tables.heads import Column, in_float32, joined, regression_head, statistics
 from dl_lab.data.tables.partition import FoldConfig, fold_of
 
 
@@ -67,36 +68,6 @@ def choose_columns(config: TableConfig, numbers: Sequence[str], classes: Sequenc
     return features
 
 
-def _statistics(values: NDArray[np.float64], standardize: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean and standard deviation of each column; 1 as the standard deviation of a constant column.
-
-    As in scikit-learn's StandardScaler, a column is constant if its variance is within the rounding error of its mean.
-    """
-    rows, columns = values.shape
-    if not standardize:
-        return np.zeros(columns), np.ones(columns)
-    error = rows * np.finfo(np.float64).eps
-    with np.errstate(over="ignore"):  # refused below
-        mean, variance = values.mean(axis=0), values.var(axis=0)
-        is_constant = variance <= error * variance + (error * mean) ** 2
-    return mean, np.where(is_constant, 1.0, np.sqrt(variance))
-
-
-def _in_float32(field: str, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values as trained on.
-
-    Raises:
-        ConfigError: if one is too large for float32, such as one far from training values with a very small spread.
-    """
-    for name, largest in zip(names, np.abs(values).max(axis=0), strict=True):
-        if largest > np.finfo(np.float32).max:
-            raise ConfigError(
-                f"dataset.{field}={name} has a value of size {largest:.3g}, as trained on; allowed: what float32 "
-                "holds; hint: remove the column, or change dataset.standardize"
-            )
-    return values
-
-
 def split_rows(config: TableConfig, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Split the rows in `order` (row,) into the indices of training, validation and test rows.
 
@@ -112,26 +83,6 @@ def split_rows(config: TableConfig, order: Tensor) -> tuple[Tensor, Tensor, Tens
     require(for_test < rows, "dataset.test", config.test, f"fewer than the {rows} rows")
     train, test = order.split([rows - for_test, for_test])
     return train, train, test
-
-
-Column = tuple[Head, Tensor]  # a head and its targets (row, column)
-
-
-def _regression(config: TableConfig, table: Table, train: NDArray[np.int64]) -> list[Column]:
-    """One head for all numeric targets, with the name of its only target, or else "regression", with "_" added if a
-    class column has that name; nothing without numeric targets.
-    """
-    names = tuple(name for name in config.targets if name in table.numbers)
-    if not names:
-        return []
-    together = names[0] if len(names) == 1 else "regression"
-    while together in table.classes:
-        together += "_"
-    values = np.column_stack([table.numbers[name] for name in names])
-    offset, scale = _statistics(values[train], config.standardize)
-    targets = torch.from_numpy(_in_float32("targets", names, (values - offset) / scale))
-    statistics = {"offset": tuple(offset.tolist()), "scale": tuple(scale.tolist())}
-    return [(Head(name=together, task="regression", labels=names, **statistics), targets)]
 
 
 def _classification(name: str, table: Table, train: NDArray[np.int64]) -> Column:
@@ -158,17 +109,18 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
     parts = split_rows(config, order)
     train = parts[0].numpy()
 
-    mean, std = _statistics(features[train], config.standardize)
-    inputs = torch.from_numpy(_in_float32("features", names, (features - mean) / std))
-    columns = _regression(config, table, train)
-    columns += [_classification(name, table, train) for name in config.targets if name in table.classes]
-    heads, targets = zip(*columns, strict=True)
-    only_classes = len(heads) == 1 and heads[0].task == "classification"
-    joined = targets[0].squeeze(1) if only_classes else torch.cat([column.double() for column in targets], dim=1)
-    splits = [InMemory(inputs[part], joined[part]) for part in parts]
-    spec = DataSpec(kind="features", input_shape=(len(names),), heads=heads)
-    statistics = zip(names, mean.tolist(), std.tolist(), strict=True)
-    encoded = tuple({"kind": "number", "name": name, "offset": m, "scale": s} for name, m, s in statistics)
+    mean, std = statistics(features[train], config.standardize)
+    inputs = torch.from_numpy(in_float32("features", names, (features - mean) / std))
+    heads = []
+    if numeric := [name for name in config.targets if name in table.numbers]:
+        values = np.column_stack([table.numbers[name] for name in numeric])
+        heads.append(regression_head(numeric, values, train, table.classes, config.standardize))
+    heads += [_classification(name, table, train) for name in config.targets if name in table.classes]
+    together, targets = joined(heads)
+    splits = [InMemory(inputs[part], targets[part]) for part in parts]
+    spec = DataSpec(kind="features", input_shape=(len(names),), heads=together)
+    scaled = zip(names, mean.tolist(), std.tolist(), strict=True)
+    encoded = tuple({"kind": "number", "name": name, "offset": m, "scale": s} for name, m, s in scaled)
     return Data(
         spec=spec,
         preprocessing=Preprocessing(spec=spec, columns=encoded),

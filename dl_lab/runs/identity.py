@@ -79,9 +79,15 @@ KEYS = {
                 "dataset.test",
                 "dataset.shuffle",
                 "dataset.folds",
+                "dataset.split",
+                "dataset.group",
+                "dataset.time",
+                "dataset.stratify",
                 "dataset.skip_broken",
             ),  # the splits
             *("dataset.targets", "dataset.task", "dataset.standardize", "dataset.context_length"),  # targets and units
+            *("dataset.separator", "dataset.encoding", "dataset.header", "dataset.decimal", "dataset.thousands"),
+            *("dataset.percent", "dataset.missing", "dataset.task.*"),
             *("dataset.noise", "dataset.classes", "dataset.modulus", "dataset.length", "dataset.digits"),  # generated
             *("dataset.coefficients", "dataset.degree", "dataset.intercept", "dataset.slope", "dataset.weights"),
             "dataset.turns",
@@ -90,6 +96,11 @@ KEYS = {
     ),
     "dataset.fold": Key(COMPUTES, ANY),  # as the seed, it chooses the validation split
     "dataset.features": Key(COMPUTES),
+    "dataset.drop": Key(COMPUTES),
+    "dataset.categories": Key(COMPUTES),
+    "dataset.numbers": Key(COMPUTES),
+    "dataset.dates": Key(COMPUTES),
+    "dataset.max_categories": Key(COMPUTES),
     "dataset.size": Key(COMPUTES),
     "dataset.grey": Key(COMPUTES),
     "dataset.statistics_examples": Key(COMPUTES),

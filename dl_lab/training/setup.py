@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dl_lab.config.compose import with_new_keys
-from dl_lab.config.parse import check_best
+from dl_lab.config.parse import check_best, check_task
 from dl_lab.config.schema import Choice, RunConfig
 from dl_lab.core import atomic_io, devices, eager_optim, rng
 from dl_lab.core.devices import PRECISIONS
@@ -47,6 +47,8 @@ def build_data(run: RunConfig, again: bool = False) -> Data:
     devices.seed_global_generators(rng.seed_for(run.settings.seed, "data"), CPU)  # for datasets of the user's own
     data = cast(Data, run.dataset.entry.build(run.dataset.config, run.settings.data_folder, run.settings.seed))
     check_data(data, run.dataset.entry.name)
+    if len(run.dataset.entry.tasks) > 1:
+        check_task(run, data.spec.task)
     if path is not None and not data.files:
         data = replace(data, files=atomic_io.files_of(Path(path)))
     return replace(data, fingerprint=fingerprint(data), preprocessing=preprocessing_of(data))

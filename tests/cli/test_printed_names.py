@@ -64,11 +64,12 @@ def hostile_run(tmp_path):
 def test_headers_classes_and_folders_are_escaped(tmp_path, hostile_run):
     assert hostile_run.status == 0
     check(hostile_run.out, hostile_run.err)
-    assert f"id{ESCAPED}" in hostile_run.out  # of the line that names an identifier
+    in_table = ESCAPED.replace("\\r", "\\n")  # a table has one kind of line end
+    assert f"id{in_table}" in hostile_run.out  # of the line that names an identifier
     (tmp_path / "link").symlink_to(hostile_run.run)
     evaluated = command(evaluate.main, tmp_path, "run=link")
     check(evaluated.out, evaluated.err)
-    assert ESCAPED in evaluated.out  # in the report of scikit-learn
+    assert in_table in evaluated.out  # in the report of scikit-learn
 
 
 def test_class_folders_are_escaped(tmp_path):

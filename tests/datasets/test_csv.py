@@ -1,8 +1,5 @@
 """CSV files: the numbers and classes in them, and one line, with its line and column, for whatever is wrong."""
 
-import bz2
-import gzip
-import lzma
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +98,7 @@ def test_numbers_can_be_names_of_classes(tmp_path: Path) -> None:
         (["CC", "Cc", "cc"], ["CC", "Cc", "cc"]),
         (["none", "Na", "K"], ["K", "Na", "none"]),  # no value is missing
         (["+", "-"], ["+", "-"]),
-        ([str(number) for number in range(20)], sorted(map(str, range(20)))),  # as many as rows
+        ([str(number % 14) for number in range(20)], sorted(map(str, range(14)))),  # as many as training rows
     ],
 )
 def test_spellings_of_one_number_or_letter_are_one_class(
@@ -168,9 +165,9 @@ def test_cells_may_be_longer_than_128_kb(tmp_path: Path) -> None:
     assert [len(label) for label in data.spec.heads[0].labels] == [200_000, 1]
 
 
-def test_multi_output_has_a_head_for_the_numbers_and_one_for_each_class(tmp_path: Path) -> None:
+def test_several_targets_have_a_head_for_the_numbers_and_one_for_each_class(tmp_path: Path) -> None:
     targets = "dataset.targets=[pet,price,rooms]"
-    data = of_text(tmp_path, TABLE, targets, "dataset.task=multi_output", "dataset.standardize=false")
+    data = of_text(tmp_path, TABLE, targets, "dataset.standardize=false")
     assert data.spec.task == "multi_output"
     assert [head.task for head in data.spec.heads] == ["regression", "classification"]
     assert [head.labels for head in data.spec.heads] == [("price", "rooms"), ("cat", "dog")]
@@ -240,32 +237,16 @@ GOOD = "1,2\n" * 10
         pytest.param(f"x,y\n{GOOD}1\n", ["line 12 ", "1 cells"], id="a cell too few"),
         pytest.param(f"x,y\n\n{GOOD}\n1\n", ["line 14 "], id="ragged after blank lines"),
         pytest.param(f"x,y\n{GOOD}1,two\n", ["line 12,", "column y", "'two'"], id="a word in a target"),
-        pytest.param(f"x,y\n{GOOD}one,2\n", ["line 12,", "column x", "'one'"], id="a word in a feature"),
         pytest.param(f"x,y\n{GOOD}1,\u0663\n", ["line 12,", "column y", "not a number"], id="an Arabic digit"),
-        pytest.param(f"x,y\n{GOOD},2\n", ["line 12,", "column x", "''"], id="an empty cell"),
-        pytest.param(f"x,y\n{GOOD}1,nan\n", ["line 12,", "column y", "'nan'"], id="nan"),
         pytest.param(f"x,y\n{GOOD}-inf,2\n", ["line 12,", "column x", "'-inf'"], id="inf"),
         pytest.param(f"x,y\n{GOOD}1e999,2\n", ["line 12,", "column x", "'1e999'"], id="more than a float holds"),
         pytest.param(f"x,y\n{GOOD}1,2\0\n", ["line 12,", "column y"], id="a NUL byte"),
-        pytest.param(f'x,y\n{GOOD}"1\n2",3\n', [", column x"], id="a line break in a number"),
-        pytest.param('"x\nz",y\n' + GOOD + "one,2\n", ["line 13,", "'one'"], id="a line break in a name"),
         pytest.param(f"x,x\n{GOOD}", ["line 1:", "'x'", "twice"], id="a column twice"),
         pytest.param(f"\n\nx,x\n{GOOD}", ["line 3:", "'x'", "twice"], id="a column twice after blank lines"),
         pytest.param(f"x,z\n{GOOD}", ["dataset.targets=y", "x, z"], id="no such target"),
         pytest.param(f'x,y\n{GOOD}1,"2\n', ["line 12"], id="a quote that never ends"),
-        pytest.param(f"x,y\n{GOOD}".encode("utf-16"), ["not UTF-8", "byte 0", "UTF-16"], id="UTF-16"),
-        pytest.param(f"x,y\n{GOOD}".encode("utf-16-le"), ["not text", "UTF-16"], id="UTF-16 without a mark"),
-        pytest.param("\u9762,y\n\u4e00,2\n".encode("utf-16-be"), ["not UTF-8", "UTF-16"], id="UTF-16, Chinese"),
-        pytest.param(f"x,y\n{GOOD}".encode("utf-32"), ["not UTF-8", "UTF-32"], id="UTF-32"),
-        pytest.param(f"x,y\n{GOOD}".encode("utf-32-be"), ["not text", "UTF-32"], id="UTF-32 without a mark"),
-        pytest.param(b"x,y\n1,2\n1,\xe9\n", ["not UTF-8", "byte 10", "Latin-1"], id="Latin-1"),
         pytest.param("x,y\n1,2\n", ["dataset.validation=0.1", "1 examples"], id="one row"),
         pytest.param("y\n" + "1\n" * 10, ["dataset.features=[]", "beside the targets"], id="a target alone"),
-        pytest.param(f"\tx\ty\n{GOOD}".replace("1,2", "0\t1\t2"), ["separated by tabs"], id="tabs and an index"),
-        pytest.param("x;time\n" + "1;10:20\n" * 9, ["separated by ';'"], id="times between semicolons"),
-        pytest.param(f"Sizes, 2009\n\nx,y,z\n{GOOD}".replace("2\n", "2,3\n"), ["line 3 seems"], id="a title"),
-        pytest.param(f"Sizes,,\nx,y,z\n{GOOD}".replace("2\n", "2,3\n"), ["line 2 seems"], id="Excel's title"),
-        pytest.param(f'"Sizes, 2009"\nx,y\n{GOOD}', ["line 1 is not a header, line 2"], id="a quoted title"),
         pytest.param("my x\n1\n2\n", ["dataset.targets=y", "allowed: my x"], id="one column"),
         pytest.param("\n <!DOCTYPE html>\n<title>Oh, no</title>", ["seems to be an HTML page"], id="HTML"),
         pytest.param('[{"x": 1, "y": 2},\n{"x": 1, "y": 2}]', ["seems to be a JSON file"], id="JSON"),
@@ -273,22 +254,11 @@ GOOD = "1,2\n" * 10
         pytest.param("% by hand\n\n@RELATION iris\n@DATA\n1,2", ["an ARFF file"], id="ARFF"),
         pytest.param("table.csv" + "\0" * 90, ["a binary file"], id="tar"),
         pytest.param("x,y\n" + "1,5,2,5\n" * 9, ["4 cells", "with a point"], id="decimal commas between commas"),
-        pytest.param(f"sep=;\nx;y\n{GOOD}".replace(",", ";"), ["line 1 names a separator"], id="Excel's separator"),
-        pytest.param(f"# by hand\nx,y\n{GOOD}", ["begin with #"], id="a comment"),
-        pytest.param(f"x,y\n{GOOD}".replace("2\n", "2,\n"), ["the comma at the end"], id="a comma at the end"),
-        pytest.param(f"x,y,\n{GOOD}".replace("2\n", "2,\n"), ["column 3 has no name"], id="commas at all ends"),
         pytest.param(f"x,y\n{GOOD}".replace("1,", "a,1,"), ["the header lacks a name"], id="row names of R"),
-        pytest.param(f"x,y\n{GOOD}1,na\n?,na\n", ["line 12,", "column y", "the first of 3"], id="missing values"),
         pytest.param(f"x,y\n{GOOD}{2**53},1\n{2**53 + 1},1\n", ["column x", "2^53"], id="too many digits"),
         pytest.param(f"1,2\n{GOOD}", ["line 1 ", "instead of names"], id="no header"),
-        pytest.param(f"1,1\n{GOOD}", ["line 1 ", "instead of names"], id="no header, a number twice"),
         pytest.param("1,?,a\n" + "2,3,a\n" * 9, ["line 1 ", "instead of names"], id="no header, a missing value"),
         pytest.param("0,1,a\n" + "2,3,a\n" * 9, ["line 1 ", "instead of names"], id="no header, counting"),
-        pytest.param(gzip.compress(b"x,y"), ["not UTF-8", "a gzip archive"], id="gzip"),
-        pytest.param(bz2.compress(b"x,y"), ["not UTF-8", "a bzip2 archive"], id="bzip2"),
-        pytest.param(lzma.compress(b"x,y"), ["not UTF-8", "an xz archive"], id="xz"),
-        pytest.param(b"PK\x03\x04\xff", ["not UTF-8", "a zip archive or an Excel workbook"], id="Excel"),
-        pytest.param(b"PAR1\x15\x04\xff", ["not UTF-8", "a Parquet file"], id="Parquet"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_reported_in_one_line_that_names_the_place(
@@ -301,20 +271,13 @@ def test_what_is_wrong_is_reported_in_one_line_that_names_the_place(
         assert part in message
 
 
-NAMED = {";": "';'", "\t": "tabs", "|": "'|'", ":": "':'", " ": "spaces", "   ": "spaces", "~": "'~'", " ; ": "';'"}
-
-
-@pytest.mark.parametrize("quote", ["", '"'])
-@pytest.mark.parametrize("title", ["", "Wine\n", "Wine, white, 2009 (10:20)\n\n"])
 @pytest.mark.parametrize("point", [".", ","])
-@pytest.mark.parametrize("sign", NAMED)
-def test_a_separator_that_is_no_comma_is_named(tmp_path: Path, sign: str, point: str, title: str, quote: str) -> None:
-    names = ["fixed acidity", "pH, mean" if sign.strip() in (";", "|", "") else "pH", "y"]
-    names = names if quote or sign.strip() else ["a", "b", "y"]
-    rows = [names, *([f"{row}{point}5", row % 4, row] for row in range(20))]
-    content = "\n".join(sign.join(f"{quote}{cell}{quote}" for cell in cells) for cells in rows)
-    line = title.count("\n") + 1
-    assert f"line {line}: the cells seem to be separated by {NAMED[sign]};" in refusal(tmp_path, title + content)
+@pytest.mark.parametrize("sign", [";", "\t", "|", " "])
+def test_a_separator_is_found(tmp_path: Path, sign: str, point: str) -> None:
+    rows = [["a", "b", "y"], *([f"{row}{point}5", row % 4, row] for row in range(20))]
+    content = "\n".join(sign.join(map(str, cells)) for cells in rows)
+    data = of_text(tmp_path, content, "dataset.targets=[y]", "dataset.standardize=false")
+    assert data.train.inputs.tolist() == [[row + 0.5, row % 4] for row in range(14)]
 
 
 CLASSES = "x,kind\n" + "1,a\n2,b\n" * 5
@@ -323,14 +286,8 @@ CLASSES = "x,kind\n" + "1,a\n2,b\n" * 5
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        pytest.param(f"{CLASSES}1,\n", ["line 12,", "column kind"], id="an empty name"),
         pytest.param("x,kind\n" + "1,a\n" * 10, ["column kind", "one class, a"], id="a constant class"),
-        pytest.param('x,kind\n1,"a\nb"\n2,"a\nb"\n', ["column kind", "one class"], id="a line break in the only name"),
-        *(
-            pytest.param(f"{CLASSES}1,a\n1,{mark}\n1,{mark}\n", ["line 13,", "the first of 2"], id=f"missing {mark}")
-            for mark in ["", "NA", "n/a", "NaN", "null", "None", "?", "-", "<NA>", "#N/A"]
-        ),
-        pytest.param("x,kind\n" + "1,0.5\n2,7\n3,1.5\n", ["3 distinct numbers", "=regression"], id="continuous"),
+        pytest.param("x,kind\n" + "".join(f"1,{row}.5\n" for row in range(20)), ["distinct numbers"], id="continuous"),
         pytest.param("x,kind\n" + "1,7\n2,007\n3,7.0\n" * 5, ["column kind holds one class, 7"], id="one number"),
     ],
 )  # fmt: skip
@@ -349,12 +306,6 @@ def test_a_near_miss_of_a_column_gives_the_nearest(tmp_path: Path) -> None:
     )
 
 
-def test_names_in_a_feature_are_refused_with_the_way_out(tmp_path: Path) -> None:
-    message = refusal(tmp_path, TABLE, "dataset.targets=[price]")
-    for part in ("line 2, column pet", "'dog'", "dataset.features=[...]", "dataset.task"):
-        assert part in message
-
-
 def test_a_missing_file_and_a_folder_are_reported_in_one_line(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "none.csv", "No such file"), (tmp_path, "directory")):
         with pytest.raises(ConfigError) as caught:
@@ -364,16 +315,17 @@ def test_a_missing_file_and_a_folder_are_reported_in_one_line(tmp_path: Path) ->
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("targets", ["[]", "[pet,price]"])
-def test_classification_takes_one_target(tmp_path: Path, targets: str) -> None:
-    assert "dataset.task=classification" in refusal(
-        tmp_path, TABLE, f"dataset.targets={targets}", "dataset.task=classification"
+def test_a_target_must_be_named(tmp_path: Path) -> None:
+    assert "dataset.targets is empty; allowed: area, rooms, price, pet" in refusal(
+        tmp_path, TABLE, "dataset.targets=[]"
     )
 
 
 def test_an_unknown_task_is_refused_with_those_there_are(tmp_path: Path) -> None:
     message = refusal(tmp_path, TABLE, "dataset.targets=[price]", "dataset.task=regresion")
-    assert message.endswith("(nearest: regression); allowed: classification, multi_output, regression")
+    assert message.endswith("(nearest: regression); allowed: auto, classification, regression")
+    message = refusal(tmp_path, TABLE, "dataset.targets=[price]", "dataset.task={prise: regression}")
+    assert message == "dataset.task=prise is not known (nearest: price); allowed: price"
 
 
 def test_a_path_and_targets_must_be_given() -> None:

@@ -1,0 +1,98 @@
+"""The targets of a table: which are numbers and which are classes, and the heads that predict them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import announce
+from dl_lab.data.spec import Head
+from dl_lab.data.tables import columns
+from dl_lab.data.tables.heads import joined, regression_head
+from dl_lab.data.tables.reading import RawTable
+from dl_lab.data.tables.types import Rows, as_text, check_range, not_a_number, numbers_of, typed
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target of each row: numbers, or class numbers with `labels`, -1 for a class that no training row has."""
+
+    name: str
+    values: NDArray[Any]
+    labels: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        return "classification" if self.labels else "regression"
+
+
+def task_of(table: RawTable, name: str, train: Rows, chosen: str) -> str:
+    """regression or classification, as `chosen`, or as the `train` rows show: numbers other than 0 and 1 are
+    regression.
+
+    Raises:
+        ConfigError: if a column has numbers and few other values, which may be mistakes.
+    """
+    if chosen != "auto":
+        return chosen
+    column = typed(table, name, train)
+    assert column is not None, "rows without a target are left out"
+    if column.mistake is not None:
+        raise not_a_number(table, as_text(table.frame[name]), column.mistake)
+    is_binary = column.kind == "number" and set(column.values.gather(train).unique()) == {0.0, 1.0}
+    return "regression" if column.kind == "number" and not is_binary else "classification"
+
+
+def regression_target(table: RawTable, name: str, rows: Rows) -> Target:
+    """Raises: ConfigError if one of `rows` has no number that float32 holds."""
+    numbers, raw = numbers_of(table, name), as_text(table.frame[name])
+    check_range(table, raw, numbers)
+    if (bad := numbers.gather(rows).is_null()).any():
+        raise not_a_number(table, raw, int(rows[bad.to_numpy()].min()))
+    return Target(name, numbers.to_numpy())
+
+
+def class_target(table: RawTable, name: str, train: Rows) -> Target:
+    """Classes are those of the `train` rows. Numbers of equal value, such as 1 and 1.0, are one class, and so are two
+    spellings of one Unicode text.
+
+    Raises:
+        ConfigError: if there is one class only, or the classes seem to be measurements.
+    """
+    cells = as_text(table.frame[name])
+    found = cells.gather(train).unique().drop_nulls()
+    as_numbers = columns.are_numbers(found)
+    labels = sorted(columns.labels_by_key(found, as_numbers).values())
+    where = f"dataset.path={table.path} column {name}"
+    if len(labels) < 2:
+        raise ConfigError(f"{where} holds one class, {labels[0]}, in the training split; allowed: two or more")
+    if as_numbers and 2 * len(labels) > len(train) and not all(float(label).is_integer() for label in labels):
+        raise ConfigError(
+            f"{where} holds {len(labels)} distinct numbers in {len(train)} rows; allowed: classes; hint: "
+            "dataset.task=regression"
+        )
+    folded = Counter(label.casefold() for label in labels)
+    if alike := [label for label in labels if folded[label.casefold()] > 1]:
+        announce(f"{where}: classes that differ only in their case: {', '.join(alike[:5])}")
+    return Target(name, columns.class_numbers(cells, labels, as_numbers), tuple(labels))
+
+
+def heads_of(targets: Sequence[Target], order: Rows, train: int, standardize: bool) -> tuple[tuple[Head, ...], Tensor]:
+    """The heads of `targets`, and the targets of rows in this `order`, of which the first `train` are for training."""
+    numbers = [target for target in targets if not target.labels]
+    classes = [target for target in targets if target.labels]
+    heads = []
+    if numbers:
+        values = np.column_stack([target.values[order] for target in numbers])
+        names, taken = [target.name for target in numbers], [target.name for target in classes]
+        heads.append(regression_head(names, values, slice(train), taken, standardize))
+    for target in classes:
+        head = Head(name=target.name, task="classification", labels=target.labels)
+        heads.append((head, torch.from_numpy(target.values[order])[:, None]))
+    return joined(heads)

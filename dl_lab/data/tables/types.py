@@ -1,0 +1,204 @@
+"""The types of columns, found in the training rows only, and their cells as values of these types."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dl_lab.core.errors import ConfigError
+from dl_lab.data.tables import columns, dates
+from dl_lab.data.tables.cells import are_inexact, parse_numbers
+from dl_lab.data.tables.columns import Encoder
+from dl_lab.data.tables.reading import RawTable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Kind = Literal["number", "boolean", "date", "category"]
+Rows = NDArray[np.int64]
+LARGEST = float(np.finfo(np.float32).max)
+COUNTER = re.compile(r"index|level_\d+|id|rownames|row", re.IGNORECASE)  # names of pandas and R
+WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A column as values (row,) of one type, null where missing: Float64, Boolean, Datetime in microseconds, or String.
+
+    `unread` cells have no value of this type, and are missing. `words` are those of a boolean, `pattern` is the format
+    of a date, and `mistake` is the first row with text in a category that consists mostly of numbers.
+    """
+
+    kind: Kind
+    values: pl.Series
+    unread: int = 0
+    words: tuple[str, str] = WORDS[0]
+    pattern: str = ""
+    mistake: int | None = None
+
+
+def typed(table: RawTable, name: str, train: Rows, chosen: Kind | None = None) -> Typed | None:
+    """A column as values of its `chosen` type, or of the type that its `train` rows have; None if they have no value.
+
+    Raises:
+        ConfigError: for a number that float32 cannot hold, or if no training row has a value of the chosen type.
+    """
+    raw, mistake = table.frame[name], None
+    if (native := _native(raw)) is not None and chosen in (None, native.kind):
+        check_range(table, as_text(raw), native.values) if native.kind == "number" else None
+        return native if _has_values(native.values, train) else None
+    raw = as_text(raw)
+    if chosen in (None, "number"):
+        numbers, is_bad = _numbers(table, raw)
+        if 2 * int(is_bad.sum()) <= len(raw) - raw.null_count():  # the others are mistakes, or stand for missing values
+            check_range(table, raw, numbers)
+            mistake = int(is_bad.argmax()) if is_bad.any() else None
+        if chosen or not is_bad[train].any():
+            if _has_values(numbers, train):
+                return Typed("number", numbers, int(is_bad.sum()))
+            _refuse_other(table, raw, train, chosen)
+    known = raw.gather(train).drop_nulls()
+    if not len(known):
+        return None
+    if chosen is None and (words := _words(known)) is not None:
+        values = raw.str.to_lowercase().replace_strict(words, (False, True), default=None)
+        return Typed("boolean", values, values.null_count() - raw.null_count(), words=words)
+    if chosen in (None, "date") and (pattern := dates.pattern(known, chosen == "date")) is not None:
+        values = dates.parsed(raw, pattern)
+        return Typed("date", values, values.null_count() - raw.null_count(), pattern=pattern)
+    _refuse_other(table, raw, train, chosen)
+    return Typed("category", raw, mistake=mistake)
+
+
+def _has_values(values: pl.Series, train: Rows) -> bool:
+    return not values.null_count() or values.gather(train).null_count() < len(train)
+
+
+def _refuse_other(table: RawTable, raw: pl.Series, train: Rows, chosen: Kind | None) -> None:
+    """Raises: ConfigError if the training rows have text, but no number or date as chosen."""
+    rows = train[raw.gather(train).is_not_null().to_numpy()]
+    if chosen in ("number", "date") and len(rows):
+        row = int(rows.min())
+        raise ConfigError(
+            f"dataset.{chosen}s={raw.name} has no {chosen} in the training split, but {raw[row]!r} in "
+            f"{table.place(row, raw.name)}; allowed: a column of {chosen}s"
+        )
+
+
+def _words(known: pl.Series) -> tuple[str, str] | None:
+    """The words of a boolean column, in lower case; None if it has others, or one of them only."""
+    found = set(known.unique().str.to_lowercase()) if known.n_unique() <= 8 else set()
+    return next((words for words in WORDS if found == set(words)), None)
+
+
+def _native(raw: pl.Series) -> Typed | None:
+    """The values of a column that is stored with its type, as in parquet files; None for text."""
+    import polars as pl
+
+    if raw.dtype.is_numeric():
+        return Typed("number", raw.cast(pl.Float64))
+    if raw.dtype.is_temporal():
+        return Typed("date", raw.cast(pl.Datetime("us")))
+    return Typed("boolean", raw) if raw.dtype == pl.Boolean else None
+
+
+def as_text(raw: pl.Series) -> pl.Series:
+    """A column as text, null where missing; whole numbers without a decimal point."""
+    import polars as pl
+
+    if raw.dtype.is_float() and raw.is_not_null().any() and bool((raw == raw.cast(pl.Int64, strict=False)).all()):
+        raw = raw.cast(pl.Int64)
+    return raw if raw.dtype == pl.String else raw.cast(pl.String)
+
+
+def numbers_of(table: RawTable, name: str) -> pl.Series:
+    """The numbers of a column, null for all other cells."""
+    raw = table.frame[name]
+    native = _native(raw)
+    if native is not None and native.kind == "number":
+        return native.values
+    return parse_numbers(as_text(raw).to_frame(), table.options).to_series()
+
+
+def _numbers(table: RawTable, raw: pl.Series) -> tuple[pl.Series, NDArray[np.bool_]]:
+    """The numbers in a column of text, and where a cell has text that is no number."""
+    numbers = parse_numbers(raw.to_frame(), table.options).to_series()
+    if numbers.null_count() == raw.null_count():
+        return numbers, np.zeros(len(raw), dtype=bool)
+    return numbers, (numbers.is_null() & raw.is_not_null()).to_numpy()
+
+
+def check_range(table: RawTable, raw: pl.Series, numbers: pl.Series) -> None:
+    """Raises: ConfigError for a number that float32 cannot hold, and for whole numbers that float64 confuses."""
+    largest = numbers.abs().max()
+    if not isinstance(largest, float) or largest < 2**53:
+        return
+    if largest > LARGEST:
+        raise not_a_number(table, raw, int((numbers.abs() > LARGEST).arg_max() or 0))
+    if are_inexact(raw):
+        raise ConfigError(
+            f"dataset.path={table.path} column {raw.name} has whole numbers beyond 2^53 that are equal in float64; "
+            f"allowed: numbers that float64 tells apart; hint: leave it out with dataset.drop=[{raw.name}]"
+        )
+
+
+def not_a_number(table: RawTable, raw: pl.Series, row: int) -> ConfigError:
+    """The error for a cell of a column of numbers."""
+    return ConfigError(
+        f"dataset.path={table.path} {table.place(row, raw.name)}: {raw[row]!r} is not a number; allowed: finite "
+        f"numbers (float32), such as 4623.5 or -1e3; hint: dataset.missing=[{raw[row]}] if it stands for a missing "
+        "value; a target may be a class with dataset.task=classification"
+    )
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature: how it is encoded, its values, whether all training rows have the same one, and how many cells of
+    other rows have a category that no training row has.
+    """
+
+    encoder: Encoder
+    column: Typed
+    is_constant: bool
+    unseen: int = 0
+
+
+def learned(column: Typed, train: Rows, most: int) -> Feature:
+    """Learn the encoder of a column from its `train` rows; a category has at most `most` columns."""
+    values = column.values
+    name, known = values.name, values.gather(train)
+    is_constant = not known.null_count() and known.min() == known.max()
+    encoder: Encoder
+    match column.kind:
+        case "number":
+            encoder = columns.learned_number(name, known)
+        case "boolean":
+            encoder = columns.learned_boolean(name, known, column.words)
+        case "date":
+            encoder = columns.learned_date(name, known, column.pattern)
+        case "category":
+            category = columns.learned_category(name, known, most)
+            return Feature(category, column, is_constant, _unseen(values, known, category.as_numbers))
+    return Feature(encoder, column, is_constant)
+
+
+def _unseen(values: pl.Series, known: pl.Series, as_numbers: bool) -> int:
+    """How many cells have a category that is not among the `known` ones."""
+    import polars as pl
+
+    seen = {columns.key(cell, as_numbers) for cell in known.unique().drop_nulls()}
+    cells, counts = values.drop_nulls().value_counts().get_columns()
+    return int(counts.filter(pl.Series([columns.key(cell, as_numbers) not in seen for cell in cells])).sum())
+
+
+def numbers_rows(table: RawTable, name: str, train: Rows) -> bool:
+    """Whether a column without a name, or named as an index, counts the rows from 0 or 1."""
+    if name.startswith("Unnamed: ") or not COUNTER.fullmatch(name):
+        return name.startswith("Unnamed: ")
+    numbers = numbers_of(table, name).gather(train)
+    first = (numbers - train).unique()
+    return len(first) == 1 and first.item() in (0, 1)

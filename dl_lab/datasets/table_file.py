@@ -1,0 +1,231 @@
+"""Tables from files of the user, with columns of all types, missing values and several targets."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge
+
+from dl_lab.core.errors import ConfigError, require, unknown
+from dl_lab.core.progress import announce
+from dl_lab.data.dataset import Data
+from dl_lab.data.preprocessing import Preprocessing, plain
+from dl_lab.data.spec import DataSpec
+from dl_lab.data.splits import InMemory
+from dl_lab.data.tables import targets
+from dl_lab.data.tables.columns import assemble, standardize
+from dl_lab.data.tables.heads import Values, in_float32
+from dl_lab.data.tables.partition import PartitionConfig, Parts, partition
+from dl_lab.data.tables.reading import RawTable, Reading, read_table
+from dl_lab.data.tables.report import announce_columns
+from dl_lab.data.tables.targets import Target
+from dl_lab.data.tables.types import Feature, Kind, Rows, as_text, learned, numbers_rows, typed
+from dl_lab.datasets.table import TableConfig, choose_columns
+from dl_lab.registry import DATASETS
+
+TASKS = ("auto", "regression", "classification")
+
+
+class TableFileConfig(TableConfig, PartitionConfig, Reading):
+    """`drop` names columns that are no features; `categories`, `numbers` and `dates` set the types of columns. `task`
+    is that of all targets, or of each one by its name.
+    """
+
+    path: str
+    drop: list[str]
+    categories: list[str]
+    numbers: list[str]
+    dates: list[str]
+    task: Annotated[str | dict[str, str], f"text ({', '.join(TASKS)}), or {{column: task}}"]
+    max_categories: Annotated[int, Ge(2), "a whole number, 2 or more"]
+
+    def __post_init__(self) -> None:
+        PartitionConfig.__post_init__(self)
+        Reading.__post_init__(self)
+        each = self.task if isinstance(self.task, dict) else {}
+        for name in each:
+            if name not in self.targets:
+                raise unknown("dataset.task", name, self.targets)
+        for task in each.values() or [self.task]:
+            if task not in TASKS:
+                raise unknown("dataset.task", task, TASKS)
+        typed = [*self.categories, *self.numbers, *self.dates]
+        for key in ("drop", "categories", "numbers", "dates"):
+            for name in getattr(self, key):
+                taken = self.targets if key != "drop" else [*self.targets, *self.features]
+                require(
+                    name not in taken, f"dataset.{key}", name, "columns that are neither targets nor chosen features"
+                )
+                require(typed.count(name) < 2, f"dataset.{key}", name, "one type for each column")
+
+    def type_of(self, name: str) -> Kind | None:
+        """The type that is set for a column."""
+        kinds: dict[Kind, list[str]] = {"category": self.categories, "number": self.numbers, "date": self.dates}
+        return next((kind for kind, names in kinds.items() if name in names), None)
+
+    def task_of(self, name: str) -> str:
+        return self.task.get(name, "auto") if isinstance(self.task, dict) else self.task
+
+
+@DATASETS.register("csv", TableFileConfig, kinds={"features"}, tasks={"regression", "classification", "multi_output"})
+@DATASETS.register("table", TableFileConfig, kinds={"features"}, tasks={"regression", "classification", "multi_output"})
+def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
+    """Rows of a csv, tsv or parquet file. Everything learned from them is of the training split.
+
+    Raises:
+        ConfigError: naming line and column where a cell is wrong.
+    """
+    reading = {field.name: getattr(config, field.name) for field in fields(Reading)}
+    table = read_table(config.path, Reading(**reading), config.features)
+    candidates = _candidates(config, table)
+    rows = _rows_with_targets(config, table)
+    parts = _divided(config, table, rows, seed)
+    train = parts.train
+    found = [_target(config, table, name, rows, train) for name in config.targets]
+    parts = _known_classes(config, found, parts)
+    names = _without_index(config, table, candidates, train)
+    features = _features(config, table, names, train)
+    announce_columns(table, features, found, train, is_chosen=bool(config.features))
+    return _data(config, table, features, found, parts)
+
+
+def _candidates(config: TableFileConfig, table: RawTable) -> list[str]:
+    """The columns that may be features.
+
+    Raises:
+        ConfigError: for a column that does not exist.
+    """
+    known = table.frame.columns
+    for key in ("drop", "categories", "numbers", "dates", "split", "group", "time"):
+        value = getattr(config, key)
+        for name in value if isinstance(value, list) else [value] * (value is not None):
+            if name not in known:
+                raise unknown(f"dataset.{key}", name, known)
+    left_out = [*config.drop, *({config.split, config.group} - {*config.features})]
+    choose_columns(config, known, [])
+    return [name for name in config.features or known if name not in [*left_out, *config.targets]]
+
+
+def _rows_with_targets(config: TableFileConfig, table: RawTable) -> Rows:
+    import polars as pl
+
+    has_targets = table.frame.select(pl.all_horizontal(pl.col(config.targets).is_not_null())).to_series()
+    rows = np.flatnonzero(has_targets.to_numpy())
+    if missing := len(has_targets) - len(rows):
+        where = (
+            f"dataset.path={table.path}: {missing} of {len(has_targets)} rows have no {' or no '.join(config.targets)}"
+        )
+        if not len(rows):
+            raise ConfigError(f"{where}; allowed: rows with a target")
+        announce(f"{where} and are left out")
+    return rows
+
+
+def _divided(config: TableFileConfig, table: RawTable, rows: Rows, seed: int) -> Parts:
+    """The rows of each split. One target of classes can be stratified, and only then do its held-out rows matter."""
+    given: dict[str, Any] = {}
+    if config.shuffle and config.stratify is not False and not config.time and len(config.targets) == 1:
+        (name,) = config.targets
+        if targets.task_of(table, name, rows, config.task_of(name)) == "classification":
+            target = targets.class_target(table, name, rows)
+            given |= {"classes": target.values[rows], "labels": target.labels}
+    if config.group is not None:
+        given["groups"] = as_text(table.frame[config.group]).gather(rows).rank("dense").fill_null(0).to_numpy() - 1
+    if config.time is not None:
+        given["times"] = _times(table, config.time, rows)
+    if config.split is not None:
+        given["assigned"] = as_text(table.frame[config.split]).gather(rows).to_list()
+    return Parts(*(rows[part] for part in partition(config, len(rows), seed, **given)))
+
+
+def _times(table: RawTable, name: str, rows: Rows) -> Values:
+    column = typed(table, name, rows)
+    if column is None or column.kind not in ("number", "date"):
+        raise ConfigError(f"dataset.time={name} is no column of dates or numbers; allowed: one of them")
+    values = column.values.gather(rows)
+    return (values if column.kind == "number" else values.dt.epoch("us").cast(float)).to_numpy()
+
+
+def _target(config: TableFileConfig, table: RawTable, name: str, rows: Rows, train: Rows) -> Target:
+    if targets.task_of(table, name, train, config.task_of(name)) == "regression":
+        return targets.regression_target(table, name, rows)
+    return targets.class_target(table, name, train)
+
+
+def _known_classes(config: TableFileConfig, found: Sequence[Target], parts: Parts) -> Parts:
+    """The same rows without those of a class that no training row has, which no model can predict."""
+    kept = []
+    for split, part in zip(("training", "validation", "test"), parts, strict=True):
+        for target in found:
+            if target.labels and (unknown := int((target.values[part] < 0).sum())):
+                announce(
+                    f"dataset.targets={target.name}: {unknown} rows of the {split} split are left out, as their class "
+                    "is not in the training split"
+                )
+                part = part[target.values[part] >= 0]
+                if split == "validation" and not len(part):
+                    raise ConfigError(
+                        f"dataset.targets={target.name}: no validation row has a class of the training split; allowed: "
+                        "classes that are in both; hint: dataset.shuffle=true, or another dataset.task"
+                    )
+        kept.append(part)
+    return Parts(*kept)
+
+
+def _without_index(config: TableFileConfig, table: RawTable, names: Sequence[str], train: Rows) -> list[str]:
+    """The names without columns that only number the rows, unless features are chosen."""
+    if config.features:
+        return [*names]
+    index = [name for name in names if config.type_of(name) is None and numbers_rows(table, name, train)]
+    for name in index:
+        announce(
+            f"dataset.path={config.path}: column {table.frame.columns.index(name) + 1} ({name}) is left out, because "
+            "it seems to number the rows; dataset.features=[...] can include it"
+        )
+    return [name for name in names if name not in index]
+
+
+def _features(config: TableFileConfig, table: RawTable, names: Sequence[str], train: Rows) -> list[Feature]:
+    """Learn how to encode each column; polars and NumPy work on several columns at a time."""
+
+    def learn(name: str) -> Feature | None:
+        column = typed(table, name, train, config.type_of(name))
+        return None if column is None else learned(column, train, config.max_categories)
+
+    with ThreadPoolExecutor() as pool:
+        features = dict(zip(names, pool.map(learn, names), strict=True))
+    if empty := [name for name, feature in features.items() if feature is None]:
+        announce(f"dataset.path={config.path}: columns without a value in the training split: {', '.join(empty)}")
+    if len(empty) == len(features):
+        raise ConfigError("dataset.features=[]: no column remains beside the targets; allowed: at least one feature")
+    return [feature for feature in features.values() if feature is not None]
+
+
+def _data(
+    config: TableFileConfig, table: RawTable, features: Sequence[Feature], found: Sequence[Target], parts: Parts
+) -> Data:
+    """The matrix of the rows in the order of the splits, which are parts of it."""
+    rows = len(parts.train)
+    held_out = [part for part in parts[1:] if part is not parts.train]
+    order = np.concatenate([parts.train, *held_out])
+    blocks = [block for feature in features for block in feature.encoder.blocks(feature.column.values)]
+    matrix, encoders = assemble(blocks, order), [feature.encoder for feature in features]
+    if config.standardize:
+        encoders = standardize(matrix, encoders, rows)
+    in_float32("features", [name for encoder in encoders for name in encoder.outputs], matrix)
+    heads, joined = targets.heads_of(found, order, rows, config.standardize)
+    inputs, sizes = torch.from_numpy(matrix), [rows, *map(len, held_out)]
+    splits = [InMemory(*pair) for pair in zip(inputs.split(sizes), joined.split(sizes), strict=True)]
+    spec = DataSpec(kind="features", input_shape=(matrix.shape[1],), heads=heads)
+    columns, reading = tuple(plain(encoder) for encoder in encoders), plain(table.options)
+    return Data(
+        spec=spec,
+        preprocessing=Preprocessing(spec=spec, columns=columns, reading=reading),
+        train=splits[0],
+        validation=splits[-2 if len(splits) > 2 else 0],
+        test=splits[-1] if len(parts.test) else None,
+    )
