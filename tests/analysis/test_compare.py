@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from matplotlib.figure import Figure
 from scipy import stats
 from support.commands import Ended, command
 from support.configs import container
@@ -20,15 +19,6 @@ from support.configs import container
 from dl_lab import compare
 
 NOISE = {0: 0.01, 1: -0.02, 2: 0.03, 3: -0.02}  # by seed, equal in every configuration, so pairing removes it
-
-
-@pytest.fixture(autouse=True, scope="module")
-def small_figures() -> Iterator[None]:
-    """Draw few pixels, because figures are most of the time of a comparison."""
-    save = Figure.savefig
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda *given, **named: save(*given, **{**named, "dpi": 10}))
-        yield
 
 
 @pytest.fixture(scope="module")
