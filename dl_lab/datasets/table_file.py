@@ -19,8 +19,9 @@ from dl_lab.data.splits import InMemory
 from dl_lab.data.tables import targets
 from dl_lab.data.tables.columns import assemble, standardize
 from dl_lab.data.tables.heads import Values, in_float32
-from dl_lab.data.tables.partition import PartitionConfig, Parts, partition
-from dl_lab.data.tables.reading import RawTable, Reading, read_table
+from dl_lab.data.tables.joining import JoinedTable, read_tables
+from dl_lab.data.tables.partition import TRAIN, PartitionConfig, Parts, assigned_splits, partition
+from dl_lab.data.tables.reading import RawTable, Reading
 from dl_lab.data.tables.report import announce_columns
 from dl_lab.data.tables.targets import Target
 from dl_lab.data.tables.types import Feature, Kind, Rows, as_text, learned, numbers_rows, typed
@@ -36,6 +37,8 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
     """
 
     path: str
+    validation_path: str | None
+    test_path: str | None
     drop: list[str]
     categories: list[str]
     numbers: list[str]
@@ -45,6 +48,9 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
 
     def __post_init__(self) -> None:
         PartitionConfig.__post_init__(self)
+        for key in ("validation_path", "test_path"):
+            allowed = f"null with dataset.split={self.split}, which assigns the rows of one file"
+            require(self.split is None or getattr(self, key) is None, f"dataset.{key}", getattr(self, key), allowed)
         Reading.__post_init__(self)
         each = self.task if isinstance(self.task, dict) else {}
         for name in each:
@@ -67,6 +73,11 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
         kinds: dict[Kind, list[str]] = {"category": self.categories, "number": self.numbers, "date": self.dates}
         return next((kind for kind, names in kinds.items() if name in names), None)
 
+    def needs(self, name: str) -> bool:
+        """Whether a file of validation or test rows must have a column."""
+        used = [*self.targets, *self.features, self.group, self.time]
+        return name in used if self.features else name not in self.drop
+
     def task_of(self, name: str) -> str:
         return self.task.get(name, "auto") if isinstance(self.task, dict) else self.task
 
@@ -80,7 +91,8 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
         ConfigError: naming line and column where a cell is wrong.
     """
     reading = {field.name: getattr(config, field.name) for field in fields(Reading)}
-    table = read_table(config.path, Reading(**reading), config.features)
+    paths = {"path": config.path, "validation_path": config.validation_path, "test_path": config.test_path}
+    table = read_tables(paths, Reading(**reading), config.features, config.targets, config.needs)
     candidates = _candidates(config, table)
     rows = _rows_with_targets(config, table)
     parts = _divided(config, table, rows, seed)
@@ -128,17 +140,23 @@ def _rows_with_targets(config: TableFileConfig, table: RawTable) -> Rows:
 def _divided(config: TableFileConfig, table: RawTable, rows: Rows, seed: int) -> Parts:
     """The rows of each split. One target of classes can be stratified, and only then do its held-out rows matter."""
     given: dict[str, Any] = {}
-    if config.shuffle and config.stratify is not False and not config.time and len(config.targets) == 1:
-        (name,) = config.targets
-        if targets.task_of(table, name, rows, config.task_of(name)) == "classification":
-            target = targets.class_target(table, name, rows)
-            given |= {"classes": target.values[rows], "labels": target.labels}
-    if config.group is not None:
-        given["groups"] = as_text(table.frame[config.group]).gather(rows).rank("dense").fill_null(0).to_numpy() - 1
-    if config.time is not None:
-        given["times"] = _times(table, config.time, rows)
     if config.split is not None:
         given["assigned"] = as_text(table.frame[config.split]).gather(rows).to_list()
+    if isinstance(table, JoinedTable):
+        words = table.words
+        given["assigned"] = [words[row] for row in rows]
+    free = rows[assigned_splits(config, given.get("assigned"), len(rows)) == TRAIN]
+    if config.shuffle and config.stratify is not False and not config.time and len(config.targets) == 1:
+        (name,) = config.targets
+        if targets.task_of(table, name, free, config.task_of(name)) == "classification":
+            target = targets.class_target(table, name, free)
+            given |= {"classes": target.values[rows], "labels": target.labels}
+    if config.group is not None:
+        given["groups"] = (
+            as_text(table.frame[config.group]).gather(rows).rank("dense").cast(int).fill_null(0).to_numpy() - 1
+        )
+    if config.time is not None:
+        given["times"] = _times(table, config.time, rows)
     return Parts(*(rows[part] for part in partition(config, len(rows), seed, **given)))
 
 
@@ -228,4 +246,12 @@ def _data(
         train=splits[0],
         validation=splits[-2 if len(splits) > 2 else 0],
         test=splits[-1] if len(parts.test) else None,
+        files=_files(config),
     )
+
+
+def _files(config: TableFileConfig) -> dict[str, Path]:
+    """The files by names that stay when they are moved; the default if there is one file only."""
+    others = {"validation": config.validation_path, "test": config.test_path}
+    files = {name: Path(path) for name, path in others.items() if path is not None}
+    return {"": Path(config.path), **files} if files else {}

@@ -79,6 +79,8 @@ KEYS = {
                 "dataset.test",
                 "dataset.shuffle",
                 "dataset.folds",
+                "dataset.validation_path",
+                "dataset.test_path",
                 "dataset.split",
                 "dataset.group",
                 "dataset.time",
@@ -148,7 +150,7 @@ def is_identity(key: str) -> bool:
 _SECTIONS = {key.removesuffix(".*") for key in KEYS if key.endswith(".*")}
 LENGTH = ("train.steps", "train.epochs")
 HARMLESS_KEYS = tuple(key for key in KEYS if not is_identity(key) and key not in _SECTIONS and key[-1] != "*")
-MOVED = ("dataset.path",)  # the same data elsewhere
+MOVED = ("dataset.path", "dataset.validation_path", "dataset.test_path")  # the same data elsewhere
 REPEATS = ("seed", "dataset.fold")  # runs of one configuration differ in these
 RESUME_KEYS = (*LENGTH, *HARMLESS_KEYS, *MOVED)
 RERUN_KEYS = tuple(key for key in RESUME_KEYS if key not in (*LENGTH, "train.log_every"))  # these decide which points
@@ -187,8 +189,9 @@ def configuration_name(values: Mapping[str, Any]) -> str:
 def signature(values: Mapping[str, Any]) -> str:
     """A digest of what a run with this nested configuration computes, including its seed."""
     identity = {key: value for key, value in flatten(values).items() if is_identity(key)}
-    if isinstance(path := identity.get("dataset.path"), str):
-        identity["dataset.path"] = str(user_path(path, "dataset.path").absolute())
+    for key in MOVED:
+        if isinstance(path := identity.get(key), str):
+            identity[key] = str(user_path(path, key).absolute())
     return digest(identity)
 
 

@@ -256,7 +256,7 @@ def _check_groups(
         )
     if config.stratify:
         for part, name in zip(parts, ("training", "validation", "test"), strict=True):
-            missing = np.setdiff1d(_classes(config, classes), _classes(config, classes)[part])
+            missing = np.setdiff1d(_classes(config, classes), [-1, *_classes(config, classes)[part]])
             if len(missing) and len(part):
                 raise ConfigError(
                     f"dataset.stratify=true with dataset.group={config.group} leaves the {name} split without class "
