@@ -6,13 +6,21 @@ from functools import cached_property
 from dl_lab.core.errors import ConfigError
 
 KINDS = ("features", "image", "tokens")
-TASKS = ("regression", "classification", "language_modelling", "multi_output")
+TASKS = ("regression", "classification", "multilabel", "language_modelling", "multi_output")
 METRICS = {  # of a head, by its task
     "regression": ("loss", "r2", "mse", "mae"),
     "classification": ("loss", "accuracy"),
+    "multilabel": ("loss", "accuracy", "subset_accuracy", "f1_micro", "f1_macro", "f1_weighted"),
     "language_modelling": ("loss", "accuracy", "nats", "perplexity", "bits_per_character"),
 }
-HIGHER_IS_BETTER = ("accuracy", "r2")  # of all other metrics, lower is better
+HIGHER_IS_BETTER = (
+    "accuracy",
+    "subset_accuracy",
+    "f1_micro",
+    "f1_macro",
+    "f1_weighted",
+    "r2",
+)  # of all other metrics, lower is better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +43,15 @@ class Head:
 
     @property
     def columns(self) -> int:
-        """The number of columns in a table of targets: one per regression target, or one with class numbers."""
-        return self.size if self.task == "regression" else 1
+        """The number of columns in a table of targets: one per regression target or label (0 or 1), or one with class
+        numbers.
+        """
+        return self.size if self.needs_table else 1
+
+    @property
+    def needs_table(self) -> bool:
+        """Whether targets are a table (example, column) of floats even if there is no other head."""
+        return self.task in ("regression", "multilabel")
 
 
 @dataclass(frozen=True, kw_only=True)

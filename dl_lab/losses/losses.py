@@ -89,9 +89,17 @@ def _huber(outputs: Tensor, targets: Tensor, delta: Tensor, reduction: str) -> T
     return losses.sum() if reduction == "sum" else losses
 
 
+@LOSSES.register("binary_cross_entropy", PlainConfig, tasks={"multilabel"})
+def binary_cross_entropy(config: PlainConfig, task: str) -> Loss:
+    """Binary cross-entropy in nats, for logits and targets of 0 and 1 (example, label)."""
+    return partial(_summed, F.binary_cross_entropy_with_logits)
+
+
 @LOSSES.register("auto", ClassWeightsConfig)
 def auto(config: ClassWeightsConfig, task: str) -> Loss:
-    """mse for a regression head, cross_entropy for all others."""
+    """mse for a regression head, binary_cross_entropy for labels, cross_entropy for all others."""
     if task == "regression":
         return mse(PlainConfig(), task)
+    if task == "multilabel":
+        return binary_cross_entropy(PlainConfig(), task)
     return cross_entropy(CrossEntropyConfig(label_smoothing=0.0, class_weights=config.class_weights), task)

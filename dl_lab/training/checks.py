@@ -63,7 +63,7 @@ def check_targets(
     """Raises: UserCodeError unless targets are class numbers at all `places`, (batch,) or (batch, time), or a table
     (batch, column).
     """
-    is_table = len(heads) > 1 or heads[0].task == "regression" or is_weighted
+    is_table = len(heads) > 1 or heads[0].needs_table or is_weighted
     columns = sum(head.columns for head in heads) + is_weighted
     expected = (places[0], columns) if is_table else tuple(places)
     if targets.shape != expected or targets.is_floating_point() != is_table:
@@ -145,7 +145,10 @@ def _check_values(split: InMemory, spec: DataSpec, where: str) -> None:
         check("inputs", split.inputs, known, f"0 to {(spec.vocabulary or 0) - 1}")
     column = 0
     for head in spec.heads:
-        if head.task != "regression":
+        if head.task == "multilabel":
+            labels = split.targets[:, column : column + head.size]
+            check(head.name, labels, (labels == 0) | (labels == 1), "0 and 1")
+        elif head.task != "regression":
             numbers = split.targets[:, column] if len(spec.heads) > 1 or spec.is_weighted else split.targets
             numbers = numbers if numbers.is_floating_point() else numbers.long()  # unsigned ones cannot be compared
             least = PADDING if head.task == "language_modelling" else 0

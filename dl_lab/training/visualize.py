@@ -29,7 +29,8 @@ def figures_of(model: nn.Module, data: Data) -> "dict[str, Figure]":
             return _regression(model, data)
         if spec.kind == "features":
             return _boundary(model, data) if spec.input_shape == (2,) and spec.task == "classification" else {}
-        return _mistakes(model, data) | _filters(model, data)
+        mistakes = _mistakes(model, data) if spec.task == "classification" else {}
+        return mistakes | _filters(model, data)
 
 
 def histograms_of(model: nn.Module, data: Data) -> dict[str, Tensor]:

@@ -31,20 +31,21 @@ CLOSE = {"rel": 1e-13}
 PAIRS = [
     (name, task)
     for name in LOSSES.names()
-    for task in sorted(LOSSES[name].tasks & {"regression", "classification", "language_modelling"})
+    for task in sorted(LOSSES[name].tasks & {"regression", "classification", "multilabel", "language_modelling"})
 ]
 
 
 OVERRIDES = {
     "regression": ["dataset=diabetes"],
     "classification": ["dataset=digits"],
+    "multilabel": ["dataset=digits"],
     "language_modelling": ["dataset=sorting", "model=transformer"],
 }
 
 
 @cache
 def run_of(name: str, task: str) -> RunConfig:
-    return parsed(f"loss={name}", *OVERRIDES[task])
+    return parsed("loss=auto" if task == "multilabel" else f"loss={name}", *OVERRIDES[task])
 
 
 def loss(name: str, task: str, **values: float) -> Loss:
@@ -54,7 +55,8 @@ def loss(name: str, task: str, **values: float) -> Loss:
 
 
 def example(task: str) -> tuple[Tensor, Tensor]:
-    outputs, targets = (OUTPUTS, TARGETS) if task == "regression" else (LOGITS, CLASSES)
+    outputs, targets = (OUTPUTS, TARGETS) if task in ("regression", "multilabel") else (LOGITS, CLASSES)
+    targets = (targets > 0).astype(float) if task == "multilabel" else targets
     return torch.from_numpy(outputs), torch.from_numpy(targets)
 
 
@@ -83,6 +85,13 @@ def test_huber_is_scipys(delta: float) -> None:
 def test_cross_entropy_is_minus_the_log_probability_of_the_class_in_nats(task: str) -> None:
     value = loss("cross_entropy", task)(*example(task))
     assert float(value) == pytest.approx(-log_probabilities()[np.arange(50), CLASSES].sum(), **CLOSE)
+
+
+def test_binary_cross_entropy_is_minus_the_log_probability_of_each_label() -> None:
+    outputs, targets = example("multilabel")
+    true = special.expit(np.where(targets, OUTPUTS, -OUTPUTS))
+    value = loss("binary_cross_entropy", "multilabel")(outputs, targets)
+    assert float(value) == pytest.approx(-np.log(true).sum(), **CLOSE)
 
 
 @pytest.mark.parametrize("smoothing", [0.1, 0.5])
@@ -137,10 +146,11 @@ def test_a_loss_falls_along_its_gradient(name: str, task: str) -> None:
     assert criterion(outputs - 1e-3 * gradient, targets) < value
 
 
-def test_auto_takes_mse_for_regression_and_cross_entropy_for_all_else() -> None:
+def test_auto_takes_the_loss_of_the_task() -> None:
     for task, chosen in (
         ("regression", "mse"),
         ("classification", "cross_entropy"),
+        ("multilabel", "binary_cross_entropy"),
         ("language_modelling", "cross_entropy"),
     ):
         outputs, targets = example(task)

@@ -28,6 +28,7 @@ def regression(targets: int = 1, offset: float = 0.0, scale: float = 1.0) -> Hea
 
 
 CLASSES = Head(name="kind", task="classification", labels=("a", "b", "c", "d"))
+LABELS = Head(name="tags", task="multilabel", labels=("a", "b", "c", "d", "never"))
 TOKENS = Head(name="token", task="language_modelling", labels=tuple("abcdefg"))
 
 
@@ -39,12 +40,17 @@ def squares(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.mse_loss(outputs, targets, reduction="sum")
 
 
+def bits(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
+
+
 def nats(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(outputs, targets, reduction="sum", ignore_index=PADDING)
 
 
 def task_of(*heads: Head) -> Task:
-    return Task(spec(*heads), {"regression": squares, "classification": nats, "language_modelling": nats})
+    losses = {"regression": squares, "classification": nats, "multilabel": bits, "language_modelling": nats}
+    return Task(spec(*heads), losses)
 
 
 def normal(*shape: int) -> Tensor:
@@ -55,6 +61,11 @@ def classes(count: int, *shape: int) -> Tensor:
     return torch.from_numpy(RANDOM.integers(count, size=shape))
 
 
+def labels(count: int) -> Tensor:
+    """The last label is never true."""
+    return (normal(count, 5) > torch.tensor([0, 1, -1, 0.5, 99])).double()
+
+
 TEXT = classes(7, 37, 6)
 TEXT[::3, 4:] = PADDING
 TABLE = torch.cat([normal(37, 2), classes(4, 37, 1).double()], dim=1)
@@ -63,6 +74,8 @@ EXAMPLES: dict[str, tuple[tuple[Head, ...], Tensor, Tensor]] = {
     "three targets": ((regression(3, 5.0, 2.0),), normal(37, 3), normal(37, 3)),
     "classes": ((CLASSES,), normal(37, 4), classes(4, 37)),
     "tokens": ((TOKENS,), normal(37, 6, 7), TEXT),
+    "labels": ((LABELS,), normal(37, 5), labels(37)),
+    "labels and a class": ((LABELS, CLASSES), normal(37, 9), torch.cat([labels(37), TABLE[:, 2:]], dim=1)),
     "numbers and a class": ((regression(2), CLASSES), normal(37, 6), TABLE),
 }
 
@@ -87,6 +100,7 @@ def test_metrics_have_the_declared_names_with_loss_first(case):
     metrics = metrics_of(case, 37)
     assert task_of(*heads).metric_names[0] == "loss"
     assert set(metrics) == set(task_of(*heads).metric_names)
+    assert {type(value) for value in metrics.values()} == {float}  # a checkpoint holds plain numbers only
 
 
 @pytest.mark.parametrize("case", EXAMPLES)
@@ -110,6 +124,32 @@ def test_only_losses_carry_a_gradient(case):
     carrying = {name for name, value in totals.items() if isinstance(value, Tensor) and value.requires_grad}
     assert carrying == {name for name in totals if name.endswith("loss")}
     assert add_up([detached(totals)]) == add_up([task_of(*heads).totals(outputs, targets)])
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_metrics_of_labels_agree_with_scikit_learn(is_weighted):
+    outputs, true, weights = normal(200, 5) - torch.tensor([0, 1, 0, 0, 9]), labels(200), normal(200).abs()
+    predicted, own = (outputs > 0).numpy(), {"sample_weight": weights.numpy() if is_weighted else None}
+    f1 = {"y_true": true, "y_pred": predicted, "zero_division": 0.0, **own}
+    losses = F.binary_cross_entropy_with_logits(outputs, true, reduction="none").numpy()
+    expected = {
+        "loss": np.average(losses.mean(1), weights=own["sample_weight"]),
+        "accuracy": 1 - sk.hamming_loss(true, predicted, **own),
+        "subset_accuracy": sk.accuracy_score(true, predicted, **own),
+        **{f"f1_{average}": sk.f1_score(average=average, **f1) for average in ("micro", "macro", "weighted")},
+    }
+    weighted = Task(
+        DataSpec(kind="features", input_shape=(5,), heads=(LABELS,), is_weighted=is_weighted),
+        {
+            "multilabel": lambda outputs, targets, weights=None: (
+                F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").T
+                * (1 if weights is None else weights)
+            ).sum()
+        },
+    )
+    targets = torch.cat([true, weights[:, None]], dim=1) if is_weighted else true
+    parts = zip(outputs.split(64), targets.split(64), strict=True)
+    assert weighted.metrics(add_up([weighted.totals(*part) for part in parts])) == pytest.approx(expected, **CLOSE)
 
 
 @pytest.mark.parametrize("targets", [1, 3])
@@ -265,7 +305,7 @@ def test_heads_take_outputs_and_target_columns_in_order(names):
     assert metrics == pytest.approx(expected, **CLOSE)
 
 
-def test_higher_is_better_only_for_accuracy_and_r2():
+def test_higher_is_better_for_accuracy_f1_and_r2():
     names = {name for heads, _, _ in EXAMPLES.values() for name in task_of(*heads).metric_names}
     better = {name for name in names if higher_is_better(name)}
-    assert better == {"accuracy", "r2", "kind/accuracy", "value/r2"}
+    assert better == {name for name in names if name.endswith(("accuracy", "r2")) or "f1_" in name}

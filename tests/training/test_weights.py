@@ -25,6 +25,7 @@ CLOSE = {"rtol": 1e-12, "atol": 1e-12}  # float64, sums of dozens of terms
 PRICE = Head(name="price", task="regression", labels=("a", "b"))
 KIND = Head(name="kind", task="classification", labels=("x", "y", "z"))
 SIZE = Head(name="size", task="classification", labels=("s", "l"))
+TAGS = Head(name="tags", task="multilabel", labels=("l", "m"))
 ROWS = 40
 
 
@@ -37,6 +38,8 @@ def table(*heads: Head, weights: Tensor | None = None) -> Tensor:
     columns = [
         normal(ROWS, head.size)
         if head.task == "regression"
+        else (normal(ROWS, head.size) > 0).double()
+        if head.task == "multilabel"
         else torch.from_numpy(np.maximum(RANDOM.integers(-1, head.size, (ROWS, 1)), 0)).double()
         for head in heads
     ]
@@ -56,7 +59,7 @@ def task_of(data: Data, *overrides: str) -> Task:
 
 
 BALANCED = "loss.class_weights=balanced"
-HEADS = {"regression": (PRICE,), "classes": (KIND,), "both": (PRICE, KIND, SIZE)}
+HEADS = {"regression": (PRICE,), "classes": (KIND,), "both": (PRICE, KIND, SIZE, TAGS)}
 LOSSES = {
     "regression": (["loss=mse"], ["loss=l1"], ["loss=huber", "loss.delta=.7"]),
     "classes": (["loss=cross_entropy"], ["loss=cross_entropy", "loss.label_smoothing=.2", BALANCED]),
@@ -193,8 +196,10 @@ def weighted(config, data_dir, seed):
     targets = torch.stack([inputs.sum(1), kinds, *[weights] * config.is_weighted], 1)
     price = Head(name="price", task="regression", labels=("price",))
     kind = Head(name="kind", task="classification", labels=("x", "y", "z"))
+    tags = Head(name="tags", task="multilabel", labels=("l", "m"))
+    targets = torch.cat([(inputs[:, 2:] > 0).double(), targets], 1)
     parts = [InMemory(inputs[part], targets[part]) for part in torch.arange(60).split(30)]
-    spec = DataSpec(kind="features", input_shape=(4,), heads=(price, kind), is_weighted=config.is_weighted)
+    spec = DataSpec(kind="features", input_shape=(4,), heads=(tags, price, kind), is_weighted=config.is_weighted)
     return Data(spec=spec, train=parts[0], validation=parts[1], test=parts[1])
 
 class Plain(Schema):
@@ -204,6 +209,8 @@ class Plain(Schema):
 def two_arguments(config, task):
     if task == "regression":
         return lambda outputs, targets: (outputs - targets).square().sum()
+    if task == "multilabel":
+        return torch.nn.BCEWithLogitsLoss(reduction="sum")
     return lambda outputs, targets: torch.nn.functional.cross_entropy(outputs, targets, reduction="sum")
 """
 SHORT = ("dataset=weighted", "train.steps=8", "train.validate_every=4", "train.log_every=4", "train.batch_size=2")

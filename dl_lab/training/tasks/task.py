@@ -10,14 +10,16 @@ from dl_lab.data.spec import DataSpec
 from dl_lab.training.checks import Loss, check_targets
 from dl_lab.training.tasks.classification import Classification
 from dl_lab.training.tasks.language_modelling import LanguageModelling
+from dl_lab.training.tasks.multilabel import Multilabel
 from dl_lab.training.tasks.regression import Regression
 from dl_lab.training.tasks.totals import Numbers, Totals
 
 EMPTY: Mapping[str, Tensor] = {}
-HeadTask = Regression | Classification | LanguageModelling
-HEAD_TASKS: dict[str, type[Regression] | type[Classification] | type[LanguageModelling]] = {
+HeadTask = Regression | Classification | Multilabel | LanguageModelling
+HEAD_TASKS: dict[str, type[Regression] | type[Classification] | type[Multilabel] | type[LanguageModelling]] = {
     "regression": Regression,
     "classification": Classification,
+    "multilabel": Multilabel,
     "language_modelling": LanguageModelling,
 }
 

@@ -1,0 +1,61 @@
+"""Multi-label classification: any number of labels at once."""
+
+import numpy as np
+from torch import Tensor
+
+from dl_lab.data.spec import METRICS, Head
+from dl_lab.training.checks import Loss, sum_of
+from dl_lab.training.tasks.totals import Numbers, Totals, never_zero, ratio, sum_over
+
+
+class Multilabel:
+    """Labels that are true or not; logits (batch, label), targets (batch, label) of 0 and 1. A logit above 0, which is
+    a probability above .5, predicts the label.
+    """
+
+    names = METRICS["multilabel"]
+
+    def __init__(self, head: Head, loss: Loss):
+        self.loss = loss
+
+    def count(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
+        return targets.numel() if weights is None else weights.sum() * targets.shape[1]
+
+    def divisor(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
+        count = self.count(targets, weights)
+        return never_zero(count) if isinstance(count, Tensor) else count
+
+    def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
+        return {
+            "count": self.count(targets, weights),
+            "examples": len(targets) if weights is None else weights.sum(),
+        }
+
+    def totals(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Totals:
+        predicted, true = outputs.detach() > 0, targets > 0.5
+        correct = predicted == true
+        return {
+            "loss": sum_of(self.loss, outputs, targets.to(outputs.dtype), weights),
+            **self.sizes(targets, weights),
+            "correct": sum_over(correct, weights).sum(),
+            "all_correct": sum_over(correct.all(dim=1), weights),
+            "true": sum_over(true, weights),
+            "predicted": sum_over(predicted, weights),
+            "hits": sum_over(true & predicted, weights),
+        }
+
+    def metrics(self, totals: Numbers) -> dict[str, float]:
+        """loss and accuracy are means over examples and labels, subset_accuracy is the fraction of examples with every
+        label right. F1 scores are those of scikit-learn, 0 for a label that is neither true nor predicted.
+        """
+        true, predicted, hits = (np.array(totals[name]) for name in ("true", "predicted", "hits"))
+        either = true + predicted
+        f1 = np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
+        return {
+            "loss": ratio(totals["loss"][0], totals["count"][0]),
+            "accuracy": ratio(totals["correct"][0], totals["count"][0]),
+            "subset_accuracy": ratio(totals["all_correct"][0], totals["examples"][0]),
+            "f1_micro": float(2 * hits.sum() / either.sum()) if either.any() else 0.0,
+            "f1_macro": float(f1.mean()),
+            "f1_weighted": float(f1 @ true / true.sum()) if true.any() else 0.0,
+        }
