@@ -8,6 +8,7 @@ from dl_lab.cli import app, arguments
 from dl_lab.core.errors import ConfigError, printable
 from dl_lab.core.paths import user_path
 from dl_lab.core.schema import Schema
+from dl_lab.runs.identity import MOVED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,7 @@ HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key
   checkpoint=best   best or last
   device=auto       auto, cpu, cuda, cuda:1 or mps
   data_dir=null     where downloaded data are now, if they were moved
-  dataset.path=null where your own data are now
+  dataset.path=null where your own data are now, and so for dataset.validation_path and dataset.test_path
   imports=[]        your modules, if the run was trained with imports
 """
 
@@ -63,7 +64,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     Raises:
         ConfigError: for a wrong argument, or a folder that does not hold a run.
     """
-    keys = ("run", "split", "checkpoint", "device", "imports", "data_dir", "dataset.path")
+    keys = ("run", "split", "checkpoint", "device", "imports", "data_dir", *MOVED)
     values = {**DEFAULTS, **arguments.values(given, keys)}
 
     import torch  # after the arguments are known to be readable

@@ -19,6 +19,7 @@ from dl_lab.core.errors import FAILURES, ConfigError, refuse_interpolations, unk
 from dl_lab.core.paths import user_path
 from dl_lab.data.spec import METRICS
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
+from dl_lab.runs.identity import MOVED
 
 
 def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
@@ -29,8 +30,11 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
     """
     values = _resolved(config)
     values.pop("sweep", None)  # not part of a run
-    if isinstance(dataset := values.get("dataset"), dict) and isinstance(path := dataset.get("path"), str):
-        dataset["path"] = str(user_path(path, "dataset.path")) if path.startswith("~") else path
+    if isinstance(dataset := values.get("dataset"), dict):
+        for key in MOVED:
+            name = key.partition(".")[2]
+            if isinstance(path := dataset.get(name), str) and path.startswith("~"):
+                dataset[name] = str(user_path(path, key))
     settings_names = [field.name for field in fields(RunSettings)]
     known = [*REGISTRIES, "train", "claim", *settings_names]
     for key in values:
@@ -52,7 +56,8 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
 def with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
     """Return a copy that is valid in every working folder."""
     saved = {**values, "dataset": dict(values["dataset"])}
-    for group, key, name in ((saved["dataset"], "path", "dataset.path"), (saved, "data_dir", "data_dir")):
+    paths = [(saved["dataset"], key.partition(".")[2], key) for key in MOVED]
+    for group, key, name in (*paths, (saved, "data_dir", "data_dir")):
         if key == "data_dir" and group.get(key) == "":
             group[key] = None  # the variable DL_LAB_DATA is empty
         if group.get(key) is not None:

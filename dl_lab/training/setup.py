@@ -25,7 +25,7 @@ from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
 from dl_lab.dropouts.layers import Dropout, number_layers
 from dl_lab.runs.checkpoint import Checkpoint
-from dl_lab.runs.identity import difference
+from dl_lab.runs.identity import MOVED, difference
 from dl_lab.schedules.schedules import Schedule
 from dl_lab.training.checks import check_data, check_loss, check_model
 from dl_lab.training.class_weights import class_weights
@@ -42,8 +42,10 @@ def build_data(run: RunConfig, again: bool = False) -> Data:
         ConfigError: if its builder rejects the data, or its splits do not fit its DataSpec.
     """
     path = getattr(run.dataset.config, "path", None)
-    if again and path is not None and not user_path(path, "dataset.path").exists():
-        raise ConfigError(f"dataset.path={path} does not exist; hint: if it was moved, dataset.path=PATH")
+    for key in MOVED if again else ():
+        before = getattr(run.dataset.config, key.partition(".")[2], None)
+        if before is not None and not user_path(before, key).exists():
+            raise ConfigError(f"{key}={before} does not exist; hint: if it was moved, {key}=PATH")
     devices.seed_global_generators(rng.seed_for(run.settings.seed, "data"), CPU)  # for datasets of the user's own
     data = cast(Data, run.dataset.entry.build(run.dataset.config, run.settings.data_folder, run.settings.seed))
     check_data(data, run.dataset.entry.name)

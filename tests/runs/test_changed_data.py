@@ -184,3 +184,19 @@ def test_compare_separates_runs_on_different_data_and_joins_those_on_the_same(tm
 
 def csv_rows(folder: Path) -> list[str]:
     return next(folder.rglob("compare.csv")).read_text().splitlines()[1:]
+
+
+def test_a_moved_or_changed_test_file_is_found_by_its_own_key(tmp_path):
+    keys = [*write_table(tmp_path), "dataset.test_path=test.csv"]
+    lines = (tmp_path / "data.csv").read_text().splitlines()
+    (tmp_path / "test.csv").write_text("\n".join([lines[0], *lines[40:]]))
+    (tmp_path / "data.csv").write_text("\n".join(lines[:40]))
+    assert train(tmp_path, *keys, "hydra.run.dir=run").status == 0
+    (tmp_path / "test.csv").rename(tmp_path / "moved.csv")
+    gone = "test.csv does not exist; hint: if it was moved, dataset.test_path=PATH"
+    assert refused(command(evaluate.main, tmp_path, "run=run"), gone)
+    moved = "dataset.test_path=moved.csv"
+    assert command(evaluate.main, tmp_path, "run=run", moved).status == 0
+    assert train(tmp_path, "resume=run", moved, "train.steps=8").status == 0
+    (tmp_path / "moved.csv").write_text("\n".join(lines))
+    assert refused(command(evaluate.main, tmp_path, "run=run", moved))
