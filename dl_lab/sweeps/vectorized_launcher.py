@@ -110,9 +110,11 @@ def train_group(group: list[Candidate], report: Report, processes: int) -> list[
         prepared = prepare_group(group, report, processes)
         group = prepared.waiting
         alone += prepared.alone
-        sizes = sorted({len(stack[0].plan.data.train) for stack in prepared.stacks})
-        if len(sizes) > 1:  # folds, for example
-            report.note(f"apart: training splits of {' and '.join(map(str, sizes))} examples do not share a stack")
+        firsts = [stack[0].plan.data for stack in prepared.stacks]
+        examples, shapes = {len(data.train) for data in firsts}, {data.spec.input_shape for data in firsts}
+        for what, sizes in (("training splits", examples), ("inputs", shapes)):
+            if len(sizes) > 1:  # of folds, for example
+                report.note(f"apart: {what} of sizes {' and '.join(map(str, sorted(sizes)))} do not share a stack")
         while prepared.stacks:  # popped, so that what has been trained is freed
             alike = prepared.stacks.pop(0)
             try:

@@ -67,7 +67,7 @@ def test_folds_of_equal_size_form_a_stack_and_train_as_alone(tmp_path):
     ended = train(tmp_path / "sweep", *VECTORIZED, "dataset.fold=range(5)", "seed=1,2", *keys)
     assert (ended.status, ended.err) == (0, "")
     assert [summary.get("together") for summary in summaries(ended)] == [2, 2, *[8] * 8]
-    assert "apart: training splits of 96 and 97 examples do not share a stack" in ended.out
+    assert "apart: training splits of sizes 96 and 97 do not share a stack" in ended.out
     alone = train(tmp_path / "alone", "dataset.fold=3", "seed=2", *keys)
     assert_close(metrics(by_number(ended)[7]), metrics(alone.run))
 
