@@ -25,6 +25,7 @@ from dl_lab.data.tables.reading import RawTable, Reading
 from dl_lab.data.tables.report import announce_columns
 from dl_lab.data.tables.targets import Target
 from dl_lab.data.tables.types import Feature, Kind, Rows, as_text, learned, numbers_rows, typed
+from dl_lab.data.tables.weights import weights_of, with_weights
 from dl_lab.datasets.table import TableConfig, choose_columns
 from dl_lab.registry import DATASETS
 
@@ -45,6 +46,7 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
     dates: list[str]
     task: Annotated[str | dict[str, str], f"text ({', '.join(TASKS)}), or {{column: task}}"]
     max_categories: Annotated[int, Ge(2), "a whole number, 2 or more"]
+    sample_weight: str | None
 
     def __post_init__(self) -> None:
         PartitionConfig.__post_init__(self)
@@ -59,6 +61,8 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
         for task in each.values() or [self.task]:
             if task not in TASKS:
                 raise unknown("dataset.task", task, TASKS)
+        is_free = self.sample_weight not in [*self.targets, *self.features]
+        require(is_free, "dataset.sample_weight", self.sample_weight, "a column that is neither target nor feature")
         typed = [*self.categories, *self.numbers, *self.dates]
         for key in ("drop", "categories", "numbers", "dates"):
             for name in getattr(self, key):
@@ -75,7 +79,7 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
 
     def needs(self, name: str) -> bool:
         """Whether a file of validation or test rows must have a column."""
-        used = [*self.targets, *self.features, self.group, self.time]
+        used = [*self.targets, *self.features, self.group, self.time, self.sample_weight]
         return name in used if self.features else name not in self.drop
 
     def task_of(self, name: str) -> str:
@@ -101,8 +105,9 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     parts = _known_classes(config, found, parts)
     names = _without_index(config, table, candidates, train)
     features = _features(config, table, names, train)
+    weights = None if config.sample_weight is None else weights_of(table, config.sample_weight, parts)
     announce_columns(table, features, found, train, is_chosen=bool(config.features))
-    return _data(config, table, features, found, parts)
+    return _data(config, table, features, found, weights, parts)
 
 
 def _candidates(config: TableFileConfig, table: RawTable) -> list[str]:
@@ -112,12 +117,12 @@ def _candidates(config: TableFileConfig, table: RawTable) -> list[str]:
         ConfigError: for a column that does not exist.
     """
     known = table.frame.columns
-    for key in ("drop", "categories", "numbers", "dates", "split", "group", "time"):
+    for key in ("drop", "categories", "numbers", "dates", "split", "group", "time", "sample_weight"):
         value = getattr(config, key)
         for name in value if isinstance(value, list) else [value] * (value is not None):
             if name not in known:
                 raise unknown(f"dataset.{key}", name, known)
-    left_out = [*config.drop, *({config.split, config.group} - {*config.features})]
+    left_out = [*config.drop, *({config.split, config.group, config.sample_weight} - {*config.features})]
     choose_columns(config, known, [])
     return [name for name in config.features or known if name not in [*left_out, *config.targets]]
 
@@ -224,7 +229,12 @@ def _features(config: TableFileConfig, table: RawTable, names: Sequence[str], tr
 
 
 def _data(
-    config: TableFileConfig, table: RawTable, features: Sequence[Feature], found: Sequence[Target], parts: Parts
+    config: TableFileConfig,
+    table: RawTable,
+    features: Sequence[Feature],
+    found: Sequence[Target],
+    weights: Values | None,
+    parts: Parts,
 ) -> Data:
     """The matrix of the rows in the order of the splits, which are parts of it."""
     rows = len(parts.train)
@@ -236,9 +246,11 @@ def _data(
         encoders = standardize(matrix, encoders, rows)
     in_float32("features", [name for encoder in encoders for name in encoder.outputs], matrix)
     heads, joined = targets.heads_of(found, order, rows, config.standardize)
+    if weights is not None:
+        joined = with_weights(joined, weights[order])
     inputs, sizes = torch.from_numpy(matrix), [rows, *map(len, held_out)]
     splits = [InMemory(*pair) for pair in zip(inputs.split(sizes), joined.split(sizes), strict=True)]
-    spec = DataSpec(kind="features", input_shape=(matrix.shape[1],), heads=heads)
+    spec = DataSpec(kind="features", input_shape=(matrix.shape[1],), heads=heads, is_weighted=weights is not None)
     columns, reading = tuple(plain(encoder) for encoder in encoders), plain(table.options)
     return Data(
         spec=spec,

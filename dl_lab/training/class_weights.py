@@ -1,6 +1,6 @@
 """Weights of classes in the loss: `loss.class_weights`, as numbers or computed from the training split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from dl_lab.data.dataset import Data
 from dl_lab.data.spec import Head
 from dl_lab.data.splits import InMemory, Split
 from dl_lab.losses.losses import ClassWeightsConfig
+from dl_lab.training.tasks.task import Task
 
 KEY = "loss.class_weights"
 READ_AT_ONCE = 256  # examples of a stream
@@ -42,6 +43,21 @@ def class_weights(config: object, data: Data, device: torch.device) -> dict[str,
     splits = {part: classes_of(split, data) for part, split in _splits(data).items()}
     dtype = devices.widest_dtype(device)
     return {name: _of_head(heads[name], value, splits).to(device, dtype) for name, value in by_head.items()}
+
+
+def by_label(task: Task) -> dict[str, dict[str, float]]:
+    """The weight of each class by its label, of each head that has some."""
+    heads = [head for head in task.heads if head.name in task.class_weights]
+    return {head.name: dict(zip(head.labels, task.class_weights[head.name].tolist(), strict=True)) for head in heads}
+
+
+def described(task: Task) -> Iterator[str]:
+    """Lines that say what is weighted."""
+    if task.is_weighted:
+        yield "loss and metrics are weighted by the weights of the examples"
+    for name, weights in by_label(task).items():
+        numbers = _named([f"{label} {weight:.4g}" for label, weight in weights.items()])
+        yield f"loss is weighted by class of {name}, which other metrics are not: {numbers}"
 
 
 def _splits(data: Data) -> dict[str, Split]:

@@ -19,7 +19,7 @@ from dl_lab.config.compose import is_of_sweep
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stopped, UserCodeError, printable
-from dl_lab.core.progress import Progress, format_metrics
+from dl_lab.core.progress import Progress, announce, format_metrics
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
 from dl_lab.runs import resume
@@ -27,7 +27,7 @@ from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.folders import Snapshot, is_locked, snapshot
 from dl_lab.runs.logger import RunLogger
 from dl_lab.runs.reader import holds_run, read_configuration
-from dl_lab.training import loop, setup
+from dl_lab.training import class_weights, loop, setup
 from dl_lab.training.bookkeeping import Outcome
 from dl_lab.training.state import ActiveRun, Plan, TrainState, restore, unfit
 
@@ -121,6 +121,8 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
     plan, state = build_from(start, config, setup.build_data(config, again=start.same_data_as is not None), folder)
     with Signals() as signals, recorded(plan, state, folder, overrides, start) as run:
         run.started = started
+        for line in class_weights.described(plan.task):
+            announce(line)
         if state.forward is not state.model:
             print("compiling the model, which takes up to a minute and shortens its steps; disable with compile=false")
         try:
@@ -223,6 +225,7 @@ def summary(run: ActiveRun, outcome: Outcome, test: dict[str, float] | None) -> 
         "name": settings.name,
         "tags": settings.tags,
         "seed": settings.seed,
+        **({"class_weights": weights} if (weights := class_weights.by_label(plan.task)) else {}),
         "device": str(plan.device),
         "data": plan.data.fingerprint if plan.data.files else None,
         "threads": torch.get_num_threads(),
