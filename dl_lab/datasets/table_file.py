@@ -1,6 +1,6 @@
 """Tables from files of the user, with columns of all types, missing values and several targets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
@@ -94,9 +94,9 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     Raises:
         ConfigError: naming line and column where a cell is wrong.
     """
-    reading = {field.name: getattr(config, field.name) for field in fields(Reading)}
+    options = Reading(**{field.name: getattr(config, field.name) for field in fields(Reading)})
     paths = {"path": config.path, "validation_path": config.validation_path, "test_path": config.test_path}
-    table = read_tables(paths, Reading(**reading), config.features, config.targets, config.needs)
+    table = read_tables(paths, options, config.features, config.targets, config.needs)
     candidates = _candidates(config, table)
     rows = _rows_with_targets(config, table)
     parts = _divided(config, table, rows, seed)
@@ -107,7 +107,9 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     features = _features(config, table, names, train)
     weights = None if config.sample_weight is None else weights_of(table, config.sample_weight, parts)
     announce_columns(table, features, found, train, is_chosen=bool(config.features))
-    return _data(config, table, features, found, weights, parts)
+    reading = plain(table.options)
+    del table  # which takes as much memory as all that follows
+    return _data(config, reading, features, found, weights, parts)
 
 
 def _candidates(config: TableFileConfig, table: RawTable) -> list[str]:
@@ -230,7 +232,7 @@ def _features(config: TableFileConfig, table: RawTable, names: Sequence[str], tr
 
 def _data(
     config: TableFileConfig,
-    table: RawTable,
+    reading: Mapping[str, Any],
     features: Sequence[Feature],
     found: Sequence[Target],
     weights: Values | None,
@@ -251,7 +253,7 @@ def _data(
     inputs, sizes = torch.from_numpy(matrix), [rows, *map(len, held_out)]
     splits = [InMemory(*pair) for pair in zip(inputs.split(sizes), joined.split(sizes), strict=True)]
     spec = DataSpec(kind="features", input_shape=(matrix.shape[1],), heads=heads, is_weighted=weights is not None)
-    columns, reading = tuple(plain(encoder) for encoder in encoders), plain(table.options)
+    columns = tuple(map(plain, encoders))
     return Data(
         spec=spec,
         preprocessing=Preprocessing(spec=spec, columns=columns, reading=reading),

@@ -52,7 +52,8 @@ class Number:
         return [self.name, *_indicator(self)]
 
     def blocks(self, typed: pl.Series) -> list[Block]:
-        return [Block(typed.fill_null(self.fill).to_numpy()), *_indicated(self, typed)]
+        filled = typed.fill_null(self.fill) if typed.null_count() else typed
+        return [Block(filled.to_numpy()), *_indicated(self, typed)]
 
     def standardized(self, offset: NDArray[np.float64], scale: NDArray[np.float64]) -> Number:
         return replace(self, offset=float(offset[0]), scale=float(scale[0]))
@@ -144,8 +145,9 @@ Encoder = Number | Boolean | Category | Date
 
 def learned_number(name: str, train: pl.Series) -> Number:
     """Learn from numbers (Float64), null where missing; at least one is not."""
-    values = train.drop_nulls()
-    return Number(name=name, fill=float(np.median(values.to_numpy())), indicator=len(values) < len(train))
+    median = train.median()
+    assert isinstance(median, float)
+    return Number(name=name, fill=median, indicator=train.null_count() > 0)
 
 
 def learned_boolean(name: str, train: pl.Series, words: tuple[str, str]) -> Boolean:
@@ -246,7 +248,7 @@ def assemble(blocks: Sequence[Block], rows: NDArray[np.int64]) -> NDArray[np.flo
         chosen, place = rows[start : start + CHUNK], 0
         part = matrix[start : start + CHUNK]
         for values, width in blocks:
-            taken = values[chosen]
+            taken = values.take(chosen)
             if values.dtype == np.int64:
                 is_known = taken >= 0
                 part[np.flatnonzero(is_known), place + taken[is_known]] = 1

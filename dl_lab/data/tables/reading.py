@@ -15,7 +15,7 @@ import numpy as np
 from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.core.progress import announce
-from dl_lab.data.tables.cells import Numbers, decimal_sign, without_missing
+from dl_lab.data.tables.cells import Numbers, decimal_sign, parse_numbers, without_missing
 from dl_lab.data.tables.encoding import TABLES, as_utf8, unpack
 from dl_lab.data.tables.layout import NAMED, Layout, find_layout, read_lines, with_names
 from dl_lab.data.tables.separator import SAMPLE
@@ -59,6 +59,13 @@ class RawTable:
     def place(self, row: int, column: str) -> str:
         """Where a cell is, for messages: "line 12, column y", or "row 11, column y" in parquet; both count from 1."""
         return f"{f'line {self._lines[row]}' if self.layout else f'row {row + 1}'}, column {column}"
+
+    @cached_property
+    def numbers(self) -> pl.DataFrame:
+        """The numbers in all columns of text, null for other cells. Reading them at once uses all processors."""
+        import polars as pl
+
+        return parse_numbers(self.frame.select(pl.col(pl.String)), self.options)
 
     @cached_property
     def _lines(self) -> list[int]:

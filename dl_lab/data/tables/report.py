@@ -54,9 +54,9 @@ def described(table: RawTable, features: Sequence[Feature], targets: Sequence[Ta
     names = table.frame.columns
     hidden = max(0, len(names) - 2 * SHOWN) if len(names) > MOST_COLUMNS else 0
     shown = [*names[:SHOWN], *names[SHOWN + hidden :]]
-    chosen = table.frame.select(shown)
-    is_large, known = len(chosen) > MANY_ROWS, pl.all().drop_nulls()
-    counts = chosen.select(known.approx_n_unique() if is_large else known.n_unique()).row(0)
+    chosen, is_large, known = table.frame.select(shown), len(table.frame) > MANY_ROWS, pl.all().drop_nulls()
+    typed = [feature.column.values for feature in features if feature.encoder.name in shown]
+    counts = chosen.with_columns(typed).select(known.approx_n_unique() if is_large else known.n_unique()).row(0)
     rows: list[tuple[str, ...]] = [("column", "type", "missing", "distinct", "example")]
     for values, count in zip(chosen.iter_columns(), counts, strict=True):
         examples = values.drop_nulls().head(1).cast(pl.String).to_list()
@@ -130,13 +130,17 @@ def _numbers_rows(feature: Feature) -> bool:
     if feature.column.kind != "number" or values.null_count() or len(values) < 3:
         return False
     numbers = values.to_numpy()
+    if (numbers[:SAMPLE] % 1).any():
+        return False
     counts, is_named = np.ptp(numbers) == len(numbers) - 1, IDENTIFIER.search(values.name) is not None
     return bool((counts or is_named) and not (numbers % 1).any() and values.n_unique() == len(numbers))
 
 
 def _names_rows(feature: Feature) -> bool:
+    if feature.column.kind != "category":
+        return False
     values = feature.column.values.drop_nulls()
-    return feature.column.kind == "category" and values.n_unique() >= max(NEARLY_ALL * len(values), 20)
+    return values.n_unique() >= max(NEARLY_ALL * len(values), 20)
 
 
 def _repeats(feature: Feature, target: Target, train: Rows) -> bool:

@@ -1,9 +1,11 @@
 """The targets of a table: which are numbers and which are classes, and the heads that predict them."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +19,9 @@ from dl_lab.data.tables import columns
 from dl_lab.data.tables.heads import joined, regression_head
 from dl_lab.data.tables.reading import RawTable
 from dl_lab.data.tables.types import Rows, as_text, check_range, not_a_number, numbers_of, typed
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -45,16 +50,19 @@ def task_of(table: RawTable, name: str, train: Rows, chosen: str) -> str:
     assert column is not None, "rows without a target are left out"
     if column.mistake is not None:
         raise not_a_number(table, as_text(table.frame[name]), column.mistake)
-    is_binary = column.kind == "number" and set(column.values.gather(train).unique()) == {0.0, 1.0}
-    return "regression" if column.kind == "number" and not is_binary else "classification"
+    return "regression" if column.kind == "number" and not _is_binary(column.values.gather(train)) else "classification"
+
+
+def _is_binary(numbers: pl.Series) -> bool:
+    return (numbers.min(), numbers.max()) == (0, 1) and bool(numbers.is_in([0.0, 1.0]).all())
 
 
 def regression_target(table: RawTable, name: str, rows: Rows) -> Target:
     """Raises: ConfigError if one of `rows` has no number that float32 holds."""
-    numbers, raw = numbers_of(table, name), as_text(table.frame[name])
-    check_range(table, raw, numbers)
+    numbers = numbers_of(table, name)
+    check_range(table, numbers)
     if (bad := numbers.gather(rows).is_null()).any():
-        raise not_a_number(table, raw, int(rows[bad.to_numpy()].min()))
+        raise not_a_number(table, as_text(table.frame[name]), int(rows[bad.to_numpy()].min()))
     return Target(name, numbers.to_numpy())
 
 

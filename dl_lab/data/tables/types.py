@@ -49,17 +49,20 @@ def typed(table: RawTable, name: str, train: Rows, chosen: Kind | None = None) -
     """
     raw, mistake = table.frame[name], None
     if (native := _native(raw)) is not None and chosen in (None, native.kind):
-        check_range(table, as_text(raw), native.values) if native.kind == "number" else None
+        if native.kind == "number":
+            check_range(table, native.values)
         return native if _has_values(native.values, train) else None
     raw = as_text(raw)
     if chosen in (None, "number"):
-        numbers, is_bad = _numbers(table, raw)
-        if 2 * int(is_bad.sum()) <= len(raw) - raw.null_count():  # the others are mistakes, or stand for missing values
-            check_range(table, raw, numbers)
-            mistake = int(is_bad.argmax()) if is_bad.any() else None
-        if chosen or not is_bad[train].any():
+        numbers = numbers_of(table, name)
+        unread = numbers.null_count() - raw.null_count()
+        is_bad = (numbers.is_null() & raw.is_not_null()).to_numpy() if unread else np.zeros(0, dtype=bool)
+        if 2 * unread <= len(raw) - raw.null_count():  # the others are mistakes, or stand for missing values
+            check_range(table, numbers)
+            mistake = int(is_bad.argmax()) if unread else None
+        if chosen or not unread or not is_bad[train].any():
             if _has_values(numbers, train):
-                return Typed("number", numbers, int(is_bad.sum()))
+                return Typed("number", numbers, unread)
             _refuse_other(table, raw, train, chosen)
     known = raw.gather(train).drop_nulls()
     if not len(known):
@@ -117,6 +120,8 @@ def as_text(raw: pl.Series) -> pl.Series:
 
 def numbers_of(table: RawTable, name: str) -> pl.Series:
     """The numbers of a column, null for all other cells."""
+    if name in table.numbers.columns:
+        return table.numbers[name]
     raw = table.frame[name]
     native = _native(raw)
     if native is not None and native.kind == "number":
@@ -124,19 +129,12 @@ def numbers_of(table: RawTable, name: str) -> pl.Series:
     return parse_numbers(as_text(raw).to_frame(), table.options).to_series()
 
 
-def _numbers(table: RawTable, raw: pl.Series) -> tuple[pl.Series, NDArray[np.bool_]]:
-    """The numbers in a column of text, and where a cell has text that is no number."""
-    numbers = parse_numbers(raw.to_frame(), table.options).to_series()
-    if numbers.null_count() == raw.null_count():
-        return numbers, np.zeros(len(raw), dtype=bool)
-    return numbers, (numbers.is_null() & raw.is_not_null()).to_numpy()
-
-
-def check_range(table: RawTable, raw: pl.Series, numbers: pl.Series) -> None:
+def check_range(table: RawTable, numbers: pl.Series) -> None:
     """Raises: ConfigError for a number that float32 cannot hold, and for whole numbers that float64 confuses."""
-    largest = numbers.abs().max()
-    if not isinstance(largest, float) or largest < 2**53:
+    least, most = numbers.min(), numbers.max()
+    if not isinstance(least, float) or not isinstance(most, float) or (largest := max(-least, most)) < 2**53:
         return
+    raw = as_text(table.frame[numbers.name])
     if largest > LARGEST:
         raise not_a_number(table, raw, int((numbers.abs() > LARGEST).arg_max() or 0))
     if are_inexact(raw):
