@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Len
 
 from dl_lab.core.errors import ConfigError, require, unknown
 from dl_lab.core.progress import announce
@@ -29,7 +29,8 @@ from dl_lab.data.tables.weights import weights_of, with_weights
 from dl_lab.datasets.table import TableConfig, choose_columns
 from dl_lab.registry import DATASETS
 
-TASKS = ("auto", "regression", "classification")
+TASKS = ("auto", "regression", "classification", "multilabel")
+GIVEN = ("regression", "classification", "multilabel", "multi_output")
 
 
 class TableFileConfig(TableConfig, PartitionConfig, Reading):
@@ -45,6 +46,7 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
     numbers: list[str]
     dates: list[str]
     task: Annotated[str | dict[str, str], f"text ({', '.join(TASKS)}), or {{column: task}}"]
+    label_separator: Annotated[str, Len(1)] | None
     max_categories: Annotated[int, Ge(2), "a whole number, 2 or more"]
     sample_weight: str | None
 
@@ -86,8 +88,8 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
         return self.task.get(name, "auto") if isinstance(self.task, dict) else self.task
 
 
-@DATASETS.register("csv", TableFileConfig, kinds={"features"}, tasks={"regression", "classification", "multi_output"})
-@DATASETS.register("table", TableFileConfig, kinds={"features"}, tasks={"regression", "classification", "multi_output"})
+@DATASETS.register("csv", TableFileConfig, kinds={"features"}, tasks=GIVEN)
+@DATASETS.register("table", TableFileConfig, kinds={"features"}, tasks=GIVEN)
 def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     """Rows of a csv, tsv or parquet file. Everything learned from them is of the training split.
 
@@ -176,7 +178,10 @@ def _times(table: RawTable, name: str, rows: Rows) -> Values:
 
 
 def _target(config: TableFileConfig, table: RawTable, name: str, rows: Rows, train: Rows) -> Target:
-    if targets.task_of(table, name, train, config.task_of(name)) == "regression":
+    task = targets.task_of(table, name, train, config.task_of(name))
+    if task == "multilabel":
+        return targets.label_target(table, name, rows, train, config.label_separator)
+    if task == "regression":
         return targets.regression_target(table, name, rows)
     return targets.class_target(table, name, train)
 

@@ -89,7 +89,13 @@ KEYS = {
             ),  # the splits
             *("dataset.targets", "dataset.task", "dataset.standardize", "dataset.context_length"),  # targets and units
             *("dataset.separator", "dataset.encoding", "dataset.header", "dataset.decimal", "dataset.thousands"),
-            *("dataset.percent", "dataset.missing", "dataset.task.*", "dataset.sample_weight"),
+            *(
+                "dataset.percent",
+                "dataset.missing",
+                "dataset.task.*",
+                "dataset.sample_weight",
+                "dataset.label_separator",
+            ),
             *("dataset.noise", "dataset.classes", "dataset.modulus", "dataset.length", "dataset.digits"),  # generated
             *("dataset.coefficients", "dataset.degree", "dataset.intercept", "dataset.slope", "dataset.weights"),
             "dataset.turns",

@@ -119,7 +119,7 @@ def suspicious(table: RawTable, features: Sequence[Feature], targets: Sequence[T
         yield f"{where} features whose values are nearly all distinct: {', '.join(found)}; {hint}"
     if found := [feature.encoder.name for feature in features if feature.is_constant]:
         yield f"{where} features with one value in the training split: {', '.join(found)}; {hint}"
-    for target in targets:
+    for target in [target for target in targets if target.task != "multilabel"]:
         if found := [each.encoder.name for each in features if _repeats(each, target, train)]:
             yield f"{where} features that seem to repeat the target {target.name}: {', '.join(found)}; {hint}"
 

@@ -17,6 +17,7 @@ from dl_lab.core.progress import announce
 from dl_lab.data.spec import Head
 from dl_lab.data.tables import columns
 from dl_lab.data.tables.heads import joined, regression_head
+from dl_lab.data.tables.labels import label_values, labels_head
 from dl_lab.data.tables.reading import RawTable
 from dl_lab.data.tables.types import Rows, as_text, check_range, not_a_number, numbers_of, typed
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """A target of each row: numbers, or class numbers with `labels`, -1 for a class that no training row has."""
+    """A target of each row: numbers; class numbers with `labels`, -1 for a class that no training row has; or 0 and 1
+    (row, label) for each of `labels`.
+    """
 
     name: str
     values: NDArray[Any]
@@ -34,6 +37,8 @@ class Target:
 
     @property
     def task(self) -> str:
+        if self.values.ndim == 2:
+            return "multilabel"
         return "classification" if self.labels else "regression"
 
 
@@ -91,16 +96,26 @@ def class_target(table: RawTable, name: str, train: Rows) -> Target:
     return Target(name, columns.class_numbers(cells, labels, as_numbers), tuple(labels))
 
 
+def label_target(table: RawTable, name: str, rows: Rows, train: Rows, separator: str | None) -> Target:
+    """The labels of a column, see `labels.label_values`."""
+    values = label_values(table, name, rows, train, separator)
+    return Target(name, np.column_stack([*values.values()]), tuple(values))
+
+
 def heads_of(targets: Sequence[Target], order: Rows, train: int, standardize: bool) -> tuple[tuple[Head, ...], Tensor]:
     """The heads of `targets`, and the targets of rows in this `order`, of which the first `train` are for training."""
-    numbers = [target for target in targets if not target.labels]
-    classes = [target for target in targets if target.labels]
+    numbers, classes, labels = (
+        [target for target in targets if target.task == task] for task in ("regression", "classification", "multilabel")
+    )
     heads = []
     if numbers:
         values = np.column_stack([target.values[order] for target in numbers])
-        names, taken = [target.name for target in numbers], [target.name for target in classes]
+        names, taken = [target.name for target in numbers], [target.name for target in [*classes, *labels]]
         heads.append(regression_head(names, values, slice(train), taken, standardize))
     for target in classes:
         head = Head(name=target.name, task="classification", labels=target.labels)
         heads.append((head, torch.from_numpy(target.values[order])[:, None]))
+    if labels:
+        of_columns = [(target.name, dict(zip(target.labels, target.values.T, strict=True))) for target in labels]
+        heads.append(labels_head(of_columns, order, [head.name for head, _ in heads]))
     return joined(heads)
