@@ -5,17 +5,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from dl_lab.cli import app, arguments
-from dl_lab.core.errors import ConfigError, printable
+from dl_lab.core.errors import ConfigError
 from dl_lab.core.paths import user_path
 from dl_lab.core.schema import Schema
 from dl_lab.runs.identity import MOVED
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dl_lab.config.schema import RunConfig
-    from dl_lab.data.splits import Split
-    from dl_lab.training.state import Plan
 
 HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key=value ...]
 
@@ -50,7 +46,7 @@ class EvaluateConfig(Schema):
 
 
 def main() -> None:
-    """Print the metrics of a checkpoint, and for a classifier the report of scikit-learn."""
+    """Print the metrics of a checkpoint, and tables about its predictions."""
     if arguments.help_asked(sys.argv[1:]):
         print(HELP)
         return
@@ -75,7 +71,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     from dl_lab.core.progress import format_metrics
     from dl_lab.runs import checkpoint
     from dl_lab.runs.reader import read_configuration
-    from dl_lab.training import loop, setup
+    from dl_lab.training import loop, setup, tables
     from dl_lab.training.state import load_model, unfit, warn_of_python_state
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
@@ -96,10 +92,13 @@ def evaluate(given: list[str]) -> dict[str, float]:
     split = getattr(plan.data, options.split)
     if split is None:
         raise ConfigError(f"split={options.split} does not exist in this dataset; allowed: train, validation")
-    metrics = loop.evaluate(state.model, plan, split)
-    print(f"{options.split}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {saved['step']})")
-    if plan.data.spec.task == "classification":
-        print(class_report(plan, state.model, split))
+    metrics = loop.evaluate(state.model, plan, split, at_end=True)
+    weighted = ", weighted" if plan.data.spec.is_weighted else ""
+    print(
+        f"{options.split}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {saved['step']}{weighted})"
+    )
+    for table in tables.tables_of(plan, state.model, split):
+        print(table, end="\n\n")
     return metrics
 
 
@@ -126,32 +125,6 @@ def configuration(saved: Mapping[str, Any], options: EvaluateConfig) -> "RunConf
         if imported and not options.imports:
             raise ConfigError(f"{error}; hint: the run was trained with imports=[{','.join(imported)}]") from error
         raise
-
-
-def class_report(plan: "Plan", model: Any, split: "Split") -> str:
-    """The report of scikit-learn on a split: precision, recall and F1 score of each class."""
-    import torch
-    from sklearn.metrics import classification_report
-
-    from dl_lab.training import loop
-
-    predicted: list[Tensor] = []
-    actual: list[Tensor] = []
-    model.eval()
-    with torch.inference_mode():
-        for inputs, targets in split.everything(plan.eval_batch_size):
-            predicted.append(loop.apply(model, plan, plan.data.prepare(inputs)).argmax(dim=1).cpu())
-            actual.append(targets.cpu())
-    names = plan.data.spec.heads[0].labels
-    report = classification_report(
-        torch.cat(actual).numpy(),
-        torch.cat(predicted).numpy(),
-        labels=range(len(names)),
-        target_names=[printable(name) for name in names],
-        digits=3,
-        zero_division=0.0,
-    )
-    return str(report)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dl_lab.config.validation import typed as typed
 from dl_lab.core import devices
 from dl_lab.core.errors import FAILURES, ConfigError, refuse_interpolations, unknown, unknown_key
 from dl_lab.core.paths import user_path
-from dl_lab.data.spec import METRICS
+from dl_lab.data.spec import METRICS, all_metrics, kind_of
 from dl_lab.registry import LOSSES, MODELS, REGISTRIES, Entry
 from dl_lab.runs.identity import MOVED
 
@@ -161,4 +161,5 @@ def check_task(run: RunConfig, *tasks: str) -> None:
             fitting = [name for name in registry.names() if fits(registry[name])]
             raise ConfigError(f"{group}={chosen.name} does not fit {about}; allowed: {', '.join(fitting)}")
     if len(tasks) == 1 and tasks[0] in METRICS:
-        check_best(run.train.best, METRICS[tasks[0]])
+        best, task = run.train.best, tasks[0]
+        check_best(kind_of(best) if task == "regression" else best, all_metrics(task))  # the targets are not known yet

@@ -7,20 +7,27 @@ from dl_lab.core.errors import ConfigError
 
 KINDS = ("features", "image", "tokens")
 TASKS = ("regression", "classification", "multilabel", "language_modelling", "multi_output")
-METRICS = {  # of a head, by its task
+METRICS = {  # of a head, by its task: those of training points, which need only what the loss needs
     "regression": ("loss", "r2", "mse", "mae"),
     "classification": ("loss", "accuracy"),
     "multilabel": ("loss", "accuracy", "subset_accuracy", "f1_micro", "f1_macro", "f1_weighted"),
     "language_modelling": ("loss", "accuracy", "nats", "perplexity", "bits_per_character"),
 }
-HIGHER_IS_BETTER = (
-    "accuracy",
-    "subset_accuracy",
-    "f1_micro",
-    "f1_macro",
-    "f1_weighted",
-    "r2",
-)  # of all other metrics, lower is better
+EVALUATION_METRICS = {  # those of evaluations only
+    "regression": ("rmse", "median_absolute_error"),
+    "classification": (
+        *("balanced_accuracy", "f1_macro", "f1_weighted"),
+        *("log_loss", "top5_accuracy", "ece", "auroc", "average_precision"),
+    ),
+    "multilabel": ("auroc", "average_precision"),
+}
+# Computed from all outputs of a split at the end of a run, and at each validation only if train.best is one of them.
+# The others are sums, which take a percent of a validation; these would take a tenth, or cannot be added up.
+GATHERED = ("log_loss", "top5_accuracy", "ece", "auroc", "average_precision", "median_absolute_error")
+HIGHER_IS_BETTER = (  # of all other metrics, lower is better
+    *("accuracy", "balanced_accuracy", "subset_accuracy", "top5_accuracy", "f1_micro", "f1_macro", "f1_weighted"),
+    *("auroc", "average_precision", "r2"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +92,16 @@ class DataSpec:
         return sum(head.size for head in self.heads)
 
 
+def kind_of(metric: str) -> str:
+    """A metric without the name of its head or target: r2 of "price/r2"."""
+    return metric.rpartition("/")[2]
+
+
 def higher_is_better(metric: str) -> bool:
-    """True if a higher value of the metric is better. For the metric of a head ("price/r2"), the last part decides."""
-    return metric.rsplit("/", 1)[-1] in HIGHER_IS_BETTER
+    """True if a higher value of the metric is better."""
+    return kind_of(metric) in HIGHER_IS_BETTER
+
+
+def all_metrics(task: str) -> tuple[str, ...]:
+    """The metrics of heads with this task; top5_accuracy only of those with more than five classes."""
+    return (*METRICS[task], *EVALUATION_METRICS.get(task, ()))

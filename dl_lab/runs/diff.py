@@ -12,17 +12,18 @@ Points = Sequence[Mapping[str, Any]]  # lines of metrics.jsonl
 
 def first_difference(first: Points, second: Points, ended: bool) -> str | None:
     """Describe the first point or metric in which two runs differ; None if there is none. Points that only the second
-    run has are differences only if the first one has `ended`.
+    run has are differences only if the first one has `ended`. Metrics that only the second one has are newer than the
+    first run.
     """
     for one, other in zip_longest(first, second):
-        if one is None and not ended:
+        if one is None and (not ended or (other or {}).get("split") == "best"):
             return None
         point = one or other
         where = f"step {point.get('step')}, {point.get('split')}"
         if one is None or other is None:
             return f"{where}: only the {'first' if other is None else 'second'} run has this point"
-        for name in (*one, *(name for name in other if name not in one)):
-            if name not in one or name not in other or one[name] != other[name]:
+        for name in one:
+            if name not in other or one[name] != other[name]:
                 return f"{where}, {name}: {other.get(name)}, was {one.get(name)}"
     return None
 

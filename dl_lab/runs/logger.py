@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+FINAL = ("test", "best")  # splits of the lines that only a finished run has
 COMMAND = ("python", "-m", "dl_lab.train")
 as_json = json.JSONEncoder(allow_nan=False).encode  # json.dumps creates an encoder in each call
 
@@ -53,7 +54,7 @@ def rewind(folder: Path, step: int) -> float:
         remove_partial(written)
     path = folder / "metrics.jsonl"
     if path.exists():
-        kept = [line for line, point in read_lines(path) if point["step"] <= step and point["split"] != "test"]
+        kept = [line for line, point in read_lines(path) if point["step"] <= step and point["split"] not in FINAL]
         write_text(path, "".join(f"{line}\n" for line in kept))
     latest = tensorboard.rewind(folder, step or -1)  # at step 0 everything is removed
     (folder / "summary.json").unlink(missing_ok=True)
@@ -157,13 +158,17 @@ class RunLogger:
         """Append a line to metrics.jsonl, and the same scalars to TensorBoard under `split`/. `only_shown` goes to
         TensorBoard alone: speeds, which no rerun reproduces.
         """
+        self.append(split, step, epoch, metrics)
+        tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
+        self._events.scalars({**tagged, "epoch": epoch}, step)
+
+    def append(self, split: str, step: int, epoch: float, metrics: Mapping[str, float]) -> None:
+        """Append a line to metrics.jsonl; a number that is not finite becomes null."""
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         line = {"step": step, "epoch": epoch, "split": split, **finite}
         # not kept open: a stack has hundreds of runs
         with name_in_errors(self._metrics_path), open(self._metrics_path, "ab", opener=no_links) as file:
             file.write(as_json(line).encode() + b"\n")
-        tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
-        self._events.scalars({**tagged, "epoch": epoch}, step)
 
     def text(self, tag: str, text: str, step: int) -> None:
         """Add a text to TensorBoard; it keeps its line breaks."""

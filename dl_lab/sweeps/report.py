@@ -11,9 +11,12 @@ from tqdm import tqdm
 from dl_lab.config.schema import GridConfig
 from dl_lab.core.errors import JobsFailed, printable
 from dl_lab.core.progress import format_metrics
+from dl_lab.data.spec import METRICS, kind_of
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest
 from dl_lab.sweeps.pruners import PruningHistory
+
+MAIN = {"step", *(name for names in METRICS.values() for name in names)}  # shown when a job has ended
 
 
 class Report(Protocol):
@@ -115,7 +118,8 @@ class Display:
         if entry.is_failure:
             self._error(f"error: #{entry.number}  {printable(entry.why)}")
         elif self._bar.disable:
-            self.note(f"  #{entry.number}  {entry.status}  {format_metrics(entry.metrics)}")
+            shown = {name: value for name, value in entry.metrics.items() if kind_of(name) in MAIN}
+            self.note(f"  #{entry.number}  {entry.status}  {format_metrics(shown)}")
 
     def count(self, entry: Entry) -> None:
         """Count a job that has ended, now or in an earlier command."""

@@ -4,7 +4,7 @@ a stack.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, isnan
 
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs import checkpoint
@@ -58,7 +58,8 @@ def record_validation(run: ActiveRun, metrics: dict[str, float]) -> Outcome | No
         state.validations_since_best = 0
     else:
         state.validations_since_best += 1
-    run.progress.validation(state.step, run.epoch, trained, metrics)
+    shown = {name: metrics[name] for name in (*trained, plan.run.train.best)}
+    run.progress.validation(state.step, run.epoch, trained, shown)
     return None
 
 
@@ -66,7 +67,24 @@ def is_better(run: ActiveRun, metrics: Mapping[str, float]) -> bool:
     """Whether these validation metrics are better than all earlier ones, by train.best."""
     name, best = run.plan.run.train.best, run.state.best
     sign = 1 if higher_is_better(name) else -1
-    return best is None or sign * metrics[name] > sign * best[name]
+    return best is None or isnan(best[name]) or sign * metrics[name] > sign * best[name]
+
+
+def record_test(run: ActiveRun, metrics: dict[str, float]) -> None:
+    """Record the metrics of the best checkpoint on the test split."""
+    best = run.state.best
+    assert best is not None
+    run.logger.record("test", int(best["step"]), best["epoch"], metrics)
+
+
+def complete_best(run: ActiveRun, metrics: dict[str, float]) -> None:
+    """Add to the best validation the metrics that were not computed then."""
+    best = run.state.best
+    assert best is not None
+    further = {name: value for name, value in metrics.items() if name not in best}
+    if further:
+        run.logger.append("best", int(best["step"]), best["epoch"], further)
+        run.state.best = best | further
 
 
 def visualize_model(run: ActiveRun) -> None:

@@ -1,7 +1,7 @@
 """The training loop for every model, task and dataset. Read `fit` from top to bottom: it shows all that happens."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 
 import torch
@@ -86,19 +86,34 @@ def apply(model: Callable[[Tensor], Tensor], plan: Plan, inputs: Tensor) -> Tens
     return outputs.to(PRECISIONS[precision])
 
 
-@torch.no_grad()  # in inference mode, a buffer that a user's model assigns could not be loaded again
-def evaluate(model: nn.Module, plan: Plan, split: Split) -> dict[str, float]:
-    """Metrics over every example of a split. Random numbers that the user's own code draws are the same each time."""
+def predictions(model: nn.Module, plan: Plan, split: Split) -> Iterator[Batch]:
+    """Outputs and targets of every example of a split, in batches. Random numbers that the user's own code draws are
+    the same each time. Called without gradients.
+    """
     model.eval()
     if plan.has_user_code:
         devices.seed_global_generators(rng.seed_for(plan.seed, "evaluation"), plan.device)
-    totals = []
     for number, (inputs, targets) in enumerate(split.everything(plan.eval_batch_size)):
         if plan.has_user_code:
             devices.seed_global_generators(rng.seed_for(plan.seed, "evaluation", number), plan.device)
-        totals.append(plan.task.totals(apply(model, plan, plan.data.prepare(inputs)), targets))
+        yield apply(model, plan, plan.data.prepare(inputs)), targets
     model.train()
-    return plan.task.metrics(add_up(totals))
+
+
+@torch.no_grad()  # in inference mode, a buffer that a user's model assigns could not be loaded again
+def evaluate(model: nn.Module, plan: Plan, split: Split, at_end: bool = False) -> dict[str, float]:
+    """Metrics over every example of a split; those that need all outputs at once only at the end of a run, or if
+    train.best is one of them.
+    """
+    totals, gathered, gathers = [], [], plan.gathers(at_end)
+    for outputs, targets in predictions(model, plan, split):
+        totals.append(plan.task.totals(outputs, targets, evaluating=True))
+        if gathers:
+            gathered.append((outputs.cpu(), targets.cpu()))
+    metrics = plan.task.metrics(add_up(totals), evaluating=True)
+    if gathers:
+        metrics |= plan.task.gathered_metrics(*map(torch.cat, zip(*gathered, strict=True)))
+    return metrics
 
 
 def fit(run: ActiveRun, stop: Callable[[], bool] = lambda: False) -> Outcome:
@@ -154,13 +169,15 @@ def gradient_norm(state: TrainState) -> float:
 
 def evaluate_best(run: ActiveRun) -> dict[str, float] | None:
     """Record and return the metrics of the best checkpoint on the test split, which is used nowhere else. None if the
-    dataset has no test split.
+    dataset has no test split. Record also the metrics of its validation that are computed only once.
     """
     state, plan = run.state, run.plan
-    if plan.data.test is None or state.best is None:
+    if state.best is None or (plan.data.test is None and not plan.gathers(at_end=True)):
         return None
-    best = checkpoint.load(run.logger.checkpoints / "best.pt", plan.device)
-    load_model(state.model, best)
-    metrics = evaluate(state.model, plan, plan.data.test)
-    run.logger.record("test", int(best["step"]), best["step"] / plan.steps_per_epoch, metrics)
-    return metrics
+    load_model(state.model, checkpoint.load(run.logger.checkpoints / "best.pt", plan.device))
+    test = None if plan.data.test is None else evaluate(state.model, plan, plan.data.test, at_end=True)
+    if test is not None:
+        bookkeeping.record_test(run, test)
+    if plan.gathers(at_end=True):
+        bookkeeping.complete_best(run, evaluate(state.model, plan, plan.data.validation, at_end=True))
+    return test

@@ -83,11 +83,12 @@ class Result:
         return self.best[self.plan.run.train.best]
 
     def __str__(self) -> str:
-        """The metrics, the run folder, and the command that shows it."""
-        metrics = {name: self.best[name] for name in self.plan.task.metric_names}
+        """The main metrics, the run folder, and the command that shows it."""
+        names = dict.fromkeys([*self.plan.task.training_names, self.plan.run.train.best])
+        metrics, tested = [{name: part[name] for name in names} if part else {} for part in (self.best, self.test)]
         early = [f"ended early: {self.outcome.reason}"] if self.outcome.reason else []
         chosen_by = f"(best val/{self.plan.run.train.best}, step {int(self.best['step'])})"
-        test = f"{format_metrics(self.test)}  (the same checkpoint)" if self.test else "this run has no test split"
+        test = f"{format_metrics(tested)}  (the same checkpoint)" if tested else "this run has no test split"
         look = f"look  tensorboard --logdir {shlex.quote(str(self.folder))}"
         lines = [*early, f"val   {format_metrics(metrics)}  {chosen_by}", f"test  {test}", f"run   {self.folder}", look]
         return "\n".join(map(printable, lines))
@@ -222,6 +223,7 @@ def summary(run: ActiveRun, outcome: Outcome, test: dict[str, float] | None) -> 
         "best": state.best,
         "last": outcome.last,
         "test": test,
+        "weighted": plan.data.spec.is_weighted,
         "name": settings.name,
         "tags": settings.tags,
         "seed": settings.seed,

@@ -209,8 +209,9 @@ def build_run(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     steps_per_epoch = steps_in_epoch(len(data.train), batch_size, joins)
     task = build_task(run, data.spec, class_weights(run.loss.config, data, device))
     check_best(run.train.best, task.metric_names)
-    is_defined = len(data.validation) > 1 or not run.train.best.endswith("r2")
-    require(is_defined, "train.best", run.train.best, "another metric, as r2 of one validation example is undefined")
+    if isinstance(data.validation, InMemory):
+        reason = task.undefined(run.train.best, data.validation.targets)
+        require(reason is None, "train.best", run.train.best, f"a metric that the validation split defines: {reason}")
     total_steps = run.train.total_steps(steps_per_epoch)
     schedule = build_schedule(run, total_steps)
     plan = Plan(run, data, task, schedule, device, batch_size, steps_per_epoch, total_steps, joins)

@@ -59,6 +59,11 @@ class Plan:
         choices = (run.model, run.initializer, run.dropout, run.dataset, run.loss, run.schedule, run.optimizer)
         return any(not getattr(choice.entry.build, "__module__", "").startswith("dl_lab.") for choice in choices)
 
+    def gathers(self, at_end: bool) -> bool:
+        """Whether an evaluation keeps all outputs for the metrics that need them."""
+        names = self.task.gathered_names
+        return bool(names) if at_end else self.run.train.best in names
+
     def batches(self, start: int) -> Iterator[Batch]:
         """Training batches from step `start` on, without end."""
         return training_batches(self.data.train, self.seed, self.batch_size, self.device, start, self.joins)
@@ -160,7 +165,7 @@ def restore(state: TrainState, plan: Plan, checkpoint: Checkpoint, folder: Path)
         )
     refuse_other_rates(plan, checkpoint, folder)
     warn_of_python_state(plan, state, checkpoint, folder)
-    measured = {*plan.task.metric_names, "step", "epoch"}
+    measured = {*plan.task.training_names, plan.run.train.best, "step", "epoch"}  # older checkpoints have no others
     try:
         load_model(state.model, checkpoint)
         eager_optim.restore(state.optimizer, checkpoint["optimizer"])

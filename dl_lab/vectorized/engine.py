@@ -104,9 +104,9 @@ class StackedRuns:
     def _precise(self, values: Any) -> Tensor:
         return torch.tensor(values, dtype=devices.widest_dtype(self.device), device=self.device)
 
-    def _run_one(self, number_names: tuple[str, ...], *tensors: Tensor) -> tuple[Tensor, Tensors]:
-        """Return one run's scalar loss and its tensor totals. `tensors` are the parameters, buffers, numbers,
-        inputs and targets as `_mapped` lists them; nested arguments would make vmap slow.
+    def _run_one(self, number_names: tuple[str, ...], evaluating: bool, *tensors: Tensor) -> tuple[Tensor, Tensors]:
+        """Return one run's scalar loss, or its outputs if `evaluating`, and its tensor totals. `tensors` are the
+        parameters, buffers, numbers, inputs and targets as `_mapped` lists them; nested arguments would make vmap slow.
         """
         inputs, targets = tensors[-2:]
         given = len(self.slots)
@@ -117,19 +117,27 @@ class StackedRuns:
         prepared = data.prepare(inputs, numbers.get("augmentation"))
         with self._holding(tensors[:given], numbers.get("drop")):
             outputs = apply(self.model, self.plans[0], prepared)
-        totals = task.totals(outputs, targets)
+        totals = task.totals(outputs, targets, evaluating)
         of_run = {name: value.detach() for name, value in totals.items() if isinstance(value, Tensor)}
-        return task.objective(totals, task.counts(targets)), of_run
+        return outputs if evaluating else task.objective(totals, task.counts(targets)), of_run
 
     def _mapped(
-        self, parameters: Sequence[Tensor], buffers: Tensors, numbers: Tensors, inputs: Tensor, targets: Tensor
+        self,
+        parameters: Sequence[Tensor],
+        buffers: Tensors,
+        numbers: Tensors,
+        inputs: Tensor,
+        targets: Tensor,
+        evaluating: bool = False,
     ) -> tuple[Tensor, Totals]:
-        """Return the losses (R,) and totals (R, ...) of all runs on a batch."""
+        """Return the losses (R,), or the outputs (R, batch, ...) if `evaluating`, and totals (R, ...) of all runs on a
+        batch.
+        """
         tensors = (*parameters, *buffers.values(), *numbers.values())
         axes = (0,) * len(tensors) + (self.batches.axis,) * 2
-        objectives, totals = vmap(partial(self._run_one, tuple(numbers)), axes)(*tensors, inputs, targets)
+        results, totals = vmap(partial(self._run_one, tuple(numbers), evaluating), axes)(*tensors, inputs, targets)
         of_one_run = targets if self.batches.axis is None else targets[0]
-        return objectives, {**totals, **self.plans[0].task.sizes(of_one_run)}
+        return results, {**totals, **self.plans[0].task.sizes(of_one_run)}
 
     def _task(self, numbers: Tensors) -> Task:
         """The task of one run, with its own numbers."""
@@ -204,8 +212,12 @@ class StackedRuns:
         ]
 
     @torch.no_grad()
-    def evaluate(self, split: str, states: Sequence[MemberState] | None = None) -> list[dict[str, float]]:
-        """Metrics of each run over a split of its data, with its current weights or those of `states`."""
+    def evaluate(
+        self, split: str, states: Sequence[MemberState] | None = None, at_end: bool = False
+    ) -> list[dict[str, float]]:
+        """Metrics of each run over a split of its data, with its current weights or those of `states`. Which of them
+        depends on `at_end`, as in `training.loop.evaluate`.
+        """
         leaves, buffers = self.leaves, self.buffers
         if states is not None:
             leaves = self._views(torch.stack([state.parameters for state in states]))
@@ -213,13 +225,20 @@ class StackedRuns:
         splits: list[Split] = [getattr(data, split) for data in self.batches.data]
         at_once = max(LEAST_AT_ONCE, self.plans[0].eval_batch_size // len(self.plans))
         self.model.eval()
-        found = [
-            self._mapped(leaves, buffers, self.numbers, inputs, targets)[1]
-            for inputs, targets in self.batches.everything(splits, at_once)
-        ]
+        found, gathered = [], []
+        gathering = [plan.gathers(at_end) for plan in self.plans]
+        for inputs, targets in self.batches.everything(splits, at_once):
+            outputs, totals = self._mapped(leaves, buffers, self.numbers, inputs, targets, evaluating=True)
+            found.append(totals)
+            if any(gathering):
+                gathered.append((outputs.cpu(), targets.cpu()))
         self.model.train()
-        pairs = zip(self.plans, sums_by_run(found, len(self.plans)), strict=True)
-        return [plan.task.metrics(totals) for plan, totals in pairs]
+        sums = sums_by_run(found, len(self.plans))
+        metrics = [plan.task.metrics(own, evaluating=True) for plan, own in zip(self.plans, sums, strict=True)]
+        for run in (run for run, gathers in enumerate(gathering) if gathers):
+            of_run = [(outs[run], goals if self.batches.axis is None else goals[run]) for outs, goals in gathered]
+            metrics[run] |= self.plans[run].task.gathered_metrics(*map(torch.cat, zip(*of_run, strict=True)))
+        return metrics
 
     def member_state(self, run: int) -> MemberState:
         """A copy of a run's current state."""

@@ -202,7 +202,7 @@ def without_ended(
         if outcome.status not in ("diverged", "failed"):
             save(stack, number, alive[number])
     completed = [number for number, outcome in ended.items() if outcome.status == "completed"]
-    tests = evaluate_best(stack, alive, completed) if completed and stack.plans[0].data.test is not None else {}
+    tests = evaluate_best(stack, alive, completed) if completed else {}
     for number, outcome in ended.items():
         yield alive[number], outcome, tests.get(number)
     remaining = [number for number in range(len(alive)) if number not in ended]
@@ -212,14 +212,20 @@ def without_ended(
 
 
 def evaluate_best(stack: StackedRuns, alive: list[M], completed: list[int]) -> dict[int, dict[str, float]]:
-    """Record and return the metrics of each completed member's best checkpoint on its test split, by number."""
+    """Record and return the metrics of each completed member's best checkpoint on its test split, by number; nothing
+    without one. Record also the metrics of its validation that are computed only once.
+    """
     states = [member.best or saved_best(stack, number, member) for number, member in enumerate(alive)]
-    metrics = stack.evaluate("test", states)
+    plan, tests = stack.plans[0], {}
+    if plan.data.test is not None:
+        tests = dict(enumerate(stack.evaluate("test", states, at_end=True)))
+    validations = stack.evaluate("validation", states, at_end=True) if plan.gathers(at_end=True) else []
     for number in completed:
-        best = alive[number].run.state.best
-        assert best is not None
-        alive[number].run.logger.record("test", int(best["step"]), best["epoch"], metrics[number])
-    return {number: metrics[number] for number in completed}
+        if tests:
+            bookkeeping.record_test(alive[number].run, tests[number])
+        if validations:
+            bookkeeping.complete_best(alive[number].run, validations[number])
+    return tests
 
 
 def saved_best(stack: StackedRuns, number: int, member: Member) -> MemberState:

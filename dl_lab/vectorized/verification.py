@@ -2,7 +2,7 @@
 user's model can do anything in Python.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -145,7 +145,12 @@ def _alone(plan: Plan, state: TrainState) -> Trace:
         totals += loop.train_step(state, plan, inputs, targets)
         state.step += 1
     tensors = dict(state.model.named_buffers()) | {"weights": parameters_of(state)}
-    return Trace(add_up(totals), tensors, loop.evaluate(state.model, plan, plan.data.validation))
+    return Trace(add_up(totals), tensors, main_metrics(plan, loop.evaluate(state.model, plan, plan.data.validation)))
+
+
+def main_metrics(plan: Plan, metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that training points have: others can change by much where rounding changes an order."""
+    return {name: metrics[name] for name in plan.task.training_names}
 
 
 def _together(plans: list[Plan], states: list[TrainState]) -> list[Trace]:
@@ -153,7 +158,7 @@ def _together(plans: list[Plan], states: list[TrainState]) -> list[Trace]:
     stack.model.train()
     for inputs, targets in islice(stack.batches.training(plans[0], stack.step_number), STEPS):
         stack.step(inputs, targets)
-    metrics, totals = stack.evaluate("validation"), stack.summed_window()
+    metrics, totals = [main_metrics(plans[0], each) for each in stack.evaluate("validation")], stack.summed_window()
     tensors = [{name: buffer[run] for name, buffer in stack.buffers.items()} for run in range(len(plans))]
     for run, own in enumerate(tensors):
         own["weights"] = stack.flat[run]

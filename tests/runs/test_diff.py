@@ -26,7 +26,7 @@ def test_the_same_run_again_is_the_same(tmp_path):
     first = train(tmp_path, *RUN, "dropout=dropout")
     again = train(tmp_path, "rerun=run", "hydra.run.dir=again")
     assert again.status == 0, again.err
-    assert again.out.splitlines()[-1] == "same  every metric at all 12 points is that of run, to the last bit"
+    assert again.out.splitlines()[-1] == "same  every metric at all 13 points is that of run, to the last bit"
     for name in ("metrics.jsonl", ".hydra/config.yaml", ".hydra/overrides.yaml"):
         assert (tmp_path / "again" / name).read_bytes() == (first.run / name).read_bytes()
     assert len(train(tmp_path, "rerun=run").runs) == 3  # without a word of where, in outputs/
@@ -101,7 +101,9 @@ def test_points_that_only_one_run_has_are_differences():
     assert first_difference([POINT], [], ended=True) == "step 4, val: only the first run has this point"
     assert first_difference([], [POINT], ended=True) == "step 4, val: only the second run has this point"
     assert first_difference([], [POINT], ended=False) is None
-    assert first_difference([POINT], [{**POINT, "accuracy": 1.0}], ended=True) == "step 4, val, accuracy: 1.0, was None"
+    more = {**POINT, "accuracy": 1.0}
+    assert first_difference([more], [POINT], ended=True) == "step 4, val, accuracy: None, was 1.0"
+    assert first_difference([POINT], [more, {**POINT, "split": "best"}], ended=True) is None  # of a newer version
     assert first_difference([POINT], [{**POINT, "step": 5}], ended=True) == "step 4, val, step: 5, was 4"
 
 

@@ -75,7 +75,7 @@ def test_the_configuration_and_the_overrides_are_kept(ended):
 def test_metrics_are_lines_of_finite_numbers_at_the_steps_asked_for(ended):
     lines = [strict(line) for line in (ended.run / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        assert list(line)[:4] == ["step", "epoch", "split", "loss"]
+        assert list(line)[:4] == ["step", "epoch", "split", "log_loss" if line["split"] == "best" else "loss"]
         assert all(math.isfinite(value) for name, value in line.items() if name != "split")
         assert line["epoch"] == line["step"] / 11  # 105 training examples in batches of 10
     best = ended.summary["best"]["step"]
@@ -87,18 +87,19 @@ def test_metrics_are_lines_of_finite_numbers_at_the_steps_asked_for(ended):
         ("train", 6),
         ("val", 6),
         ("test", best),
+        ("best", best),  # metrics that no validation computes
     ]
 
 
 def test_tensorboard_reads_the_same_scalars(ended, events):
     lines = [json.loads(line) for line in (ended.run / "metrics.jsonl").read_text().splitlines()]
     expected: dict[str, list[tuple[int, float]]] = {}
-    for line in lines:
+    for line in lines[:-1]:  # the last one is a part of the best metrics
         step, epoch, split = line.pop("step"), line.pop("epoch"), line.pop("split")
         for name, value in {**{f"{split}/{name}": value for name, value in line.items()}, "epoch": epoch}.items():
             expected.setdefault(name, []).append((step, value))
     best = ended.summary["best"]
-    expected |= {f"best/{name}": [(best["step"], best[name])] for name in ("loss", "accuracy")}
+    expected |= {f"best/{name}": [(best["step"], best[name])] for name in best if name not in ("step", "epoch")}
     assert set(events.Tags()["scalars"]) == {*expected, "train/examples_per_second"}
     assert {"train/loss", "train/lr", "train/gradient_norm", "val/loss", "val/accuracy", "test/loss"} <= set(expected)
     for tag, points in expected.items():
@@ -147,17 +148,18 @@ def test_tensorboard_shows_the_hyperparameters_and_how_the_run_ended(events):
 
 def test_the_summary_says_how_the_run_ended_and_what_it_was(ended):
     summary = strict((ended.run / "summary.json").read_text())
-    validations, (test,) = ended.lines("val"), ended.lines("test")
-    metrics = ("loss", "accuracy")
+    validations, (test,), (further,) = (ended.lines(split) for split in ("val", "test", "best"))
     best = min(validations, key=lambda line: line["loss"])
     assert summary["status"] == "completed"
     assert summary["reason"] is None
     assert (summary["steps"], summary["epochs"]) == (6, 6 / 11)
     assert summary["seconds"] > 0
     assert summary["parameters"] == (4 + 1) * 8 + (8 + 1) * 3
-    assert summary["best"] == {name: best[name] for name in (*metrics, "step", "epoch")}
-    assert summary["last"] == {name: validations[-1][name] for name in metrics}
-    assert summary["test"] == {name: test[name] for name in metrics}
+    assert summary["best"] | {"split": "best"} == best | further
+    parts = (("last", validations[-1]), ("test", test))
+    for name, line in parts:
+        assert summary[name] == {name: value for name, value in line.items() if name not in ("step", "epoch", "split")}
+    assert summary["weighted"] is False
     assert (summary["name"], summary["tags"], summary["seed"]) == ("first", ["a", "b"], 3)
     assert summary["versions"]["torch"] == torch.__version__.split("+")[0]
     assert set(summary["versions"]) == {"python", "dl_lab", "torch", "numpy", "hydra-core"}

@@ -253,8 +253,8 @@ def test_a_metric_of_which_more_is_better_is_kept_at_its_highest(tmp_path):
 def test_the_test_split_is_looked_at_once_with_the_best_checkpoint(restless):
     (line,) = restless.lines("test")
     assert line["step"] == restless.summary["best"]["step"]
+    assert restless.summary["test"].items() < line.items()
     tested = {name: line[name] for name in ("loss", "accuracy")}
-    assert tested == restless.summary["test"]
     assert tested == pytest.approx(recomputed(restless, "test"), rel=1e-12)
 
 

@@ -115,6 +115,8 @@ OTHERS = {
                        [["dropout.p=0.1"], ["dropout.input_p=0.3"]]],
     "decay without biases": [[*IMAGES, "train.decay_biases=false", "optimizer=adamw"],
                              [["optimizer.weight_decay=0.1"], ["optimizer.weight_decay=0"]]],
+    "metrics of all outputs": [["dataset=wine", "train.steps=20", "train.validate_every=10", "precision=float64"],
+                               [["train.best=auroc"], ["train.best=loss"]]],
     "one batch": [["train=overfit", "train.steps=30", "precision=float64"], SEEDS],
 }  # fmt: skip
 

@@ -5,20 +5,15 @@ from math import exp, log
 
 from torch import Tensor
 
-from dl_lab.data.spec import METRICS, Head
 from dl_lab.data.splits import PADDING
 from dl_lab.nn import functional
-from dl_lab.training.checks import Loss, sum_of
+from dl_lab.training.checks import sum_of
+from dl_lab.training.tasks.head_task import HeadTask
 from dl_lab.training.tasks.totals import Numbers, Totals
 
 
-class LanguageModelling:
+class LanguageModelling(HeadTask):
     """The next token; logits (batch, time, token), token numbers (batch, time), PADDING where no token counts."""
-
-    names = METRICS["language_modelling"]
-
-    def __init__(self, head: Head, loss: Loss):
-        self.loss = loss
 
     @property
     def loss_is_nats(self) -> bool:
@@ -34,10 +29,7 @@ class LanguageModelling:
 
     divisor = count
 
-    def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
-        return {}
-
-    def totals(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Totals:
+    def totals(self, outputs: Tensor, targets: Tensor, weights: Tensor | None, evaluating: bool = False) -> Totals:
         assert weights is None, "only tables have weights"
         logits, tokens = outputs.flatten(0, 1), targets.flatten()
         detached, loss = logits.detach(), sum_of(self.loss, logits, tokens)

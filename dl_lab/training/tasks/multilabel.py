@@ -3,20 +3,17 @@
 import numpy as np
 from torch import Tensor
 
-from dl_lab.data.spec import METRICS, Head
-from dl_lab.training.checks import Loss, sum_of
+from dl_lab.core.progress import announce
+from dl_lab.training.checks import sum_of
+from dl_lab.training.tasks.head_task import HeadTask
+from dl_lab.training.tasks.scores import Floats, auroc_and_precision
 from dl_lab.training.tasks.totals import Numbers, Totals, never_zero, ratio, sum_over
 
 
-class Multilabel:
+class Multilabel(HeadTask):
     """Labels that are true or not; logits (batch, label), targets (batch, label) of 0 and 1. A logit above 0, which is
     a probability above .5, predicts the label.
     """
-
-    names = METRICS["multilabel"]
-
-    def __init__(self, head: Head, loss: Loss):
-        self.loss = loss
 
     def count(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
         return targets.numel() if weights is None else weights.sum() * targets.shape[1]
@@ -31,7 +28,7 @@ class Multilabel:
             "examples": len(targets) if weights is None else weights.sum(),
         }
 
-    def totals(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Totals:
+    def totals(self, outputs: Tensor, targets: Tensor, weights: Tensor | None, evaluating: bool = False) -> Totals:
         predicted, true = outputs.detach() > 0, targets > 0.5
         correct = predicted == true
         return {
@@ -59,3 +56,19 @@ class Multilabel:
             "f1_macro": float(f1.mean()),
             "f1_weighted": float(f1 @ true / true.sum()) if true.any() else 0.0,
         }
+
+    def gathered_metrics(self, outputs: Tensor, targets: Tensor, weights: Floats | None) -> dict[str, float]:
+        """auroc and average_precision, means over labels."""
+        scores, true = outputs.double().sigmoid().numpy(), targets.numpy() > 0.5
+        weight = np.ones(len(true)) if weights is None else weights
+        if (reason := self.undefined("auroc", targets)) is not None:
+            announce(f"auroc is not defined on a split where {reason}, and recorded as null")
+        pairs = [auroc_and_precision(scores[:, label], true[:, label], weight) for label in range(len(self.labels))]
+        return dict(zip(self.gathered_names, map(float, np.mean(pairs, axis=0)), strict=True))
+
+    def undefined(self, metric: str, targets: Tensor) -> str | None:
+        if metric != "auroc":
+            return None
+        constant = (targets == targets[:1]).all(0).tolist()
+        labels = [label for label, is_constant in zip(self.labels, constant, strict=True) if is_constant]
+        return f"the label {labels[0]!r} is the same in all examples" if labels else None

@@ -1,6 +1,7 @@
 """The task of a DataSpec: all of its heads, each with its own totals and metrics."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from copy import copy
 
 import torch
@@ -9,14 +10,14 @@ from torch import Tensor
 from dl_lab.data.spec import DataSpec
 from dl_lab.training.checks import Loss, check_targets
 from dl_lab.training.tasks.classification import Classification
+from dl_lab.training.tasks.head_task import HeadTask
 from dl_lab.training.tasks.language_modelling import LanguageModelling
 from dl_lab.training.tasks.multilabel import Multilabel
 from dl_lab.training.tasks.regression import Regression
 from dl_lab.training.tasks.totals import Numbers, Totals
 
 EMPTY: Mapping[str, Tensor] = {}
-HeadTask = Regression | Classification | Multilabel | LanguageModelling
-HEAD_TASKS: dict[str, type[Regression] | type[Classification] | type[Multilabel] | type[LanguageModelling]] = {
+HEAD_TASKS: dict[str, type[HeadTask]] = {
     "regression": Regression,
     "classification": Classification,
     "multilabel": Multilabel,
@@ -35,6 +36,9 @@ class Task:
         self.head_tasks: list[HeadTask] = [HEAD_TASKS[head.task](head, losses[head.task]) for head in spec.heads]
         self.prefixes = [""] if len(spec.heads) == 1 else [f"{head.name}/" for head in spec.heads]
         self._set(losses, class_weights)
+        every = Counter(name for task in self.head_tasks for name in task.target_names)
+        every.update(prefix + name for prefix, task in self._each() for name in (*task.names, *task.further_names))
+        self.plain = {name for name, number in every.items() if number == 1}
 
     def with_numbers(self, losses: Mapping[str, Loss], class_weights: Mapping[str, Tensor]) -> "Task":
         """The same task with the losses (by task of a head) and the weights of classes of one run in a stack."""
@@ -50,11 +54,37 @@ class Task:
             if isinstance(each, Classification):
                 each.class_weights = class_weights.get(head.name)
 
+    def _each(self) -> Iterator[tuple[str, HeadTask]]:
+        return zip(self.prefixes, self.head_tasks, strict=True)
+
+    def _name(self, prefix: str, task: HeadTask, name: str) -> str:
+        """The full name of a head's metric. That of a target needs no name of a head, unless two would be the same."""
+        return name if name in task.target_names and name in self.plain else prefix + name
+
+    @property
+    def training_names(self) -> list[str]:
+        """The names of the metrics of training points; the first is "loss", the sum over heads."""
+        return list(dict.fromkeys(["loss", *(prefix + name for prefix, task in self._each() for name in task.names)]))
+
+    @property
+    def gathered_names(self) -> list[str]:
+        """The names of the metrics that need all outputs of a split."""
+        return [self._name(prefix, task, name) for prefix, task in self._each() for name in task.gathered_names]
+
     @property
     def metric_names(self) -> list[str]:
-        """The names that `metrics` returns; the first is "loss", the sum over heads."""
-        pairs = zip(self.prefixes, self.head_tasks, strict=True)
-        return list(dict.fromkeys(["loss", *(prefix + name for prefix, task in pairs for name in task.names)]))
+        """The names of all metrics of an evaluation."""
+        further = [self._name(prefix, task, name) for prefix, task in self._each() for name in task.further_names]
+        return [*self.training_names, *further, *self.gathered_names]
+
+    def undefined(self, metric: str, targets: Tensor) -> str | None:
+        """Why a metric has no value on a split with these targets; None if it has one."""
+        parts, _ = self._targets(targets)
+        for (prefix, task), part in zip(self._each(), parts, strict=True):
+            for name in (*task.names, *task.further_names, *task.gathered_names):
+                if self._name(prefix, task, name) == metric and (reason := task.undefined(name, part)) is not None:
+                    return reason
+        return None
 
     def _targets(self, targets: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """The targets of each head, and the weights (example,) if the dataset has weights."""
@@ -82,14 +112,20 @@ class Task:
             sizes |= {prefix + name: size for name, size in of_head if isinstance(size, int)}
         return sizes
 
-    def totals(self, outputs: Tensor, targets: Tensor) -> Totals:
-        """Sums and counts by name. Those that end in "loss" carry the gradient."""
-        check_targets(targets, outputs.shape[:-1], self.heads, self.is_weighted)
+    def by_head(self, outputs: Tensor, targets: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor | None]:
+        """The outputs and targets of each head, and the weights (example,) if the dataset has weights."""
         parts = [outputs] if len(self.heads) == 1 else outputs.split([head.size for head in self.heads], dim=1)
         of_heads, weights = self._targets(targets)
+        return list(zip(parts, of_heads, strict=True)), weights
+
+    def totals(self, outputs: Tensor, targets: Tensor, evaluating: bool = False) -> Totals:
+        """Sums and counts by name. Those that end in "loss" carry the gradient. Evaluations have further ones."""
+        check_targets(targets, outputs.shape[:-1], self.heads, self.is_weighted)
+        parts, weights = self.by_head(outputs, targets)
         totals: Totals = {}
-        for prefix, task, part, target in zip(self.prefixes, self.head_tasks, parts, of_heads, strict=True):
-            totals |= {prefix + name: value for name, value in task.totals(part, target, weights).items()}
+        for (prefix, task), (part, target) in zip(self._each(), parts, strict=True):
+            own = task.totals(part, target, weights, evaluating)
+            totals |= {prefix + name: value for name, value in own.items()}
         return totals
 
     def objective(self, totals: Totals, counts: list[Tensor | int]) -> Tensor:
@@ -101,12 +137,26 @@ class Task:
             means.append(loss / count)
         return means[0] if len(means) == 1 else torch.stack(means).sum()
 
-    def metrics(self, totals: Numbers) -> dict[str, float]:
+    def metrics(self, totals: Numbers, evaluating: bool = False) -> dict[str, float]:
         """Metrics by name, computed from totals that have been added up."""
         metrics: dict[str, float] = {"loss": 0.0}
-        for prefix, task in zip(self.prefixes, self.head_tasks, strict=True):
+        further: dict[str, float] = {}
+        for prefix, task in self._each():
             own = {name.removeprefix(prefix): value for name, value in totals.items() if name.startswith(prefix)}
             of_head = task.metrics(own)
             metrics["loss"] += of_head["loss"]
             metrics |= {prefix + name: value for name, value in of_head.items() if prefix or name != "loss"}
+            if evaluating:
+                more = task.further_metrics(own).items()
+                further |= {self._name(prefix, task, name): value for name, value in more}
+        return metrics | further
+
+    def gathered_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """The metrics that need all outputs and targets (example, ...) of a split at once, on the host."""
+        parts, weights = self.by_head(outputs, targets)
+        numbers = None if weights is None else weights.double().numpy()
+        metrics: dict[str, float] = {}
+        for (prefix, task), (part, target) in zip(self._each(), parts, strict=True):
+            own = task.gathered_metrics(part, target, numbers).items()
+            metrics |= {self._name(prefix, task, name): value for name, value in own}
         return metrics

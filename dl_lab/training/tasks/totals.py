@@ -28,6 +28,12 @@ def ratio(total: float, count: float) -> float:
     return total / count if count else nan
 
 
+def sums_in(groups: Tensor, number: int, *values: Tensor) -> Tensor:
+    """The sums (value, group) of each of the values (example,) in each of `number` groups (example,)."""
+    stacked = torch.stack(values)
+    return stacked.new_zeros(len(values), number).scatter_add(1, groups.expand(len(values), -1), stacked)
+
+
 def detached(totals: Totals) -> Totals:
     """The same totals without their autograd graph."""
     return {name: value.detach() if isinstance(value, Tensor) else value for name, value in totals.items()}
