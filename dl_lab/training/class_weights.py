@@ -57,7 +57,7 @@ def described(task: Task) -> Iterator[str]:
         yield "loss and metrics are weighted by the weights of the examples"
     for name, weights in by_label(task).items():
         numbers = _named([f"{label} {weight:.4g}" for label, weight in weights.items()])
-        yield f"loss is weighted by class of {name}, which other metrics are not: {numbers}"
+        yield f"loss of {name} weights its classes, which other metrics do not: {numbers}"
 
 
 def _splits(data: Data) -> dict[str, Split]:

@@ -64,7 +64,7 @@ def test_a_weighted_classification_is_that_of_scikit_learn(tmp_path, table, bala
         total = own
     model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(standardized(features), kind, total)
     assert found[1] - found[0] == pytest.approx(model.coef_[0], rel=1e-4)
-    assert ("metrics are weighted" in ended.out, "loss is weighted by class of kind" in ended.out) == (
+    assert ("metrics are weighted" in ended.out, "loss of kind weights its classes" in ended.out) == (
         weighted,
         balanced,
     )

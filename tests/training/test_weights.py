@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 from support.commands import train
 from support.configs import parsed
+from support.pictures import write
 from support.sweeps import assert_close, by_number, metrics
 from torch import Tensor
 
@@ -253,3 +254,20 @@ def test_a_loss_of_two_arguments_is_refused_if_examples_have_weights(tmp_path, o
         "hint: def loss(outputs, targets, weights=None)\n"
     )
     assert train(tmp_path / "b", *own, "loss=two_arguments", "dataset.is_weighted=false").status == 0
+
+
+def test_balanced_weights_of_pictures_and_a_resumed_run(tmp_path):
+    write(tmp_path / "pictures", {"cat": 20, "dog": 8})
+    own = ("dataset=image_folder", "dataset.path=pictures", "dataset.num_workers=0", "dataset.size=6", BALANCED)
+    steps = ("model=cnn", "train.steps=8", "train.validate_every=4", "train.log_every=4", "train.batch_size=4")
+    whole = train(tmp_path, *own, *steps, "hydra.run.dir=whole")
+    assert whole.status == 0, whole.err
+    run = parsed(*own[:1], f"dataset.path={tmp_path / 'pictures'}", *own[2:])
+    data = setup.build_data(run)
+    numbers = [number for _, batch in data.train.everything(7) for number in batch.tolist()]
+    expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=numbers)
+    assert list(whole.summary["class_weights"]["class"].values()) == pytest.approx(expected.tolist())
+    assert train(tmp_path, *own, *steps, "train.steps=4", "hydra.run.dir=half").status == 0
+    assert train(tmp_path, "resume=half", "train.steps=8").status == 0
+    points = [[point for point in metrics(tmp_path / run) if point["split"] != "test"] for run in ("whole", "half")]
+    assert points[0] == points[1]
