@@ -123,7 +123,7 @@ def check_fit(run: RunConfig) -> None:
     Raises:
         ConfigError: naming the choices that fit.
     """
-    dataset, (kind,) = run.dataset, run.dataset.entry.kinds
+    dataset, kind = run.dataset, run.dataset.kind
     tasks = dataset.entry.tasks
     task = next(iter(tasks)) if len(tasks) == 1 else getattr(dataset.config, "task", None)
     is_known = task != "auto" and not isinstance(task, dict)
@@ -150,7 +150,7 @@ def check_task(run: RunConfig, *tasks: str) -> None:
     """Raises: ConfigError if model, loss or train.best fit none of the tasks that the data may have, naming those that
     fit.
     """
-    dataset, (kind,) = run.dataset, run.dataset.entry.kinds
+    dataset, kind = run.dataset, run.dataset.kind
 
     def fits(entry: Entry) -> bool:
         return kind in entry.kinds and not entry.tasks.isdisjoint(tasks)

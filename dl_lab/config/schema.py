@@ -25,6 +25,11 @@ class Choice:
     entry: Entry
     config: Any
 
+    @property
+    def kind(self) -> str:
+        """The kind of data of a dataset: its only one, or that which its configuration selects."""
+        return str(getattr(self.config, "kind", None) or next(iter(self.entry.kinds)))
+
 
 class TrainConfig(Schema):
     """Length, batch size, validation and logging of a run.

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Len
+from torch import Tensor
 
-from dl_lab.core.errors import ConfigError, require, unknown
+from dl_lab.core.errors import ConfigError, unknown
+from dl_lab.core.paths import user_path
 from dl_lab.core.progress import announce
-from dl_lab.data.dataset import Data
+from dl_lab.data.dataset import Data, byte_statistics
 from dl_lab.data.preprocessing import Preprocessing, plain
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
@@ -20,76 +21,24 @@ from dl_lab.data.tables import targets
 from dl_lab.data.tables.columns import assemble, standardize
 from dl_lab.data.tables.heads import Values, in_float32
 from dl_lab.data.tables.joining import JoinedTable, read_tables
-from dl_lab.data.tables.partition import TRAIN, PartitionConfig, Parts, assigned_splits, partition
+from dl_lab.data.tables.partition import TRAIN, Parts, assigned_splits, partition
 from dl_lab.data.tables.reading import RawTable, Reading
 from dl_lab.data.tables.report import announce_columns
 from dl_lab.data.tables.targets import Target
-from dl_lab.data.tables.types import Feature, Kind, Rows, as_text, learned, numbers_rows, typed
+from dl_lab.data.tables.types import Feature, Rows, as_text, learned, numbers_rows, typed
 from dl_lab.data.tables.weights import weights_of, with_weights
-from dl_lab.datasets.table import TableConfig, choose_columns
+from dl_lab.datasets.images import scale
+from dl_lab.datasets.table import choose_columns
+from dl_lab.datasets.table_config import TableFileConfig
+from dl_lab.datasets.table_images import images_of, pictures_of
 from dl_lab.registry import DATASETS
 
-TASKS = ("auto", "regression", "classification", "multilabel")
+KINDS = ("features", "image")
 GIVEN = ("regression", "classification", "multilabel", "multi_output")
 
 
-class TableFileConfig(TableConfig, PartitionConfig, Reading):
-    """`drop` names columns that are no features; `categories`, `numbers` and `dates` set the types of columns. `task`
-    is that of all targets, or of each one by its name.
-    """
-
-    path: str
-    validation_path: str | None
-    test_path: str | None
-    drop: list[str]
-    categories: list[str]
-    numbers: list[str]
-    dates: list[str]
-    task: Annotated[str | dict[str, str], f"text ({', '.join(TASKS)}), or {{column: task}}"]
-    label_separator: Annotated[str, Len(1)] | None
-    max_categories: Annotated[int, Ge(2), "a whole number, 2 or more"]
-    sample_weight: str | None
-
-    def __post_init__(self) -> None:
-        PartitionConfig.__post_init__(self)
-        for key in ("validation_path", "test_path"):
-            allowed = f"null with dataset.split={self.split}, which assigns the rows of one file"
-            require(self.split is None or getattr(self, key) is None, f"dataset.{key}", getattr(self, key), allowed)
-        Reading.__post_init__(self)
-        each = self.task if isinstance(self.task, dict) else {}
-        for name in each:
-            if name not in self.targets:
-                raise unknown("dataset.task", name, self.targets)
-        for task in each.values() or [self.task]:
-            if task not in TASKS:
-                raise unknown("dataset.task", task, TASKS)
-        is_free = self.sample_weight not in [*self.targets, *self.features]
-        require(is_free, "dataset.sample_weight", self.sample_weight, "a column that is neither target nor feature")
-        typed = [*self.categories, *self.numbers, *self.dates]
-        for key in ("drop", "categories", "numbers", "dates"):
-            for name in getattr(self, key):
-                taken = self.targets if key != "drop" else [*self.targets, *self.features]
-                require(
-                    name not in taken, f"dataset.{key}", name, "columns that are neither targets nor chosen features"
-                )
-                require(typed.count(name) < 2, f"dataset.{key}", name, "one type for each column")
-
-    def type_of(self, name: str) -> Kind | None:
-        """The type that is set for a column."""
-        kinds: dict[Kind, list[str]] = {"category": self.categories, "number": self.numbers, "date": self.dates}
-        return next((kind for kind, names in kinds.items() if name in names), None)
-
-    def needs(self, name: str) -> bool:
-        """Whether a file of validation or test rows must have a column."""
-        used = [*self.targets, *self.features, self.group, self.time, self.sample_weight]
-        return name in used if self.features else name not in self.drop
-
-    def task_of(self, name: str) -> str:
-        return self.task.get(name, "auto") if isinstance(self.task, dict) else self.task
-
-
-@DATASETS.register("csv", TableFileConfig, kinds={"features"}, tasks=GIVEN)
-@DATASETS.register("table", TableFileConfig, kinds={"features"}, tasks=GIVEN)
+@DATASETS.register("csv", TableFileConfig, kinds=KINDS, tasks=GIVEN)
+@DATASETS.register("table", TableFileConfig, kinds=KINDS, tasks=GIVEN)
 def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     """Rows of a csv, tsv or parquet file. Everything learned from them is of the training split.
 
@@ -106,8 +55,10 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     found = [_target(config, table, name, rows, train) for name in config.targets]
     parts = _known_classes(config, found, parts)
     names = _without_index(config, table, candidates, train)
-    features = _features(config, table, names, train)
     weights = None if config.sample_weight is None else weights_of(table, config.sample_weight, parts)
+    if config.image_shape is not None:
+        return _image_data(config, table, names, found, weights, parts)
+    features = _features(config, table, names, train)
     announce_columns(table, features, found, train, is_chosen=bool(config.features))
     reading = plain(table.options)
     del table  # which takes as much memory as all that follows
@@ -121,7 +72,7 @@ def _candidates(config: TableFileConfig, table: RawTable) -> list[str]:
         ConfigError: for a column that does not exist.
     """
     known = table.frame.columns
-    for key in ("drop", "categories", "numbers", "dates", "split", "group", "time", "sample_weight"):
+    for key in ("drop", "categories", "numbers", "dates", "split", "group", "time", "sample_weight", "images"):
         value = getattr(config, key)
         for name in value if isinstance(value, list) else [value] * (value is not None):
             if name not in known:
@@ -244,24 +195,59 @@ def _data(
     parts: Parts,
 ) -> Data:
     """The matrix of the rows in the order of the splits, which are parts of it."""
-    rows = len(parts.train)
-    held_out = [part for part in parts[1:] if part is not parts.train]
-    order = np.concatenate([parts.train, *held_out])
+    order = _order(parts)
     blocks = [block for feature in features for block in feature.encoder.blocks(feature.column.values)]
     matrix, encoders = assemble(blocks, order), [feature.encoder for feature in features]
     if config.standardize:
-        encoders = standardize(matrix, encoders, rows)
+        encoders = standardize(matrix, encoders, len(parts.train))
     in_float32("features", [name for encoder in encoders for name in encoder.outputs], matrix)
+    data = _in_splits(config, torch.from_numpy(matrix), found, weights, parts)
+    columns = tuple(map(plain, encoders))
+    return replace(data, preprocessing=Preprocessing(spec=data.spec, columns=columns, reading=reading))
+
+
+def _image_data(
+    config: TableFileConfig,
+    table: RawTable,
+    names: Sequence[str],
+    found: Sequence[Target],
+    weights: Values | None,
+    parts: Parts,
+) -> Data:
+    """The images of the rows, as bytes, with the statistics of the training split."""
+    shape, order = config.image_shape or [], _order(parts)
+    if config.images is None:
+        images = images_of(table, names, shape, order)
+    else:
+        of_table = Path(config.path).parent
+        folder = of_table if config.image_folder is None else user_path(config.image_folder, "dataset.image_folder")
+        images = pictures_of(table, config.images, shape, order, folder)
+    train = images.pixels[: len(parts.train)]
+    mean, std = byte_statistics(train) if config.standardize else scale(train)
+    data = _in_splits(config, images.pixels, found, weights, parts)
+    files = {"": Path(config.path), **data.files, **images.files} if images.files else data.files
+    preprocessing = Preprocessing(spec=data.spec, reading=plain(table.options))
+    return replace(data, mean=mean, std=std, files=files, preprocessing=preprocessing)
+
+
+def _order(parts: Parts) -> Rows:
+    """The rows of all splits; those of the training split once, if they are also the validation split."""
+    return np.concatenate([parts.train, *(part for part in parts[1:] if part is not parts.train)])
+
+
+def _in_splits(
+    config: TableFileConfig, inputs: Tensor, found: Sequence[Target], weights: Values | None, parts: Parts
+) -> Data:
+    """Data of the inputs (row, ...) of all splits, one after the other."""
+    rows, order = len(parts.train), _order(parts)
     heads, joined = targets.heads_of(found, order, rows, config.standardize)
     if weights is not None:
         joined = with_weights(joined, weights[order])
-    inputs, sizes = torch.from_numpy(matrix), [rows, *map(len, held_out)]
+    sizes = [rows, *(len(part) for part in parts[1:] if part is not parts.train)]
     splits = [InMemory(*pair) for pair in zip(inputs.split(sizes), joined.split(sizes), strict=True)]
-    spec = DataSpec(kind="features", input_shape=(matrix.shape[1],), heads=heads, is_weighted=weights is not None)
-    columns = tuple(map(plain, encoders))
+    shape = tuple(inputs.shape[1:])
     return Data(
-        spec=spec,
-        preprocessing=Preprocessing(spec=spec, columns=columns, reading=reading),
+        spec=DataSpec(kind=config.kind, input_shape=shape, heads=heads, is_weighted=weights is not None),
         train=splits[0],
         validation=splits[-2 if len(splits) > 2 else 0],
         test=splits[-1] if len(parts.test) else None,
