@@ -18,9 +18,9 @@ from dl_lab.data.preprocessing import Preprocessing, plain
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
 from dl_lab.data.tables import targets
-from dl_lab.data.tables.columns import assemble, standardize
 from dl_lab.data.tables.heads import Values, in_float32
 from dl_lab.data.tables.joining import JoinedTable, read_tables
+from dl_lab.data.tables.matrix import assemble, standardize
 from dl_lab.data.tables.partition import TRAIN, Parts, assigned_splits, partition
 from dl_lab.data.tables.reading import RawTable, Reading
 from dl_lab.data.tables.report import announce_columns
@@ -49,11 +49,11 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     paths = {"path": config.path, "validation_path": config.validation_path, "test_path": config.test_path}
     table = read_tables(paths, options, config.features, config.targets, config.needs)
     candidates = _candidates(config, table)
-    rows = _rows_with_targets(config, table)
+    rows = targets.rows_with_targets(table, config.targets)
     parts = _divided(config, table, rows, seed)
     train = parts.train
     found = [_target(config, table, name, rows, train) for name in config.targets]
-    parts = _known_classes(config, found, parts)
+    parts = targets.known_classes(found, parts)
     names = _without_index(config, table, candidates, train)
     weights = None if config.sample_weight is None else weights_of(table, config.sample_weight, parts)
     if config.image_shape is not None:
@@ -80,21 +80,6 @@ def _candidates(config: TableFileConfig, table: RawTable) -> list[str]:
     left_out = [*config.drop, *({config.split, config.group, config.sample_weight} - {*config.features})]
     choose_columns(config, known, [])
     return [name for name in config.features or known if name not in [*left_out, *config.targets]]
-
-
-def _rows_with_targets(config: TableFileConfig, table: RawTable) -> Rows:
-    import polars as pl
-
-    has_targets = table.frame.select(pl.all_horizontal(pl.col(config.targets).is_not_null())).to_series()
-    rows = np.flatnonzero(has_targets.to_numpy())
-    if missing := len(has_targets) - len(rows):
-        where = (
-            f"dataset.path={table.path}: {missing} of {len(has_targets)} rows have no {' or no '.join(config.targets)}"
-        )
-        if not len(rows):
-            raise ConfigError(f"{where}; allowed: rows with a target")
-        announce(f"{where} and are left out")
-    return rows
 
 
 def _divided(config: TableFileConfig, table: RawTable, rows: Rows, seed: int) -> Parts:
@@ -135,26 +120,6 @@ def _target(config: TableFileConfig, table: RawTable, name: str, rows: Rows, tra
     if task == "regression":
         return targets.regression_target(table, name, rows)
     return targets.class_target(table, name, train)
-
-
-def _known_classes(config: TableFileConfig, found: Sequence[Target], parts: Parts) -> Parts:
-    """The same rows without those of a class that no training row has, which no model can predict."""
-    kept = []
-    for split, part in zip(("training", "validation", "test"), parts, strict=True):
-        for target in found:
-            if target.labels and (unknown := int((target.values[part] < 0).sum())):
-                announce(
-                    f"dataset.targets={target.name}: {unknown} rows of the {split} split are left out, as their class "
-                    "is not in the training split"
-                )
-                part = part[target.values[part] >= 0]
-                if split == "validation" and not len(part):
-                    raise ConfigError(
-                        f"dataset.targets={target.name}: no validation row has a class of the training split; allowed: "
-                        "classes that are in both; hint: dataset.shuffle=true, or another dataset.task"
-                    )
-        kept.append(part)
-    return Parts(*kept)
 
 
 def _without_index(config: TableFileConfig, table: RawTable, names: Sequence[str], train: Rows) -> list[str]:

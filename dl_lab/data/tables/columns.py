@@ -4,21 +4,21 @@ scikit-learn: SimpleImputer(add_indicator=True), OneHotEncoder and StandardScale
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
-from unicodedata import normalize
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 
-from dl_lab.data.tables.cells import parse_number
-from dl_lab.data.tables.heads import statistics
+from dl_lab.data.tables.classes import are_numbers, class_numbers, key, labels_by_key
 
 if TYPE_CHECKING:
     import polars as pl
 
-CHUNK = 4096  # rows of the matrix that are written at a time, which fit the processor's cache
 FEATURES_OF_DATES = ("year", "month", "weekday", "hour")
 
 
@@ -143,6 +143,20 @@ class Date:
 Encoder = Number | Boolean | Category | Date
 
 
+@cache
+def _adapter() -> TypeAdapter[Encoder]:
+    return TypeAdapter(Annotated[Encoder, Field(discriminator="kind")])
+
+
+def encoder_of(column: Mapping[str, Any]) -> Encoder:
+    """The encoder of a column of a Preprocessing.
+
+    Raises:
+        ValueError: if it is not as `plain` gives it.
+    """
+    return _adapter().validate_json(json.dumps(column), strict=True)
+
+
 def learned_number(name: str, train: pl.Series) -> Number:
     """Learn from numbers (Float64), null where missing; at least one is not."""
     median = train.median()
@@ -195,39 +209,6 @@ def learned_category(name: str, train: pl.Series, largest: int) -> Category:
     )
 
 
-def are_numbers(cells: Iterable[str]) -> bool:
-    """Whether all cells are finite numbers, which name the same class however they are written."""
-    return all((value := parse_number(cell)) is not None and abs(value) < float("inf") for cell in cells)
-
-
-def key(cell: str, as_numbers: bool) -> object:
-    """What all spellings of one class have in common."""
-    number = parse_number(cell) if as_numbers else None
-    return number if number is not None else normalize("NFC", cell)
-
-
-def labels_by_key(cells: Iterable[str], as_numbers: bool) -> dict[object, str]:
-    """The label of each class: the shortest spelling of a number, or the text in its composed form (NFC)."""
-    labels: dict[object, str] = {}
-    for cell in sorted(cells, key=lambda cell: (len(cell), cell)):
-        labels.setdefault(key(cell, as_numbers), cell if as_numbers else normalize("NFC", cell))
-    return labels
-
-
-def class_numbers(cells: pl.Series, labels: Sequence[str], as_numbers: bool) -> NDArray[np.int64]:
-    """The number (row,) of the label of each cell; -1 for all others."""
-    import polars as pl
-
-    places = {key(label, as_numbers): place for place, label in enumerate(labels)}
-    of_cell = {
-        cell: place for cell in cells.unique().drop_nulls() if (place := places.get(key(cell, as_numbers))) is not None
-    }
-    if not of_cell:
-        return np.full(len(cells), -1)
-    known, numbers = pl.Series(list(of_cell), dtype=pl.String), pl.Series(list(of_cell.values()), dtype=pl.Int64)
-    return cells.replace_strict(known, numbers, default=-1, return_dtype=pl.Int64).to_numpy().copy()
-
-
 def seconds(dates: pl.Series) -> NDArray[np.float64]:
     """Dates without missing ones in seconds since 1970."""
     return dates.dt.epoch("us").to_numpy() / 1e6
@@ -239,40 +220,3 @@ def _indicator(column: Encoder) -> list[str]:
 
 def _indicated(column: Encoder, typed: pl.Series) -> list[Block]:
     return [Block(typed.is_null().to_numpy())] * column.indicator
-
-
-def assemble(blocks: Sequence[Block], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The matrix (row, output) of these rows, in their order."""
-    matrix = np.zeros((len(rows), sum(block.width for block in blocks)))
-    for start in range(0, len(rows), CHUNK):
-        chosen, place = rows[start : start + CHUNK], 0
-        part = matrix[start : start + CHUNK]
-        for values, width in blocks:
-            taken = values.take(chosen)
-            if values.dtype == np.int64:
-                is_known = taken >= 0
-                part[np.flatnonzero(is_known), place + taken[is_known]] = 1
-            else:
-                part[:, place] = taken
-            place += width
-    return matrix
-
-
-def standardize(matrix: NDArray[np.float64], encoders: Sequence[Encoder], train: int) -> list[Encoder]:
-    """Scale the outputs that are numbers in place, by their first `train` rows; returns the encoders with offset and
-    scale.
-    """
-    scaled = [place < encoder.scaled for encoder in encoders for place in range(len(encoder.outputs))]
-    chosen = slice(None) if all(scaled) else np.flatnonzero(scaled)  # a slice makes no copy
-    offset, scale = np.zeros(len(scaled)), np.ones(len(scaled))
-    offset[chosen], scale[chosen] = statistics(matrix[:train, chosen], standardize=True)
-    matrix -= offset
-    matrix /= scale
-    found, start = [], 0
-    for encoder in encoders:
-        if isinstance(encoder, Number | Date):
-            own = slice(start, start + encoder.scaled)
-            encoder = encoder.standardized(offset[own], scale[own])
-        found.append(encoder)
-        start += len(encoder.outputs)
-    return found

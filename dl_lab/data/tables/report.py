@@ -20,7 +20,7 @@ from dl_lab.data.tables.types import Feature, Rows
 if TYPE_CHECKING:
     import polars as pl
 
-_announced: set[str] = set()  # paths
+announced: set[str] = set()  # paths
 MANY_ROWS = 100_000  # in which distinct values are estimated
 MOST_COLUMNS, SHOWN = 40, 15  # of longer reports, as many columns are shown at the beginning and at the end
 WIDEST = 32  # characters of a name or an example
@@ -35,8 +35,8 @@ def announce_columns(
     """Print the columns, once per file and process, as the jobs of a sweep differ in the training split only. Then the
     columns that may be mistakes, unless the features are chosen, and cells that the training split does not explain.
     """
-    if table.path not in _announced:
-        _announced.add(table.path)
+    if table.path not in announced:
+        announced.add(table.path)
         for line in described(table, features, targets):
             progress.show(line)
     for line in cells_without_values(table, features):
@@ -98,14 +98,11 @@ def cells_without_values(table: RawTable, features: Sequence[Feature]) -> Iterat
             yield f"{where}: {column.unread:,} cells are no {column.kind}s, and count as missing"
         if feature.unseen:
             yield f"{where}: {feature.unseen:,} cells have categories that are not in the training split"
-        if column.mistake is not None:
-            cell, place = (
-                table.frame[column.values.name][column.mistake],
-                table.place(column.mistake, feature.encoder.name),
-            )
+        if (row := column.mistake) is not None:
+            name = feature.encoder.name
             yield (
-                f"{where} is a category, as some cells are no numbers, such as {cell!r} in {place}; hint: "
-                f"dataset.numbers=[{feature.encoder.name}] reads them as missing"
+                f"dataset.path={table.path} {table.place(row, name)}: {table.frame[name][row]!r} is no number, so that "
+                f"the column is a category; dataset.numbers=[{name}] makes it a column of numbers with missing values"
             )
 
 

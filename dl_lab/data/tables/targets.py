@@ -15,9 +15,10 @@ from torch import Tensor
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.spec import Head
-from dl_lab.data.tables import columns
+from dl_lab.data.tables.classes import are_numbers, class_numbers, labels_by_key
 from dl_lab.data.tables.heads import joined, regression_head
 from dl_lab.data.tables.labels import label_values, labels_head
+from dl_lab.data.tables.partition import Parts
 from dl_lab.data.tables.reading import RawTable
 from dl_lab.data.tables.types import Rows, as_text, check_range, not_a_number, numbers_of, typed
 
@@ -40,6 +41,24 @@ class Target:
         if self.values.ndim == 2:
             return "multilabel"
         return "classification" if self.labels else "regression"
+
+
+def rows_with_targets(table: RawTable, names: Sequence[str]) -> Rows:
+    """The rows in which no target is missing; others are counted and printed.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    import polars as pl
+
+    has_targets = table.frame.select(pl.all_horizontal(pl.col(names).is_not_null())).to_series()
+    rows = np.flatnonzero(has_targets.to_numpy())
+    if missing := len(has_targets) - len(rows):
+        where = f"dataset.path={table.path}: {missing} of {len(has_targets)} rows have no {' or no '.join(names)}"
+        if not len(rows):
+            raise ConfigError(f"{where}; allowed: rows with a target")
+        announce(f"{where} and are left out")
+    return rows
 
 
 def task_of(table: RawTable, name: str, train: Rows, chosen: str) -> str:
@@ -80,8 +99,8 @@ def class_target(table: RawTable, name: str, train: Rows) -> Target:
     """
     cells = as_text(table.frame[name])
     found = cells.gather(train).unique().drop_nulls()
-    as_numbers = columns.are_numbers(found)
-    labels = sorted(columns.labels_by_key(found, as_numbers).values())
+    as_numbers = are_numbers(found)
+    labels = sorted(labels_by_key(found, as_numbers).values())
     where = f"dataset.path={table.path} column {name}"
     if len(labels) < 2:
         raise ConfigError(f"{where} holds one class, {labels[0]}, in the training split; allowed: two or more")
@@ -93,13 +112,33 @@ def class_target(table: RawTable, name: str, train: Rows) -> Target:
     folded = Counter(label.casefold() for label in labels)
     if alike := [label for label in labels if folded[label.casefold()] > 1]:
         announce(f"{where}: classes that differ only in their case: {', '.join(alike[:5])}")
-    return Target(name, columns.class_numbers(cells, labels, as_numbers), tuple(labels))
+    return Target(name, class_numbers(cells, labels, as_numbers), tuple(labels))
 
 
 def label_target(table: RawTable, name: str, rows: Rows, train: Rows, separator: str | None) -> Target:
     """The labels of a column, see `labels.label_values`."""
     values = label_values(table, name, rows, train, separator)
     return Target(name, np.column_stack([*values.values()]), tuple(values))
+
+
+def known_classes(found: Sequence[Target], parts: Parts) -> Parts:
+    """The same rows without those of a class that no training row has, which no model can predict."""
+    kept = []
+    for split, part in zip(("training", "validation", "test"), parts, strict=True):
+        for target in found:
+            if target.labels and (unknown := int((target.values[part] < 0).sum())):
+                announce(
+                    f"dataset.targets={target.name}: {unknown} rows of the {split} split are left out, as their class "
+                    "is not in the training split"
+                )
+                part = part[target.values[part] >= 0]
+                if split == "validation" and not len(part):
+                    raise ConfigError(
+                        f"dataset.targets={target.name}: no validation row has a class of the training split; allowed: "
+                        "classes that are in both; hint: dataset.shuffle=true, or another dataset.task"
+                    )
+        kept.append(part)
+    return Parts(*kept)
 
 
 def heads_of(targets: Sequence[Target], order: Rows, train: int, standardize: bool) -> tuple[tuple[Head, ...], Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.tables import columns, dates
+from dl_lab.data.tables import classes, columns, dates
 from dl_lab.data.tables.cells import are_inexact, parse_numbers
 from dl_lab.data.tables.columns import Encoder
 from dl_lab.data.tables.reading import RawTable
@@ -188,9 +188,9 @@ def _unseen(values: pl.Series, known: pl.Series, as_numbers: bool) -> int:
     """How many cells have a category that is not among the `known` ones."""
     import polars as pl
 
-    seen = {columns.key(cell, as_numbers) for cell in known.unique().drop_nulls()}
+    seen = {classes.key(cell, as_numbers) for cell in known.unique().drop_nulls()}
     cells, counts = values.drop_nulls().value_counts().get_columns()
-    return int(counts.filter(pl.Series([columns.key(cell, as_numbers) not in seen for cell in cells])).sum())
+    return int(counts.filter(pl.Series([classes.key(cell, as_numbers) not in seen for cell in cells])).sum())
 
 
 def numbers_rows(table: RawTable, name: str, train: Rows) -> bool:
