@@ -59,7 +59,7 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     if config.image_shape is not None:
         return _image_data(config, table, names, found, weights, parts)
     features = _features(config, table, names, train)
-    announce_columns(table, features, found, train, is_chosen=bool(config.features))
+    announce_columns(table, features, found, train, is_chosen=bool(config.features), weight=config.sample_weight)
     reading = plain(table.options)
     del table  # which takes as much memory as all that follows
     return _data(config, reading, features, found, weights, parts)

@@ -1,6 +1,7 @@
 """Tables about the predictions of a run, as text: per class and target, confusion, calibration and residuals."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,18 +33,20 @@ def tables_of(plan: Plan, model: torch.nn.Module, split: Split) -> list[str]:
         if head.task == "classification":
             probabilities = own.double().softmax(1).numpy()
             found = _of_classes(head, probabilities, true.numpy(), weight)
+        elif head.task == "multilabel":
+            found = [_report(head, true.numpy(), (own > 0).numpy(), weight)]
         else:
             found = [residuals(head, (own - true.to(own.dtype)).double().numpy())]
         tables += [title + found[0], *found[1:]]
     return tables
 
 
-def _of_classes(head: Head, probabilities: Floats, classes: Classes, weight: Floats | None) -> list[str]:
+def _report(head: Head, true: NDArray[Any], predicted: NDArray[Any], weight: Floats | None) -> str:
+    """Precision, recall and F1 score of each class or label."""
     from sklearn.metrics import classification_report
 
-    predicted = probabilities.argmax(1)
-    report = classification_report(
-        classes,
+    report: str = classification_report(
+        true,
         predicted,
         labels=range(head.size),
         target_names=[printable(name) for name in head.labels],
@@ -51,10 +54,16 @@ def _of_classes(head: Head, probabilities: Floats, classes: Classes, weight: Flo
         digits=3,
         zero_division=0.0,
     )
+    return report.rstrip()
+
+
+def _of_classes(head: Head, probabilities: Floats, classes: Classes, weight: Floats | None) -> list[str]:
+    predicted = probabilities.argmax(1)
+    report = _report(head, classes, predicted, weight)
     counts = np.zeros((head.size, head.size))
     each = np.ones(len(classes)) if weight is None else weight
     np.add.at(counts, (classes, predicted), each)
-    return [report.rstrip(), confusion(head.labels, counts), reliability(*calibration(probabilities, classes, each))]
+    return [report, confusion(head.labels, counts), reliability(*calibration(probabilities, classes, each))]
 
 
 def confusion(names: Sequence[str], counts: Floats) -> str:

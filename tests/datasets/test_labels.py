@@ -1,12 +1,15 @@
 """Multi-label targets of tables, and tasks of each target."""
 
+import re
+
 import numpy as np
 import pytest
-from support.commands import train
+from support.commands import command, train
 from support.configs import parsed
 
 from dl_lab.data.dataset import Data
 from dl_lab.data.spec import Head
+from dl_lab.evaluate import main
 from dl_lab.training import setup
 
 ROWS = 60
@@ -74,3 +77,7 @@ def test_labels_train_from_the_command_line_with_weights(tmp_path, path):
     ended = train(tmp_path, *chosen, "dataset.sample_weight=red", "train.steps=4", "model=linear", "train.pictures=1")
     assert ended.status == 0, ended.err
     assert {"accuracy", "subset_accuracy", "f1_macro"} <= ended.lines("test")[0].keys()
+    assert re.search("^red +weight ", ended.out, re.MULTILINE)
+    report = command(main, tmp_path, f"run={ended.run}")
+    assert report.status == 0, report.err
+    assert re.search(r"precision +recall +f1-score +support\n\n +big .*\n +sick .*\n", report.out)

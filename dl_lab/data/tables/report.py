@@ -30,14 +30,21 @@ IDENTIFIER = re.compile(r"(?i:^|[\W_])(?i:id|idx|index|no|nr|number|row|key)\W*$
 
 
 def announce_columns(
-    table: RawTable, features: Sequence[Feature], targets: Sequence[Target], train: Rows, *, is_chosen: bool
+    table: RawTable,
+    features: Sequence[Feature],
+    targets: Sequence[Target],
+    train: Rows,
+    *,
+    is_chosen: bool,
+    weight: str | None = None,
 ) -> None:
-    """Print the columns, once per file and process, as the jobs of a sweep differ in the training split only. Then the
-    columns that may be mistakes, unless the features are chosen, and cells that the training split does not explain.
+    """Print the columns, of which one may have weights, once per file and process, as the jobs of a sweep differ in the
+    training split only. Then the columns that may be mistakes, unless the features are chosen, and cells that the
+    training split does not explain.
     """
     if table.path not in announced:
         announced.add(table.path)
-        for line in described(table, features, targets):
+        for line in described(table, features, targets, weight):
             progress.show(line)
     for line in cells_without_values(table, features):
         progress.announce(line)
@@ -45,11 +52,14 @@ def announce_columns(
         progress.announce(line)
 
 
-def described(table: RawTable, features: Sequence[Feature], targets: Sequence[Target]) -> list[str]:
+def described(
+    table: RawTable, features: Sequence[Feature], targets: Sequence[Target], weight: str | None = None
+) -> list[str]:
     """A line for each column: its type, missing and distinct values in the file, and an example."""
     import polars as pl
 
     types = {feature.encoder.name: type_of(feature.encoder) for feature in features}
+    types |= dict.fromkeys([weight] if weight else [], "weight")
     types |= {target.name: f"target, {target.task}" for target in targets}
     names = table.frame.columns
     hidden = max(0, len(names) - 2 * SHOWN) if len(names) > MOST_COLUMNS else 0
