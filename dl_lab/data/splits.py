@@ -194,7 +194,9 @@ class Streamed(Split):
                 yield _inputs_on(self.device, self.dtype, inputs), _targets_on(self.device, targets)
         except ConfigError as error:  # a worker's error arrives with its traceback as text
             kind = type(error)
-            raise kind(str(error).rsplit(f"{kind.__name__}: ", 1)[-1].removesuffix("\\n")) from None
+            message = str(error).rsplit(f"{kind.__name__}: ", 1)[-1].removesuffix("\\n")
+            error.__traceback__ = None  # is a cycle with the loader, which would wait 5 s for each worker
+            raise kind(message) from None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return replace(self, device=device, dtype=dtype)

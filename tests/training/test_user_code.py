@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,7 @@ def test_streamed_examples_that_do_not_fit_are_refused_in_one_line(case, workers
         next(Streamed(examples, torch.arange(2), workers, torch.device("cpu")).everything(2))
     assert message in str(raised.value)
     assert "Traceback" not in str(raised.value)
+    assert not active_children(), "workers end at once, and not when garbage is collected"
 
 
 @pytest.mark.parametrize(
