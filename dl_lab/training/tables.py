@@ -12,7 +12,7 @@ from dl_lab.data.spec import Head
 from dl_lab.data.splits import Split
 from dl_lab.training import loop
 from dl_lab.training.state import Plan
-from dl_lab.training.tasks.scores import BINS, Classes, Floats, calibration
+from dl_lab.training.tasks.scores import BINS, Classes, Floats, calibration, confusion
 
 MOST_CLASSES = 20  # of a confusion matrix that is shown whole
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -60,13 +60,12 @@ def _report(head: Head, true: NDArray[Any], predicted: NDArray[Any], weight: Flo
 def _of_classes(head: Head, probabilities: Floats, classes: Classes, weight: Floats | None) -> list[str]:
     predicted = probabilities.argmax(1)
     report = _report(head, classes, predicted, weight)
-    counts = np.zeros((head.size, head.size))
     each = np.ones(len(classes)) if weight is None else weight
-    np.add.at(counts, (classes, predicted), each)
-    return [report, confusion(head.labels, counts), reliability(*calibration(probabilities, classes, each))]
+    counts = confusion(classes, predicted, each, head.size)
+    return [report, confusion_table(head.labels, counts), reliability(*calibration(probabilities, classes, each))]
 
 
-def confusion(names: Sequence[str], counts: Floats) -> str:
+def confusion_table(names: Sequence[str], counts: Floats) -> str:
     """The counts (true, predicted) as a matrix; of many classes only the most frequent mistakes."""
     if len(names) <= MOST_CLASSES:
         rows = [[name, *(f"{count:.6g}" for count in row)] for name, row in zip(names, counts, strict=True)]

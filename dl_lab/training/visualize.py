@@ -4,33 +4,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dl_lab.data.dataset import Data
+from dl_lab.data.spec import Head
 from dl_lab.data.splits import Split
+from dl_lab.training.tasks.scores import Classes, Floats, calibration, confusion
+from dl_lab.training.tasks.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXAMPLES = 1000  # of a split, that figures are based on
+MOST_NAMES = 20  # of classes on an axis
 GRID = 120  # points along each side of a decision boundary
 
 
-def figures_of(model: nn.Module, data: Data) -> "dict[str, Figure]":
-    """Figures by tag: the fitted line, or predicted against actual values; the decision boundary of two features; the
-    confusion matrix and worst mistakes of an image classifier, its first filters and feature maps; attention weights.
+def figures_of(model: nn.Module, data: Data, task: Task) -> "dict[str, Figure]":
+    """Figures by tag: for each head the confusion matrix, precision and recall and the reliability diagram of classes,
+    or the residuals of numbers; the fitted line, or predicted against actual values; the decision boundary of two
+    features; the worst mistakes of an image classifier, its first filters and feature maps; attention weights.
     """
     spec = data.spec
     with _evaluating(model):
         if spec.kind == "tokens":
             return _attention(model, data)
+        figures = _of_heads(model, data, task)
         if spec.task == "regression":
-            return _regression(model, data)
+            return figures | _regression(model, data)
         if spec.kind == "features":
-            return _boundary(model, data) if spec.input_shape == (2,) and spec.task == "classification" else {}
-        mistakes = _mistakes(model, data) if spec.task == "classification" else {}
-        return mistakes | _filters(model, data)
+            at_plane = spec.input_shape == (2,) and spec.task == "classification"
+            return figures | (_boundary(model, data, task) if at_plane else {})
+        mistakes = _mistakes(model, data, task) if spec.task == "classification" else {}
+        return figures | mistakes | _filters(model, data)
 
 
 def histograms_of(model: nn.Module, data: Data) -> dict[str, Tensor]:
@@ -76,6 +84,49 @@ def _some(data: Data, split: Split, number: int = EXAMPLES) -> tuple[Tensor, Ten
     return data.prepare(inputs), targets
 
 
+def _of_heads(model: nn.Module, data: Data, task: Task) -> "dict[str, Figure]":
+    """Figures about the predictions of each head on the validation split."""
+    inputs, targets = _some(data, data.validation)
+    parts, weights = task.by_head(model(inputs).double().cpu(), targets.cpu())
+    weight = np.ones(len(targets)) if weights is None else weights.double().numpy()
+    figures: dict[str, Figure] = {}
+    for prefix, head, (outputs, true) in zip(task.prefixes, task.heads, parts, strict=True):
+        if head.task == "classification":
+            drawn = _classes(head, outputs.softmax(1).numpy(), true.numpy(), weight)
+        else:
+            drawn = _residuals(head, outputs.numpy(), true.numpy()) if head.task == "regression" else {}
+        figures |= {prefix + tag: figure for tag, figure in drawn.items()}
+    return figures
+
+
+def _classes(head: Head, probabilities: Floats, classes: Classes, weight: Floats) -> "dict[str, Figure]":
+    from dl_lab.plotting.bars import bars
+    from dl_lab.plotting.figures import curves, matrix
+
+    counts = confusion(classes, probabilities.argmax(1), weight, head.size)
+    names, form = (head.labels, "{:.4g}") if head.size <= MOST_NAMES else ((), None)
+    shares = [np.diag(counts) / np.maximum(counts.sum(axis), np.finfo(float).tiny) for axis in (0, 1)]
+    share, confidence, accuracy = calibration(probabilities, classes, weight)
+    ece, filled = share @ np.abs(accuracy - confidence), share > 0
+    lines = {"model": (confidence[filled], accuracy[filled]), "calibrated": (np.array([0, 1]), np.array([0, 1]))}
+    about = f"{len(classes)} validation examples"
+    return {
+        "confusion": matrix(counts, f"Confusion, {about}", "predicted", "actual", names, form),
+        "classes": bars(dict(zip(("precision", "recall"), shares, strict=True)), names, f"Classes, {about}", "class"),
+        "reliability": curves(
+            lines, f"Reliability, {about}: ECE {ece:.3g}", "probability of the predicted class", "accuracy"
+        ),
+    }
+
+
+def _residuals(head: Head, outputs: Floats, targets: Floats) -> "dict[str, Figure]":
+    from dl_lab.plotting.figures import scatter
+
+    pairs = {name: (outputs[:, at], outputs[:, at] - targets[:, at]) for at, name in enumerate(head.labels)}
+    title = "Residuals, validation split"
+    return {"residuals": scatter(pairs, title, "predicted (as trained on)", "predicted - actual (as trained on)")}
+
+
 def _regression(model: nn.Module, data: Data) -> "dict[str, Figure]":
     from dl_lab.plotting.figures import curves, scatter
 
@@ -96,10 +147,11 @@ def _regression(model: nn.Module, data: Data) -> "dict[str, Figure]":
     return {"fit": scatter(pairs, title, "actual (as trained on)", "predicted (as trained on)", diagonal=True)}
 
 
-def _boundary(model: nn.Module, data: Data) -> "dict[str, Figure]":
+def _boundary(model: nn.Module, data: Data, task: Task) -> "dict[str, Figure]":
     from dl_lab.plotting.figures import decision_boundary
 
-    points, labels = _some(data, data.train)
+    points, numbers = _some(data, data.train)
+    ((_, labels),), _ = task.by_head(model(points), numbers)
     low, high = points.amin(0) - 0.3, points.amax(0) + 0.3
     x, y = (torch.linspace(float(low[axis]), float(high[axis]), GRID, device=points.device) for axis in (0, 1))
     rows, columns = torch.meshgrid(y, x, indexing="ij")
@@ -125,20 +177,15 @@ def _pixels(images: Tensor) -> Tensor:
     return scaled.permute(0, 2, 3, 1).squeeze(-1) if images.shape[1] in (1, 3) else scaled[:, 0]
 
 
-def _mistakes(model: nn.Module, data: Data) -> "dict[str, Figure]":
-    from dl_lab.plotting.figures import image_grid, matrix
+def _mistakes(model: nn.Module, data: Data, task: Task) -> "dict[str, Figure]":
+    from dl_lab.plotting.figures import image_grid
 
     labels = data.spec.heads[0].labels
-    images, targets = _some(data, data.validation)
-    probabilities = model(images).float().softmax(1)
+    images, numbers = _some(data, data.validation)
+    ((logits, targets),), _ = task.by_head(model(images), numbers)
+    probabilities = logits.float().softmax(1)
     predicted = probabilities.argmax(1)
-    pairs = targets * len(labels) + predicted
-    counts = torch.bincount(pairs, minlength=len(labels) ** 2).view(len(labels), -1)
-    form = "{:d}" if len(labels) <= 20 else None
-    names = labels if len(labels) <= 20 else ()
-    drawn = {
-        "confusion": matrix(counts, f"Confusion, {len(targets)} validation images", "predicted", "actual", names, form)
-    }
+    drawn = {}
     surest = (probabilities.gather(1, targets[:, None])[:, 0] + (predicted == targets)).argsort()[:24]
     wrong = surest[predicted[surest] != targets[surest]]
     if len(wrong):

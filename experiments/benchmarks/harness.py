@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from dl_lab.cli.app import exits
-from dl_lab.plotting.figures import ratio_bars
+from dl_lab.plotting.bars import ratio_bars
 from dl_lab.runs.tensorboard import EventWriter
 from experiments.support.command_line import parsed
 from experiments.support.results_table import write_section

@@ -21,7 +21,7 @@ def check(runs: list[Run], report: Report) -> None:
         hidden = np.maximum(images @ weights["layers.0.weight"].T + weights["layers.0.bias"], 0)
         logits = hidden @ weights["head.weight"].T + weights["head.bias"]
         by_hand.append((logits.argmax(1) == labels).mean())
-        for tag, figure in visualize.figures_of(model, replace(data, validation=data.test)).items():
+        for tag, figure in visualize.figures_of(model, replace(data, validation=data.test), plan.task).items():
             if tag == "confusion":
                 figure.axes[0].set_title("Confusion, 1000 test images")  # the function names the validation split
             report.figure(f"test/{tag}", figure, run.seed)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import classification_report
@@ -152,3 +153,17 @@ def test_a_checkpoint_with_code_is_rejected_and_the_code_does_not_run(trained, t
     assert not sprung.exists()
     torch.load(path, weights_only=False)  # without weights_only the code runs
     assert sprung.exists()
+
+
+def test_every_head_has_its_tables(tmp_path):
+    targets = "dataset.targets=[species,petal_width,petal_length]"
+    ended = train(tmp_path, "dataset=iris", targets, "train.steps=4", "train.batch_size=8")
+    printed = command(evaluate.main, tmp_path, f"run={ended.run}", "device=cpu").out
+    matrix = printed.partition("predicted ones in columns\n")[2].splitlines()[1:4]
+    counts = np.array([[int(count) for count in row.split()[1:]] for row in matrix])
+    tested = ended.summary["test"]
+    assert np.trace(counts) / counts.sum() == pytest.approx(tested["species/accuracy"])
+    assert np.mean(np.diag(counts) / counts.sum(1)) == pytest.approx(tested["species/balanced_accuracy"])
+    assert f"calibration: ece {tested['species/ece']:.4g}\n" in printed
+    first, second = printed.partition("residuals: quantiles of prediction - target\n")[2].splitlines()[1:3]
+    assert [first.split()[0], second.split()[0]] == ["petal_width", "petal_length"]

@@ -13,16 +13,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dl_lab.plotting import figures
 from dl_lab.training import setup, visualize
 
+CLASSES = {"confusion", "classes", "reliability"}
 EXPECTED = {
-    ("dataset=moons", "model=mlp"): {"boundary"},
-    ("dataset=line", "model=linear"): {"fit"},
-    ("dataset=linnerud", "model=linear", "train.batch_size=4"): {"fit"},
-    ("dataset=iris", "model=mlp"): set(),
-    ("dataset=iris", "dataset.targets=[species,petal_width]", "model=mlp"): set(),
-    ("dataset=digits", "model=mlp"): {"confusion", "mistakes"},
-    ("dataset=digits", "model=cnn"): {"confusion", "mistakes", "filters", "feature_maps"},
+    ("dataset=moons", "model=mlp"): {*CLASSES, "boundary"},
+    ("dataset=line", "model=linear"): {"fit", "residuals"},
+    ("dataset=linnerud", "model=linear", "train.batch_size=4"): {"fit", "residuals"},
+    ("dataset=iris", "model=mlp"): CLASSES,
+    ("dataset=iris", "dataset.targets=[species,petal_width]", "model=mlp"): {
+        *(f"species/{tag}" for tag in CLASSES),
+        "petal_width/residuals",
+    },
+    ("dataset=digits", "model=mlp"): {*CLASSES, "mistakes"},
+    ("dataset=digits", "model=cnn"): {*CLASSES, "mistakes", "filters", "feature_maps"},
     ("dataset=sorting", "dataset.examples=200", "model=transformer"): {"attention"},
-    ("dataset=digits", "model=transformer", "model.patch_size=4"): {"confusion", "mistakes"},
+    ("dataset=digits", "model=transformer", "model.patch_size=4"): {*CLASSES, "mistakes"},
 }
 
 
@@ -32,7 +36,7 @@ def test_every_kind_of_data_and_model_has_its_figures(overrides):
     plan, state = setup.build_run(run, setup.build_data(run))
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     random = torch.random.get_rng_state()
-    drawn = visualize.figures_of(state.model, plan.data)
+    drawn = visualize.figures_of(state.model, plan.data, plan.task)
     assert set(drawn) == EXPECTED[overrides]
     for figure in drawn.values():
         buffer = io.BytesIO()
@@ -51,7 +55,7 @@ def test_a_boundary_has_the_classes_of_the_model():
     with torch.no_grad():
         state.model.linear.weight.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
         state.model.linear.bias.zero_()
-    figure = visualize.figures_of(state.model, plan.data)["boundary"]
+    figure = visualize.figures_of(state.model, plan.data, plan.task)["boundary"]
     (axes,), (legend,) = figure.axes, figure.legends
     assert [text.get_text() for text in legend.get_texts()] == list(plan.data.spec.heads[0].labels)
     mesh = axes.collections[0]

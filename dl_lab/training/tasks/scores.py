@@ -48,6 +48,13 @@ def top_accuracy(scores: Floats, classes: Classes, weights: Floats) -> float:
     return float(np.average(before < TOP, weights=weights))
 
 
+def confusion(classes: Classes, predicted: Classes, weights: Floats, number: int) -> Floats:
+    """The weight of the examples of each pair of classes (true, predicted)."""
+    counts: Floats = np.zeros((number, number))
+    np.add.at(counts, (classes, predicted), weights)
+    return counts
+
+
 def calibration(probabilities: Floats, classes: Classes, weights: Floats) -> tuple[Floats, Floats, Floats]:
     """For each bin of confidence, the probability of the predicted class: the share of the examples, the mean
     confidence and the accuracy; the last two are 0 in an empty bin.
