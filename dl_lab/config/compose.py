@@ -35,10 +35,14 @@ def with_new_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def defaults(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file; a missing value is null."""
+    """The keys and values of a YAML file and of the files that it extends; a missing value is null."""
     loaded = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(loaded, dict)
-    return {str(key): None if value == "???" else value for key, value in loaded.items() if key != "defaults"}
+    values: dict[str, Any] = {}
+    for base in loaded.pop("defaults", []):
+        extended = path.parent / f"{base}.yaml"
+        values |= defaults(extended) if extended.is_file() else {}  # _self_ is no file
+    return values | {str(key): None if value == "???" else value for key, value in loaded.items()}
 
 
 def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from support.commands import TINY, spawn
 from support.configs import choices, compose, container, parsed
 from support.sweeps import add_model
 
+from dl_lab.config.compose import with_new_keys
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunSettings, TrainConfig
 from dl_lab.config.validation import typed
@@ -87,6 +88,14 @@ def test_a_missing_key_and_an_unknown_one_are_reported_for_every_entry(group, na
             parse(without)
     with pytest.raises(ConfigError, match=f"^{group}.surely_not is not a key.*; allowed: "):
         parse(with_entry(group, name, surely_not=1))
+
+
+@pytest.mark.parametrize(("group", "name"), ENTRIES)
+def test_a_configuration_of_an_older_version_gets_every_key_that_its_choice_has_now(group, name):
+    now = container(f"{group}={name}", resolve=False)[group]
+    assert with_new_keys({group: {"name": name}})[group] == {
+        key: None if value == "???" else value for key, value in now.items()
+    }
 
 
 @pytest.mark.parametrize("choice", choices("train"))
