@@ -23,6 +23,7 @@ from dl_lab.runs.identity import Scalars, configuration_name, hyperparameters
 PARTS = ("best", "last", "test")  # of summary.json: metrics of the best validation, of the last one, of the test
 NUMBERS = ("seconds", "steps", "epochs", "parameters")  # of summary.json itself
 MOST = sys.float_info.max
+FOREIGN = "is not as a run writes it"
 
 Repetition = tuple[int, int]  # seed and fold
 
@@ -93,8 +94,8 @@ class Run:
         Raises:
             ConfigError: if there are none, or a line is damaged.
         """
-        points = [point for _, point in read_lines(self.folder / "metrics.jsonl")]
-        return [point for point in points if split is None or point["split"] == split]
+        lines = read_lines(self.folder / "metrics.jsonl")
+        return [point for _, point in lines if split is None or point["split"] == split]
 
     def curve(self, name: str) -> dict[int, float]:
         """A metric of training or validation by step, such as train/loss or val/loss; empty if it cannot be read."""
@@ -109,8 +110,7 @@ def read_curve(folder: Path, name: str) -> dict[int, float]:
     except OSError:
         return {}
     points = [parse_point(line) for line in lines if f'"split": "{split}"' in line]
-    values = [(point.get("step"), point.get(metric)) for point in points]
-    return {step: float(value) for step, value in values if isinstance(step, int) and isinstance(value, int | float)}
+    return {point["step"]: float(point[metric]) for point in points if is_number(point.get(metric))}
 
 
 def parse_point(line: str) -> dict[str, Any]:
@@ -169,8 +169,7 @@ def read_configuration(folder: Path) -> dict[str, Any]:
     path = folder / ".hydra" / "config.yaml"
     if not path.exists():
         raise ConfigError(f"{folder} holds no run; hint: give a run folder, such as outputs/2026-11-22/10-00-00")
-    config: dict[str, Any] = _load_strict(path, dict)
-    return config
+    return dict(_load_strict(path, dict))
 
 
 def read_tolerant(folder: Path) -> Run | str:
@@ -221,9 +220,6 @@ def read_resumptions(folder: Path) -> list[Any]:
     """The steps from which a run continued, with new overrides. Raises ConfigError if they cannot be read."""
     path = folder / ".hydra" / "resumed.yaml"
     return list(_load_strict(path, list)) if path.exists() else []
-
-
-FOREIGN = "is not as a run writes it"
 
 
 def _load_strict(path: Path, kind: type) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ PATTERNS = (
     *("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%m/%Y"),
 )
 ONLY_CHOSEN = ("%Y%m%d", "%Y%m", "%Y")  # which are numbers
+MONTHS = "(?i:(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*)"
+WORDS = {"a": "[A-Za-z]{3,}", "b": MONTHS, "B": MONTHS, "p": "[A-Za-z]{2}", ".f": r"[.\d]*", "#z": ".*"}  # no numbers
 YEARS = (1000, 9999)  # others are a sign that the pattern does not fit
 
 
@@ -29,15 +33,23 @@ def pattern(known: pl.Series, is_chosen: bool) -> str | None:
     """
     texts = known.unique()
     first = texts.head(1)
-    if not is_chosen and not first.str.contains(r"^\D{0,15}\d").item():
+    if not is_chosen and not first.str.contains(r"^\D{0,15}\d.{0,50}$").item():
         return None
     found = [
         (pattern, len(texts) - parsed(texts, pattern).null_count())
         for pattern in (*PATTERNS, *ONLY_CHOSEN * is_chosen)
-        if is_chosen or not parsed(first, pattern).null_count()
+        if is_chosen or (_shape(pattern).fullmatch(first.item()) and not parsed(first, pattern).null_count())
     ]
     best, count = max(found, key=lambda each: each[1], default=("", 0))
     return best if count == len(texts) or (is_chosen and count) else None
+
+
+@cache
+def _shape(pattern: str) -> re.Pattern[str]:
+    """A regular expression for all texts that may have this format; polars takes a thousand times as long to see it."""
+    parts = re.split(r"%(\.f|#z|[A-Za-z])", pattern)  # every second one is a field
+    known = [WORDS.get(part, r"\s*[+-]?\d+") if place % 2 else re.escape(part) for place, part in enumerate(parts)]
+    return re.compile("".join(known).replace(r"\ ", r"\s*"))
 
 
 def parsed(texts: pl.Series, pattern: str) -> pl.Series:

@@ -7,6 +7,7 @@ import lzma
 import zipfile
 import zlib
 from io import BytesIO
+from typing import IO
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
@@ -20,6 +21,7 @@ MARKS = {  # byte-order marks; those of UTF-32 begin like those of UTF-16
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 TABLES = "a csv, tsv or parquet file, which gz, bz2, xz, zst or zip may compress"
+UNPACKED, RATIO = 2**28, 200  # tables with text of up to so many bytes, or times the size of the file, are unpacked
 ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
 
@@ -31,16 +33,32 @@ def unpack(path: str, content: bytes) -> bytes:
     """
     try:
         if content.startswith(b"\x1f\x8b"):
-            return gzip.decompress(content)
+            return _read(path, gzip.GzipFile(fileobj=BytesIO(content)), content)
         if content.startswith(b"BZh") and content[4:10] == b"1AY&SY":
-            return bz2.decompress(content)
+            return _read(path, bz2.BZ2File(BytesIO(content)), content)
         if content.startswith(b"\xfd7zXZ\0"):
-            return lzma.decompress(content)
+            return _read(path, lzma.LZMAFile(BytesIO(content)), content)
         if content.startswith(b"PK\x03\x04"):
             return _unzip(path, content)
     except ERRORS as error:
         raise ConfigError(f"dataset.path={path} cannot be unpacked ({error}); allowed: {TABLES}") from error
     return _unzstd(path, content) if content.startswith(b"\x28\xb5\x2f\xfd") else content
+
+
+def refuse_bomb(path: str, unpacked: int, content: bytes) -> None:
+    """Raises: ConfigError if a small file unpacks to so many bytes that it may only be meant to fill the memory."""
+    most = max(UNPACKED, RATIO * len(content))
+    if unpacked > most:
+        raise ConfigError(
+            f"dataset.path={path} unpacks from {len(content):,} bytes to more than {most:,}; allowed: {RATIO} times "
+            f"its size, or {UNPACKED:,} bytes; hint: unpack it, if it is meant to be so large"
+        )
+
+
+def _read(path: str, file: IO[bytes] | gzip.GzipFile, content: bytes) -> bytes:
+    unpacked = file.read(max(UNPACKED, RATIO * len(content)) + 1)
+    refuse_bomb(path, len(unpacked), content)
+    return unpacked
 
 
 def _unzip(path: str, content: bytes) -> bytes:
@@ -54,13 +72,14 @@ def _unzip(path: str, content: bytes) -> bytes:
         if len(names) != 1:
             found = f"{len(names)} files ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
             raise ConfigError(f"dataset.path={path} holds {found}; allowed: an archive of one file; hint: unpack it")
-        return archive.read(names[0])
+        return _read(path, archive.open(names[0]), content)
 
 
 def _unzstd(path: str, content: bytes) -> bytes:
     """Python before 3.14 cannot read Zstandard, but polars can, line by line."""
     import polars as pl
 
+    refuse_bomb(path, _largest_zstd(content), content)
     try:
         options = {"has_header": False, "infer_schema": False, "quote_char": None, "separator": "\x1f"}
         lines = pl.read_csv(content, **options).to_series().fill_null("")  # type: ignore[arg-type]
@@ -70,6 +89,25 @@ def _unzstd(path: str, content: bytes) -> bytes:
             f"dataset.path={path} cannot be unpacked ({reason}); allowed: {TABLES}; hint: unpack it with unzstd"
         ) from error
     return ("\n".join(lines) + "\n").encode()
+
+
+def _largest_zstd(content: bytes) -> int:
+    """How many bytes Zstandard frames can unpack to at most, from the headers of their blocks (RFC 8878)."""
+    place = most = 0
+    while place + 5 < len(content):
+        if content[place + 1 : place + 4] == b"\x2a\x4d\x18":  # a frame to be skipped
+            place += 8 + int.from_bytes(content[place + 4 : place + 8], "little")
+            continue
+        flags, is_last = content[place + 4], False
+        single = flags >> 5 & 1
+        place += 6 - single + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
+        while not is_last and place < len(content):
+            header = int.from_bytes(content[place : place + 3], "little")
+            is_last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
+            place += 3 + (1 if kind == 1 else size)  # one byte that is repeated, or the block
+            most += size if kind < 2 else 2**17
+        place += 4 * (flags >> 2 & 1)
+    return most
 
 
 def as_utf8(path: str, content: bytes, encoding: str) -> tuple[bytes, str]:

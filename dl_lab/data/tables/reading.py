@@ -16,7 +16,7 @@ from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.core.progress import announce
 from dl_lab.data.tables.cells import Numbers, decimal_sign, parse_numbers, without_missing
-from dl_lab.data.tables.encoding import TABLES, as_utf8, unpack
+from dl_lab.data.tables.encoding import TABLES, as_utf8, refuse_bomb, unpack
 from dl_lab.data.tables.layout import NAMED, Layout, find_layout, read_lines, with_names
 from dl_lab.data.tables.separator import SAMPLE
 
@@ -113,19 +113,29 @@ def _parquet(path: str, content: bytes) -> pl.DataFrame:
     import polars as pl
     from polars import selectors
 
+    categories = selectors.by_dtype(pl.Categorical, pl.Enum)
+    plain = selectors.numeric() | selectors.boolean() | selectors.temporal() | selectors.string()
     try:
-        frame = pl.read_parquet(BytesIO(content))
+        lazy = pl.scan_parquet(BytesIO(content))
+        names, kept = lazy.collect_schema().names(), lazy.select(plain | categories)
+        cells = lazy.select(pl.len()).collect().item() * len(names)
+        refuse_bomb(path, cells, content)
+        frame = kept.collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"dataset.path={path} is no complete parquet file ({reason}); allowed: {TABLES}") from error
-    categories = selectors.by_dtype(pl.Categorical, pl.Enum)
-    plain = selectors.numeric() | selectors.boolean() | selectors.temporal() | selectors.string()
-    kept = frame.select(plain | categories)
-    if left := [name for name in frame.columns if name not in kept.columns]:
+    if left := [name for name in names if name not in frame.columns]:
         announce(f"dataset.path={path}: columns of lists, bytes and the like are left out: {', '.join(left)}")
-    if kept.is_empty():
+    if frame.is_empty():
         raise ConfigError(f"dataset.path={path} has no rows and columns of plain values; allowed: {TABLES}")
-    return kept.with_columns(
+    for each in frame.select(selectors.date() | selectors.datetime()):
+        is_date = each.dt.year().is_between(1, 9999).fill_null(False)
+        if bad := len(each) - each.null_count() - int(is_date.sum()):
+            announce(
+                f"dataset.path={path} column {each.name}: {bad:,} dates outside of the years 1 to 9999 are missing"
+            )
+            frame = frame.with_columns(pl.when(is_date).then(each).alias(each.name))
+    return frame.with_columns(
         categories.cast(pl.String),
         selectors.decimal().cast(pl.Float64),
         selectors.float().fill_nan(None),

@@ -113,8 +113,9 @@ def as_text(raw: pl.Series) -> pl.Series:
     """A column as text, null where missing; whole numbers without a decimal point."""
     import polars as pl
 
-    if raw.dtype.is_float() and raw.is_not_null().any() and bool((raw == raw.cast(pl.Int64, strict=False)).all()):
-        raw = raw.cast(pl.Int64)
+    if raw.dtype.is_float() and raw.is_not_null().any():
+        whole = raw.cast(pl.Int64, strict=False)
+        raw = whole if raw.eq_missing(whole.cast(raw.dtype)).all() else raw
     return raw if raw.dtype == pl.String else raw.cast(pl.String)
 
 
