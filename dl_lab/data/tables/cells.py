@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dl_lab.core.errors import require
 from dl_lab.core.schema import Schema
@@ -17,6 +18,14 @@ Lines = list[tuple[int, list[str]]]  # the number of a line, and its cells
 MISSING = {  # what pandas reads as missing, and further marks of spreadsheets, UCI and SAS
     *("", "NA", "N/A", "NaN", "-NaN", "NULL", "None", "<NA>", "#N/A", "#NA", "NaT", "nan", "-nan", "n/a", "null"),
     *("na", "NAN", "Null", "-", "--", ".", "?"),
+}
+WAYS: dict[str, dict[str, Any]] = {  # to write numbers, by the hint that reads them
+    "": {},
+    "dataset.percent=true reads them": {"percent": True},
+    "\"dataset.thousands=','\" reads them": {"thousands": ","},
+    "\"dataset.thousands=' '\" reads them": {"thousands": " "},
+    "\"dataset.decimal=','\" reads them": {"decimal": ","},
+    "\"dataset.decimal=','\" \"dataset.thousands='.'\" reads them": {"decimal": ",", "thousands": "."},
 }
 SPACES = " \u00a0\u202f\u2009"  # all that may stand between thousands
 
@@ -51,8 +60,9 @@ def parse_numbers(frame: pl.DataFrame, options: Numbers) -> pl.DataFrame:
 
     cell = pl.all()
     if options.thousands:
-        sign = rf"[{SPACES}]" if options.thousands == " " else rf"\{options.thousands}"
-        grouped = cell.str.contains(rf"^[+-]?\d{{1,3}}({sign}\d{{2,3}})*{sign}\d{{3}}(?:\D|$)")
+        signs = SPACES if options.thousands == " " else rf"\{options.thousands}"
+        sign, rest = f"[{signs}]", rf"(\s*[^\d\s{signs}][^{signs}]*)?$"
+        grouped = cell.str.contains(rf"^[+-]?\d{{1,3}}({sign}\d{{2,3}})*{sign}\d{{3}}{rest}")
         frame = frame.select(pl.when(grouped).then(cell.str.replace_all(sign, "")).otherwise(cell))
     if options.decimal == ",":
         is_free = ~cell.str.contains(".", literal=True)
@@ -63,6 +73,25 @@ def parse_numbers(frame: pl.DataFrame, options: Numbers) -> pl.DataFrame:
     else:
         numbers = frame.select(cell.cast(pl.Float64, strict=False))
     return numbers.with_columns(cell.fill_nan(None))  # a step of its own, or the texts are parsed again
+
+
+def other_way(texts: pl.Series, options: Numbers) -> str:
+    """A hint if texts are numbers that the options do not read: with percent or currency signs, thousands, or decimal
+    commas; otherwise "".
+    """
+    import polars as pl
+
+    frame = texts.drop_nulls().unique(maintain_order=True).head(100).to_frame()
+    bare = frame.select(pl.all().str.strip_chars("$€£¥ "))
+    if frame.is_empty() or not bare.to_series().str.contains(r"^[+-]?[0-9.,]").all():
+        return ""
+    for hint, changes in WAYS.items():
+        if options.thousands is None or "thousands" not in changes:
+            read = parse_numbers(bare, replace(options, **changes))
+            if not read.to_series().null_count():
+                sign = "" if bare.equals(frame) else "remove the currency sign"
+                return "; ".join(filter(None, (sign, hint)))
+    return ""
 
 
 def are_inexact(series: pl.Series) -> bool:

@@ -103,19 +103,22 @@ def read_lines(path: str, text: str, layout: Layout) -> Lines:
     number, size = next(((number, len(row)) for number, row in lines if len(row) != layout.width), (0, layout.width))
     if size != layout.width:
         above = "as in the header" if len(layout.names) == layout.width else "as in most lines"
-        hint = _hint(layout, lines)
+        hint = _hint(layout, lines, size)
         raise ConfigError(f"dataset.path={path} line {number} has {size} cells; allowed: {layout.width}, {above}{hint}")
     return lines
 
 
-def _hint(layout: Layout, lines: Lines) -> str:
+def _hint(layout: Layout, lines: Lines, size: int) -> str:
     """The likely cause of lines that differ in their number of cells."""
     sizes = {len(cells) for _, cells in lines}
     if any(cells[0].startswith("#") for _, cells in lines):
         return "; hint: remove the lines that begin with #"
     if sizes == {2 * layout.width}:
         return "; hint: write decimal numbers with a point, such as 1.5"
-    return "; hint: the header lacks a name" if sizes == {layout.width + 1} else ""
+    if sizes == {layout.width + 1}:
+        return "; hint: the header lacks a name"
+    more = f"put quotes around a cell, such as a decimal number, that contains {layout.separator!r}"
+    return f"; hint: {more if size > layout.width else 'complete or remove the line'}"
 
 
 def with_names(path: str, frame: pl.DataFrame, layout: Layout, features: Sequence[str]) -> pl.DataFrame:

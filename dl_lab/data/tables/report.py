@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from dl_lab.core import progress
 from dl_lab.core.errors import printable
+from dl_lab.data.tables.cells import other_way, parse_numbers
 from dl_lab.data.tables.columns import Category, Encoder
 from dl_lab.data.tables.reading import RawTable
 from dl_lab.data.tables.targets import Target
-from dl_lab.data.tables.types import Feature, Rows
+from dl_lab.data.tables.types import Feature, Rows, Typed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -108,12 +109,22 @@ def cells_without_values(table: RawTable, features: Sequence[Feature]) -> Iterat
             yield f"{where}: {column.unread:,} cells are no {column.kind}s, and count as missing"
         if feature.unseen:
             yield f"{where}: {feature.unseen:,} cells have categories that are not in the training split"
-        if (row := column.mistake) is not None:
-            name = feature.encoder.name
-            yield (
-                f"dataset.path={table.path} {table.place(row, name)}: {table.frame[name][row]!r} is no number, so that "
-                f"the column is a category; dataset.numbers=[{name}] makes it a column of numbers with missing values"
-            )
+        if column.kind == "category" and (reason := _not_numbers(table, column)):
+            yield f"dataset.path={table.path} {reason}"
+
+
+def _not_numbers(table: RawTable, column: Typed) -> str:
+    """Which cell is no number, if most are numbers, or all of them are, written in another way; otherwise ""."""
+    texts, row = column.values, column.mistake
+    hint = other_way(texts if row is None else texts[row : row + 1], table.options)
+    if row is None and not hint:
+        return ""
+    if row is None:
+        numbers = parse_numbers(texts.to_frame(), table.options).to_series()
+        row = int((numbers.is_null() & texts.is_not_null()).arg_max() or 0)
+    hint = hint or f"dataset.numbers=[{texts.name}] makes it a column of numbers with missing values"
+    where = table.place(row, texts.name)
+    return f"{where}: {texts[row]!r} is no number, so that the column is a category; hint: {hint}"
 
 
 def suspicious(table: RawTable, features: Sequence[Feature], targets: Sequence[Target], train: Rows) -> Iterator[str]:

@@ -66,13 +66,16 @@ def divide(text: str, sign: str, quote: str, above: int = 0, strict: bool = Fals
     if sign == " ":
         text = re.sub(r"^ +| +(?=\r?$)|(?<= ) +", "", text, flags=re.MULTILINE)
     skips = sign != " "
-    file = StringIO(text, newline="")
+    file, begin = StringIO(text, newline=""), 1
     reader = csv.reader(file, delimiter=sign, quotechar=quote, skipinitialspace=skips, strict=strict)
     try:
         for cells in reader:
+            begin = reader.line_num + 1
             if "".join(cells).strip() or len(cells) > 1:
                 yield above + reader.line_num, [cell.strip() for cell in cells]
     except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise ValueError(f"line {above + begin}: a quote ({quote}) opens and is never closed") from error
         raise ValueError(f"line {above + reader.line_num}: {error}") from error
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.spec import Head
+from dl_lab.data.tables.cells import other_way
 from dl_lab.data.tables.classes import are_numbers, class_numbers, labels_by_key
 from dl_lab.data.tables.heads import joined, regression_head
 from dl_lab.data.tables.labels import label_values, labels_head
@@ -109,6 +110,8 @@ def class_target(table: RawTable, name: str, train: Rows) -> Target:
             f"{where} holds {len(labels)} distinct numbers in {len(train)} rows; allowed: classes; hint: "
             "dataset.task=regression"
         )
+    if 2 * len(labels) > len(train) and other_way(found, table.options):
+        raise not_a_number(table, cells, int(train.min()))
     folded = Counter(label.casefold() for label in labels)
     if alike := [label for label in labels if folded[label.casefold()] > 1]:
         announce(f"{where}: classes that differ only in their case: {', '.join(alike[:5])}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.tables import classes, columns, dates
-from dl_lab.data.tables.cells import are_inexact, parse_numbers
+from dl_lab.data.tables.cells import are_inexact, other_way, parse_numbers
 from dl_lab.data.tables.columns import Encoder
 from dl_lab.data.tables.reading import RawTable
 
@@ -149,9 +149,15 @@ def not_a_number(table: RawTable, raw: pl.Series, row: int) -> ConfigError:
     """The error for a cell of a column of numbers."""
     return ConfigError(
         f"dataset.path={table.path} {table.place(row, raw.name)}: {raw[row]!r} is not a number; allowed: finite "
-        f"numbers (float32), such as 4623.5 or -1e3; hint: dataset.missing=[{raw[row]}] if it stands for a missing "
-        "value; a target may be a class with dataset.task=classification"
+        f"numbers (float32), such as 4623.5 or -1e3; hint: {_hint(table, raw, row)}"
     )
+
+
+def _hint(table: RawTable, raw: pl.Series, row: int) -> str:
+    if raw[row] == raw.name:
+        return "remove this line, which repeats the header"
+    missing = f"dataset.missing=[{raw[row]}] if it stands for a missing value; a target may be a class with "
+    return other_way(raw[row : row + 1], table.options) or f"{missing}dataset.task=classification"
 
 
 @dataclass(frozen=True)
