@@ -84,6 +84,9 @@ class Preprocessing:
         statistics: list[tuple[str, Nested, Nested, tuple[int, ...]]]
         statistics = [(head.name, head.offset, head.scale, (head.size,)) for head in spec.heads if head.scale]
         statistics += [("mean and std", self.mean, self.std, shape)] if self.mean is not None else []
+        for column in self.columns:
+            scale = column.get("scale", 1.0)
+            statistics.append((str(column.get("name")), column.get("offset", 0.0), scale, np.shape(scale)))
         for name, offset, scale, fitting in statistics:
             offsets, scales = np.asarray(offset, np.float64), np.asarray(scale, np.float64)
             fits = np.broadcast_shapes(offsets.shape, scales.shape, fitting) == fitting

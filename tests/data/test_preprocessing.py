@@ -55,6 +55,9 @@ def deep() -> Any:
     return value
 
 
+NUMBER = {"kind": "number", "name": "a", "offset": 0.0, "scale": 1.0}
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -71,6 +74,11 @@ def deep() -> Any:
         lambda values: values.update(reading=endless()),
         lambda values: values.update(reading=[1]),
         lambda values: values.update(columns=[{"name": "a"}]),
+        lambda values: values.update(columns=[NUMBER | {"scale": 0.0}]),
+        lambda values: values.update(columns=[NUMBER | {"scale": "1"}]),
+        lambda values: values.update(columns=[NUMBER | {"offset": float("nan")}]),
+        lambda values: values.update(columns=[NUMBER | {"offset": [0.0, 1.0]}]),
+        lambda values: values.update(columns=[NUMBER | {"kind": "date", "scale": [1.0, 0.0]}]),
         lambda values: values.update(white=0),
         lambda values: values["spec"].update(kind="sound"),
         lambda values: values["spec"].update(input_shape=[]),
