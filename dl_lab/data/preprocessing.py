@@ -88,7 +88,7 @@ class Preprocessing:
             scale = column.get("scale", 1.0)
             statistics.append((str(column.get("name")), column.get("offset", 0.0), scale, np.shape(scale)))
         for name, offset, scale, fitting in statistics:
-            offsets, scales = np.asarray(offset, np.float64), np.asarray(scale, np.float64)
+            offsets, scales = (np.asarray(each).astype(np.float64, casting="safe") for each in (offset, scale))
             fits = np.broadcast_shapes(offsets.shape, scales.shape, fitting) == fitting
             if not (fits and np.isfinite(offsets).all() and np.isfinite(scales).all() and scales.all()):
                 raise ValueError(f"{name}: the statistics do not fit, or are not finite, or divide by 0")
