@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dl_lab.data.dataset import Data
 from dl_lab.data.partition import FractionOrCount
 from dl_lab.data.preprocessing import Preprocessing
-from dl_lab.data.tables.partition import FoldConfig
+from dl_lab.data.tables.folds import FoldConfig
 from dl_lab.datasets.images import ImageConfig, image_data
 from dl_lab.datasets.table import Table, TableConfig, table_data
 from dl_lab.registry import DATASETS

@@ -16,8 +16,8 @@ from dl_lab.data.partition import SplitConfig, divide, held_out
 from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import InMemory
+from dl_lab.data.tables.folds import FoldConfig, fold_of
 from dl_lab.data.tables.heads import Column, in_float32, joined, regression_head, statistics
-from dl_lab.data.tables.partition import FoldConfig, fold_of
 
 
 class TableConfig(SplitConfig):

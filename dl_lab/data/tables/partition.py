@@ -5,20 +5,19 @@ are taken, then the validation rows, or one of several folds; the rest are the t
 """
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from annotated_types import Interval
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError, require, unknown
 from dl_lab.core.progress import announce
-from dl_lab.core.schema import NonNegativeInt
-from dl_lab.data.partition import SplitConfig, held_out
+from dl_lab.data.partition import held_out
 from dl_lab.data.tables import methods
+from dl_lab.data.tables.folds import FoldConfig, check_folds
+from dl_lab.data.tables.methods import Method
 
 TRAIN, VALIDATION, TEST = range(3)
 WORDS = {
@@ -36,27 +35,6 @@ class Parts(NamedTuple):
     train: Rows
     validation: Rows
     test: Rows
-
-
-class FoldConfig(SplitConfig):
-    """With `folds`, the rows outside the test split are dealt into that many parts, and part `fold` is the validation
-    split: over all folds, each row is validated once. With `shuffle=false` the order of the rows is kept, and the last
-    ones are the test split.
-    """
-
-    folds: Annotated[int, Interval(ge=2, lt=2**31), "a whole number, 2 or more"] | None
-    fold: NonNegativeInt | None
-    shuffle: bool
-
-    def __post_init__(self) -> None:
-        if self.folds is None:
-            require(self.fold is None, "dataset.fold", self.fold, "null without dataset.folds")
-        elif self.fold is None or self.fold >= self.folds:
-            given = "null" if self.fold is None else self.fold
-            raise ConfigError(
-                f"dataset.fold={given} is not allowed with dataset.folds={self.folds}; allowed: 0 to {self.folds - 1}; "
-                f"hint: -m 'dataset.fold=range({self.folds})' trains all of them"
-            )
 
 
 class PartitionConfig(FoldConfig):
@@ -102,10 +80,9 @@ def partition(
     """
     of_row = assigned_splits(config, assigned, rows)
     free, validation, test = (np.flatnonzero(of_row == split) for split in (TRAIN, VALIDATION, TEST))
-    for_validation, for_test = _sizes(config, len(free), len(validation), len(test))
+    sizes = _sizes(config, len(free), len(validation), len(test))
     random = rng.generator(seed, "split")
     order = torch.randperm(len(free), generator=random).numpy() if config.shuffle else np.arange(len(free))
-    parts = (config.folds or 1 + (for_validation > 0)) + (for_test > 0)
     method = methods.in_order
     if times is not None:
         _refuse_missing("time", config.time, np.isnan(times))
@@ -114,12 +91,20 @@ def partition(
         _refuse_missing("group", config.group, groups < 0)
         ranks = torch.randperm(int(groups.max()) + 1, generator=random).numpy()[groups]
         method = methods.by_group(config.group, ranks, _classes(config, classes) if config.stratify else None)
-    elif parts > 1 and _is_stratified(config, classes, labels, free, (for_test, for_validation), parts):
+    elif _is_stratified(config, classes, labels, free, sizes):
         method = methods.by_class(_classes(config, classes))
 
-    train = free[order]
+    found = _cut(config, method, free[order], (validation, test), sizes)
+    if groups is not None:
+        _check_groups(config, found, groups, classes, labels)
+    return found
+
+
+def _cut(config: FoldConfig, method: Method, rows: Rows, assigned: tuple[Rows, Rows], sizes: tuple[int, int]) -> Parts:
+    """Take test rows from these rows, then validation rows or a fold, beside the rows `assigned` to these splits."""
+    train, (validation, test), (for_validation, for_test) = rows, assigned, sizes
     if for_test:
-        held = method.take(train, for_test, parts - 1)
+        held = method.take(train, for_test, config.folds or 1 + (for_validation > 0))
         train, test = train[~held], train[held]
     if config.folds:
         held = method.deal(train, config.folds) == config.fold
@@ -127,10 +112,7 @@ def partition(
     elif for_validation:
         held = method.take(train, for_validation, 1)
         train, validation = train[~held], train[held]
-    found = Parts(train, validation if len(validation) else train, test)
-    if groups is not None:
-        _check_groups(config, found, groups, classes, labels)
-    return found
+    return Parts(train, validation if len(validation) else train, test)
 
 
 def assigned_splits(config: PartitionConfig, assigned: Sequence[str | None] | None, rows: int) -> Rows:
@@ -176,25 +158,8 @@ def _sizes(config: PartitionConfig, rows: int, validation: int, test: int) -> tu
             f"dataset.validation={config.validation} and dataset.test={config.test} leave no training example of "
             f"{rows}; allowed: together less than all"
         )
-    _check_folds(config, rows - for_test)
+    check_folds(config, rows - for_test)
     return for_validation, for_test
-
-
-def _check_folds(config: FoldConfig, rows: int) -> None:
-    if config.folds and config.folds > rows:
-        raise ConfigError(
-            f"dataset.folds={config.folds} is more than the {rows} rows outside the test split; allowed: at most one "
-            "fold for each row"
-        )
-
-
-def fold_of(config: FoldConfig, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut `order` (row,) into the indices of the training, validation and test rows of a fold."""
-    for_test = held_out(config.test, len(order))
-    rest, test = order[: len(order) - for_test], order[len(order) - for_test :]
-    _check_folds(config, len(rest))
-    held = torch.from_numpy(methods.in_order.deal(np.arange(len(rest)), config.folds or 1)) == config.fold
-    return rest[~held], rest[held], test
 
 
 def _classes(config: PartitionConfig, classes: Rows | None) -> Rows:
@@ -209,15 +174,15 @@ def _is_stratified(
     labels: Sequence[str],
     free: Rows,
     sizes: tuple[int, int],
-    parts: int,
 ) -> bool:
     """Whether to divide by class. A class with too few rows is an error if `stratify` is true, else printed."""
-    if not config.shuffle or config.stratify is False or (classes is None and config.stratify is None):
+    for_validation, for_test = sizes
+    parts = (config.folds or 1 + (for_validation > 0)) + (for_test > 0)
+    if parts < 2 or not config.shuffle or config.stratify is False or (classes is None and config.stratify is None):
         return False
     counts = np.bincount(_classes(config, classes)[free])
     present = np.flatnonzero(counts)
     rarest = int(present[counts[present].argmin()])
-    for_test, for_validation = sizes
     rest = len(free) - for_test
     others = (rest // config.folds,) if config.folds else (for_validation, rest - for_validation)
     smallest = min(size for size in (for_test, *others) if size)
