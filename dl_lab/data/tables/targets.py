@@ -138,7 +138,7 @@ def known_classes(found: Sequence[Target], parts: Parts) -> Parts:
                 if split == "validation" and not len(part):
                     raise ConfigError(
                         f"dataset.targets={target.name}: no validation row has a class of the training split; allowed: "
-                        "classes that are in both; hint: dataset.shuffle=true, or another dataset.task"
+                        "classes with several rows; hint: dataset.shuffle=true, another dataset.task, or another target"
                     )
         kept.append(part)
     return Parts(*kept)
