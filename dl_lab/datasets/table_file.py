@@ -34,11 +34,11 @@ from dl_lab.datasets.table_images import images_of, pictures_of
 from dl_lab.registry import DATASETS
 
 KINDS = ("features", "image")
-GIVEN = ("regression", "classification", "multilabel", "multi_output")
+TASKS = ("regression", "classification", "multilabel", "multi_output")
 
 
-@DATASETS.register("csv", TableFileConfig, kinds=KINDS, tasks=GIVEN)
-@DATASETS.register("table", TableFileConfig, kinds=KINDS, tasks=GIVEN)
+@DATASETS.register("csv", TableFileConfig, kinds=KINDS, tasks=TASKS)
+@DATASETS.register("table", TableFileConfig, kinds=KINDS, tasks=TASKS)
 def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     """Rows of a csv, tsv or parquet file. Everything learned from them is of the training split.
 

@@ -12,8 +12,8 @@ from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.partition import divide
-from dl_lab.data.tables.folds import fold_of
-from dl_lab.data.tables.partition import FoldConfig, PartitionConfig, Parts, partition
+from dl_lab.data.tables.folds import FoldConfig, fold_of
+from dl_lab.data.tables.partition import PartitionConfig, Parts, partition
 
 VALUES = {"validation": 0.1, "test": 0.2, "folds": None, "fold": None, "shuffle": True}
 VALUES |= {"split": None, "group": None, "time": None, "stratify": None}
