@@ -22,7 +22,7 @@ from dl_lab.data.tables.heads import Values, in_float32
 from dl_lab.data.tables.joining import JoinedTable, read_tables
 from dl_lab.data.tables.matrix import assemble, standardize
 from dl_lab.data.tables.partition import TRAIN, Parts, assigned_splits, partition
-from dl_lab.data.tables.reading import RawTable, Reading
+from dl_lab.data.tables.reading import RawTable, Reading, with_decimal
 from dl_lab.data.tables.report import announce_columns
 from dl_lab.data.tables.targets import Target
 from dl_lab.data.tables.types import Feature, Rows, as_text, learned, numbers_rows, typed
@@ -49,9 +49,13 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     paths = {"path": config.path, "validation_path": config.validation_path, "test_path": config.test_path}
     table = read_tables(paths, options, config.features, config.targets, config.needs)
     candidates = _candidates(config, table)
-    rows = targets.rows_with_targets(table, config.targets)
+    table = with_decimal(table, table.candidates, options)
+    table, rows = targets.rows_with_targets(table, config.targets)
     parts = _divided(config, table, rows, seed)
     train = parts.train
+    table = with_decimal(table, train, options)
+    if table.options.decimal == "," and options.decimal == "auto":
+        announce(f"dataset.path={config.path}: numbers have decimal commas; dataset.decimal=. reads them as text")
     found = [_target(config, table, name, rows, train) for name in config.targets]
     parts = targets.known_classes(found, parts)
     names = _without_index(config, table, candidates, train)

@@ -57,6 +57,42 @@ def test_test_rows_of_a_file_do_not_change_how_the_others_are_divided(tmp_path: 
     assert data.validation.targets.sum() == 1  # of 50 rows, 10 in 50 are yes: stratified
 
 
+MARKS = {  # training cells, and others
+    "decimal": (["1,5", "2", "-", "3,25"], ["1.5", "1,5", "word", "-"]),
+    "number": (["1", "-", "None", "4"], ["+", "word", "None", ""]),
+    "boolean": (["yes", "None", "no", "-"], ["+", "yes", "-", "maybe"]),
+    "sign": (["+", "-", "+", "-"], ["-", "1", "+", "word"]),
+    "word": (["mild", "None", "None", "-"], ["1", "None", "mild", "-"]),
+}
+
+
+@pytest.mark.parametrize(("target", "labels"), [("sign", ("+", "-")), ("word", ("-", "None", "mild"))])
+def test_marks_and_decimal_signs_are_those_of_the_training_rows(tmp_path: Path, target: str, labels: object) -> None:
+    def data(held: int) -> Data:
+        frame = pl.DataFrame({name: cells[0] + 2 * cells[held] for name, cells in MARKS.items()})
+        frame.write_csv(tmp_path / "x.csv", separator=";")
+        sizes = ["dataset.validation=4", "dataset.test=4", "dataset.shuffle=false"]
+        return build_data(
+            parsed("dataset=table", f"dataset.path={tmp_path}/x.csv", f"dataset.targets=[{target}]", *sizes)
+        )
+
+    alike, other = data(0), data(1)
+    assert other.preprocessing == alike.preprocessing
+    np.testing.assert_array_equal(other.train.inputs, alike.train.inputs)
+    assert alike.spec.heads[0].labels == labels
+    columns = {column["name"]: column for column in alike.preprocessing.columns}
+    kinds = {name: (column["kind"], column["indicator"]) for name, column in columns.items()}
+    expected = {"decimal": ("number", True), "number": ("number", True), "boolean": ("boolean", True)}
+    assert kinds == expected | {({*MARKS} - {*expected, target}).pop(): ("category", False)}
+    assert columns["decimal"]["fill"] == 2
+
+
+def test_dashes_are_missing_in_a_target_of_numbers(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("x,y\n" + "".join(f"{row},{row}.5\n{row},-\n" for row in range(10)))
+    data = build_data(parsed("dataset=table", f"dataset.path={tmp_path}/x.csv", "dataset.targets=[y]"))
+    assert sum(map(len, rows_of(data))) == 10
+
+
 def test_columns_name_the_split_the_group_and_the_time(tmp_path: Path) -> None:
     assert rows_of(build(tmp_path, "dataset.split=part", path=FRAME)) == [list(range(n, ROWS, 3)) for n in range(3)]
     patients = FRAME["patient"].to_numpy()

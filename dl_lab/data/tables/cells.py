@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Lines = list[tuple[int, list[str]]]  # the number of a line, and its cells
 
 MISSING = {  # what pandas reads as missing, and further marks of spreadsheets, UCI and SAS
-    *("", "NA", "N/A", "NaN", "-NaN", "NULL", "None", "<NA>", "#N/A", "#NA", "NaT", "nan", "-nan", "n/a", "null"),
-    *("na", "NAN", "Null", "-", "--", ".", "?"),
+    *("", "NA", "N/A", "NaN", "-NaN", "NULL", "<NA>", "#N/A", "#NA", "NaT", "nan", "-nan", "n/a", "null"),
+    *("na", "NAN", "Null", "--", ".", "?"),
 }
 WAYS: dict[str, dict[str, Any]] = {  # to write numbers, by the hint that reads them
     "": {},
@@ -27,6 +27,7 @@ WAYS: dict[str, dict[str, Any]] = {  # to write numbers, by the hint that reads 
     "\"dataset.decimal=','\" reads them": {"decimal": ","},
     "\"dataset.decimal=','\" \"dataset.thousands='.'\" reads them": {"decimal": ",", "thousands": "."},
 }
+UNSURE = {"-", "None"}  # missing among numbers, dates and booleans; a category beside words, such as "+"
 SPACES = " \u00a0\u202f\u2009"  # all that may stand between thousands
 
 
@@ -101,13 +102,13 @@ def are_inexact(series: pl.Series) -> bool:
 
 
 def decimal_sign(frame: pl.DataFrame, separator: str) -> Literal[".", ","]:
-    """The sign before fractions in a file whose cells are not separated by commas: a comma if it is so in at least one
+    """The sign before fractions in rows whose cells are not separated by commas: a comma if it is so in at least one
     column of numbers, and a point in none. Between tabs and the like, 1,234 may be a thousand.
     """
     import polars as pl
 
     def has(column: str, sign: str) -> pl.Expr:
-        cell = pl.col(column)
+        cell = without(UNSURE, pl.col(column))
         fits = cell.str.contains(rf"^[+-]?(\d+(\{sign}\d*)?|\{sign}\d+)([eE][+-]?\d+)?\s*%?$")
         fraction = rf"\{sign}" if separator == ";" or sign == "." else r",(\d{1,2}|\d{4,})?($|\D)"
         return (fits.mean() > 0.9) & (fits & cell.str.contains(fraction)).any()
@@ -117,20 +118,15 @@ def decimal_sign(frame: pl.DataFrame, separator: str) -> Literal[".", ","]:
 
 
 def without_missing(frame: pl.DataFrame, marks: Iterable[str]) -> pl.DataFrame:
-    """Replace the marks of missing values by null. "-" is a class beside "+", and so is "None" among words."""
+    """Replace the marks of missing values by null; those of `UNSURE` only if they are among `marks`."""
     import polars as pl
 
-    marks = set(marks)
-    every = sorted(MISSING | marks)
-    flags = frame.select(pl.all().is_in(every).any())
-    changed = []
-    for name in (name for name, (flag,) in flags.to_dict().items() if flag):
-        series = frame[name]
-        used = MISSING - ({"-"} if (series == "+").any() else set())
-        if "None" not in marks and (series == "None").any():
-            others = series.filter(~series.is_in(every))
-            is_word = len(others) > 2 * (len(others) - others.cast(pl.Float64, strict=False).null_count())
-            used -= {"None"} if is_word else set()
-        found = series.is_in(sorted(used | marks))
-        changed.append(pl.when(found).then(None).otherwise(series).alias(name))
-    return frame.with_columns(changed)
+    every = MISSING | set(marks)
+    flags = frame.select(pl.all().is_in(sorted(every)).any()).to_dict()
+    return frame.with_columns(without(every, pl.col([name for name, (flag,) in flags.items() if flag])))
+
+
+def without(marks: set[str], cell: pl.Expr) -> pl.Expr:
+    import polars as pl
+
+    return pl.when(~cell.is_in(sorted(marks))).then(cell)

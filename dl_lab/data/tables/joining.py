@@ -14,7 +14,9 @@ from dl_lab.data.tables.reading import RawTable, Reading, read_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     import polars as pl
+    from numpy.typing import NDArray
 
 WORDS = {"path": "train", "validation_path": "validation", "test_path": "test"}  # of the key of each file
 
@@ -24,6 +26,10 @@ class JoinedTable(RawTable):
     """The rows of several files, one below the other, by the key of each file."""
 
     files: Mapping[str, RawTable]
+
+    @property
+    def candidates(self) -> NDArray[np.int64]:
+        return self.files["path"].candidates
 
     def place(self, row: int, column: str) -> str:
         for key, table in self.files.items():
@@ -58,7 +64,7 @@ def read_tables(
     for key, path in others.items():
         if earlier := [other for other, table in files.items() if Path(table.path).resolve() == Path(path).resolve()]:
             raise ConfigError(f"dataset.{key}={path} is also dataset.{earlier[0]}; allowed: a file of its own")
-        table = _read(key, path, replace(options, decimal=first.options.decimal), features)
+        table = _read(key, path, options, features)
         files[key] = _alike(key, table, first, targets, is_needed)
     if len(files) == 1:
         return first

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import polars as pl
+    from numpy.typing import NDArray
 
 
 class Reading(Numbers):
@@ -48,13 +49,18 @@ class Reading(Numbers):
 @dataclass(frozen=True)
 class RawTable:
     """The columns of a file. Those of text are stripped texts, null where a value is missing; those of parquet have
-    types of their own. `options`: with the separator, encoding and decimal sign that were found.
+    types of their own. `options`: with the separator and encoding that were found.
     """
 
     path: str
     frame: pl.DataFrame
     options: Reading
     layout: Layout | None  # of text
+
+    @property
+    def candidates(self) -> NDArray[np.int64]:
+        """The rows that may be training rows."""
+        return np.arange(len(self.frame))
 
     def place(self, row: int, column: str) -> str:
         """Where a cell is, for messages: "line 12, column y", or "row 11, column y" in parquet; both count from 1."""
@@ -95,9 +101,7 @@ def read_table(path: str, options: Reading, features: Sequence[str] = ()) -> Raw
         raise ConfigError(f"dataset.path={path} has a header but no rows; allowed: {TABLES} with rows")
     marks = {text for mark in options.missing for text in (mark, isinstance(mark, int) and f"{mark}.0") if text}
     frame = with_names(path, without_missing(frame, map(str, marks)), layout, features)
-    decimal = _decimal(path, frame, options, layout.separator)
-    found = replace(options, separator=layout.separator, encoding=encoding, decimal=decimal)
-    return RawTable(path, frame, found, layout)
+    return RawTable(path, frame, replace(options, separator=layout.separator, encoding=encoding), layout)
 
 
 def _load(path: str) -> bytes:
@@ -223,13 +227,12 @@ def _read_slowly(path: str, body: bytes, layout: Layout) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _decimal(path: str, frame: pl.DataFrame, options: Reading, separator: str) -> Literal[".", ","]:
-    """The sign before fractions, as set, or as the thousands leave it, or as found, which is printed."""
-    if options.decimal != "auto":
-        return options.decimal
-    if separator == "," or options.thousands in (",", "."):
-        return "," if options.thousands == "." else "."
-    found = decimal_sign(frame, separator)
-    if found == ",":
-        announce(f"dataset.path={path}: numbers have decimal commas; dataset.decimal=. reads them as text")
-    return found
+def with_decimal(table: RawTable, rows: NDArray[np.int64], given: Reading) -> RawTable:
+    """The table with the sign before fractions: as given, or as the thousands leave it, or as found in `rows`."""
+    separator, sign = table.options.separator, given.decimal
+    if sign == "auto" and table.layout is not None:
+        if separator == "," or given.thousands in (",", "."):
+            sign = "," if given.thousands == "." else "."
+        else:
+            sign = decimal_sign(table.frame[rows], separator)
+    return table if sign == table.options.decimal else replace(table, options=replace(table.options, decimal=sign))

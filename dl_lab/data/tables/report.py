@@ -69,11 +69,15 @@ def described(
     typed = [feature.column.values for feature in features if feature.encoder.name in shown]
     counts = chosen.with_columns(typed).select(known.approx_n_unique() if is_large else known.n_unique()).row(0)
     rows: list[tuple[str, ...]] = [("column", "type", "missing", "distinct", "example")]
+    missing = {
+        column.values.name: column.values.null_count() - column.unread for column in [f.column for f in features]
+    }
     for values, count in zip(chosen.iter_columns(), counts, strict=True):
         examples = values.drop_nulls().head(1).cast(pl.String).to_list()
         distinct = f"{'about ' if is_large and count else ''}{count:,}"
         kind = types.get(values.name, "left out")
-        rows.append((shortened(values.name), kind, f"{values.null_count():,}", distinct, *map(shortened, examples)))
+        null = f"{missing.get(values.name, values.null_count()):,}"
+        rows.append((shortened(values.name), kind, null, distinct, *map(shortened, examples)))
     lines = [f"{table.path}: {len(table.frame):,} rows", *aligned(rows, right=(2, 3))]
     if hidden:
         lines.insert(2 + SHOWN, f"... {hidden:,} more columns ...")

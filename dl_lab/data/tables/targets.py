@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from torch import Tensor
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.spec import Head
-from dl_lab.data.tables.cells import other_way
+from dl_lab.data.tables.cells import UNSURE, other_way, without
 from dl_lab.data.tables.classes import are_numbers, class_numbers, labels_by_key
 from dl_lab.data.tables.heads import joined, regression_head
 from dl_lab.data.tables.labels import label_values, labels_head
 from dl_lab.data.tables.partition import Parts
 from dl_lab.data.tables.reading import RawTable
-from dl_lab.data.tables.types import Rows, as_text, check_range, not_a_number, numbers_of, typed
+from dl_lab.data.tables.types import Rows, as_text, check_range, is_number_or_unsure, not_a_number, numbers_of, typed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,14 +44,17 @@ class Target:
         return "classification" if self.labels else "regression"
 
 
-def rows_with_targets(table: RawTable, names: Sequence[str]) -> Rows:
-    """The rows in which no target is missing; others are counted and printed.
+def rows_with_targets(table: RawTable, names: Sequence[str]) -> tuple[RawTable, Rows]:
+    """The rows in which no target is missing; others are counted and printed. In the returned table, the marks of
+    `UNSURE` are missing in targets of numbers.
 
     Raises:
         ConfigError: if there is none.
     """
     import polars as pl
 
+    if unsure := [name for name in names if is_number_or_unsure(table, name)]:
+        table = replace(table, frame=table.frame.with_columns(without(UNSURE, pl.col(unsure))))
     has_targets = table.frame.select(pl.all_horizontal(pl.col(names).is_not_null())).to_series()
     rows = np.flatnonzero(has_targets.to_numpy())
     if missing := len(has_targets) - len(rows):
@@ -59,7 +62,7 @@ def rows_with_targets(table: RawTable, names: Sequence[str]) -> Rows:
         if not len(rows):
             raise ConfigError(f"{where}; allowed: rows with a target")
         announce(f"{where} and are left out")
-    return rows
+    return table, rows
 
 
 def task_of(table: RawTable, name: str, train: Rows, chosen: str) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.tables import classes, columns, dates
-from dl_lab.data.tables.cells import are_inexact, other_way, parse_numbers
+from dl_lab.data.tables.cells import UNSURE, are_inexact, other_way, parse_numbers, without
 from dl_lab.data.tables.columns import Encoder
 from dl_lab.data.tables.reading import RawTable
 
@@ -52,29 +52,48 @@ def typed(table: RawTable, name: str, train: Rows, chosen: Kind | None = None) -
         if native.kind == "number":
             check_range(table, native.values)
         return native if _has_values(native.values, train) else None
-    raw = as_text(raw)
+    raw = sure = as_text(raw)
     if chosen in (None, "number"):
         numbers = numbers_of(table, name)
-        unread = numbers.null_count() - raw.null_count()
-        is_bad = (numbers.is_null() & raw.is_not_null()).to_numpy() if unread else np.zeros(0, dtype=bool)
-        if 2 * unread <= len(raw) - raw.null_count():  # the others are mistakes, or stand for missing values
+        sure = _without_unsure(raw) if numbers.null_count() > raw.null_count() else raw
+        unread = numbers.null_count() - sure.null_count()
+        is_bad = (numbers.is_null() & sure.is_not_null()).to_numpy() if unread else np.zeros(0, dtype=bool)
+        if 2 * unread <= len(sure) - sure.null_count():  # the others are mistakes, or stand for missing values
             check_range(table, numbers)
             mistake = int(is_bad.argmax()) if unread else None
         if chosen or not unread or not is_bad[train].any():
             if _has_values(numbers, train):
                 return Typed("number", numbers, unread)
-            _refuse_other(table, raw, train, chosen)
-    known = raw.gather(train).drop_nulls()
-    if not len(known):
+            _refuse_other(table, sure, train, chosen)
+    sure = _without_unsure(raw) if chosen == "date" else sure
+    known = sure.gather(train).drop_nulls()
+    if not len(known) and not _has_values(raw, train):
         return None
     if chosen is None and (words := _words(known)) is not None:
         values = raw.str.to_lowercase().replace_strict(words, (False, True), default=None)
-        return Typed("boolean", values, values.null_count() - raw.null_count(), words=words)
+        return Typed("boolean", values, values.null_count() - sure.null_count(), words=words)
     if chosen in (None, "date") and (pattern := dates.pattern(known, chosen == "date")) is not None:
         values = dates.parsed(raw, pattern)
-        return Typed("date", values, values.null_count() - raw.null_count(), pattern=pattern)
-    _refuse_other(table, raw, train, chosen)
+        return Typed("date", values, values.null_count() - sure.null_count(), pattern=pattern)
+    _refuse_other(table, sure, train, chosen)
     return Typed("category", raw, mistake=mistake)
+
+
+def _without_unsure(raw: pl.Series) -> pl.Series:
+    import polars as pl
+
+    return raw.to_frame().select(without(UNSURE, pl.all())).to_series()
+
+
+def is_number_or_unsure(table: RawTable, name: str) -> bool:
+    """Whether all cells are numbers or marks of `UNSURE`, and both occur, in the rows that may be for training."""
+    import polars as pl
+
+    raw = table.frame[name].gather(table.candidates)
+    if raw.dtype != pl.String or not raw.is_in(sorted(UNSURE)).any():
+        return False
+    nulls = numbers_of(table, name).gather(table.candidates).null_count()
+    return nulls < len(raw) and nulls == _without_unsure(raw).null_count()
 
 
 def _has_values(values: pl.Series, train: Rows) -> bool:
@@ -113,9 +132,9 @@ def as_text(raw: pl.Series) -> pl.Series:
     """A column as text, null where missing; whole numbers without a decimal point."""
     import polars as pl
 
-    if raw.dtype.is_float() and raw.is_not_null().any():
+    if raw.dtype.is_float():
         whole = raw.cast(pl.Int64, strict=False)
-        raw = whole if raw.eq_missing(whole.cast(raw.dtype)).all() else raw
+        return whole.cast(pl.String).zip_with((raw == whole).fill_null(value=False), raw.cast(pl.String))
     return raw if raw.dtype == pl.String else raw.cast(pl.String)
 
 
