@@ -73,13 +73,16 @@ class Classification(HeadTask):
         """As in scikit-learn, balanced_accuracy is a mean over the classes that occur, and f1_macro one over those that
         occur or are predicted.
         """
-        true, correct = np.reshape(totals["by_true"], (2, -1))
-        predicted = np.array(totals["by_predicted"])
-        f1 = 2 * correct / np.maximum(true + predicted, np.finfo(np.float64).tiny)
+        classes, predicted = len(self.labels), totals["by_predicted"]  # lists: for few classes, NumPy is slower
+        true, correct = totals["by_true"][:classes], totals["by_true"][classes:]
+        recalls = [hits / of for hits, of in zip(correct, true, strict=True) if of]
+        either = [of + taken for of, taken in zip(true, predicted, strict=True)]
+        f1 = [2 * hits / both if both else 0.0 for hits, both in zip(correct, either, strict=True)]
+        seen = sum(count > 0 for count in totals.get("seen", either))
         return {
-            "balanced_accuracy": float((correct[true > 0] / true[true > 0]).mean()),
-            "f1_macro": float(f1[np.array(totals.get("seen", true + predicted)) > 0].mean()),
-            "f1_weighted": float(f1 @ true / true.sum()),
+            "balanced_accuracy": ratio(sum(recalls), len(recalls)),
+            "f1_macro": ratio(sum(f1), seen),
+            "f1_weighted": ratio(sum(score * of for score, of in zip(f1, true, strict=True)), sum(true)),
         }
 
     def gathered_metrics(self, outputs: Tensor, targets: Tensor, weights: Floats | None) -> dict[str, float]:
