@@ -204,3 +204,17 @@ def test_rows_of_unknown_classes_are_left_out(tmp_path: Path, capsys: Any) -> No
         "dataset.targets=kind: 3 rows of the test split are left out, as their class is not in the training split"
         in lines
     )
+
+
+def test_values_of_parquet_files_that_python_has_not(tmp_path: Path) -> None:
+    pl = pytest.importorskip("polars")
+    moments = pl.Series("when", [2**62, 0, 86_400_000_000, None] * 5).cast(pl.Datetime("us"))
+    frame = pl.DataFrame([moments, pl.Series("code", [1e19, 2.0, None, 3.0] * 5), pl.Series("y", range(20))])
+    frame.write_parquet(tmp_path / "t.parquet")
+    given = "dataset=table", f"dataset.path={tmp_path}/t.parquet", "dataset.targets=[y]"
+    data = build_data(parsed(*given, "dataset.shuffle=false", "dataset.categories=[code]"))
+    assert data.preprocessing is not None
+    assert [column["name"] for column in data.preprocessing.columns] == ["when", "code"]
+    assert len(data.preprocessing.columns[1]["labels"]) == 3
+    for name in ("when", "code"):
+        assert build_data(parsed(*given, f"dataset.targets=[{name}]", "dataset.task=auto")).spec.num_outputs > 0

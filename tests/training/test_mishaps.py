@@ -46,7 +46,7 @@ def files(folder: Path) -> dict[str, tuple[str, ...]]:
     tokens = dict.fromkeys(("sorting", "modular_addition"), little)
     text = (*little, f"dataset.path={folder / 'text.txt'}", "dataset.context_length=8")
     table = (f"dataset.path={folder / 'table.csv'}", "dataset.targets=[z]")
-    return {**tokens, "text": text, "csv": table, "image_folder": pictures(folder)}
+    return {**tokens, "text": text, "csv": table, "table": table, "image_folder": pictures(folder)}
 
 
 DOWNLOADED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "tiny_shakespeare")

@@ -54,8 +54,12 @@ def _shape(pattern: str) -> re.Pattern[str]:
 
 def parsed(texts: pl.Series, pattern: str) -> pl.Series:
     """The dates in microseconds, in UTC where texts have a time zone; null for texts of another format."""
+    return likely(texts.str.to_datetime(pattern, strict=False, time_unit="us"))
+
+
+def likely(dates: pl.Series) -> pl.Series:
+    """Dates without a time zone; null for those in an unlikely year."""
     import polars as pl
 
-    dates = texts.str.to_datetime(pattern, strict=False, time_unit="us").dt.replace_time_zone(None)
     is_likely = dates.dt.year().is_between(*YEARS)
-    return pl.select(pl.when(is_likely).then(dates)).to_series().alias(texts.name)
+    return pl.select(pl.when(is_likely).then(dates.dt.replace_time_zone(None))).to_series().alias(dates.name)

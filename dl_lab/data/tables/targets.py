@@ -75,10 +75,10 @@ def task_of(table: RawTable, name: str, train: Rows, chosen: str) -> str:
     if chosen != "auto":
         return chosen
     column = typed(table, name, train)
-    assert column is not None, "rows without a target are left out"
-    if column.mistake is not None:
+    if column is not None and column.mistake is not None:
         raise not_a_number(table, as_text(table.frame[name]), column.mistake)
-    return "regression" if column.kind == "number" and not _is_binary(column.values.gather(train)) else "classification"
+    is_number = column is not None and column.kind == "number" and not _is_binary(column.values.gather(train))
+    return "regression" if is_number else "classification"
 
 
 def _is_binary(numbers: pl.Series) -> bool:

@@ -124,7 +124,8 @@ def _native(raw: pl.Series) -> Typed | None:
     if raw.dtype.is_numeric():
         return Typed("number", raw.cast(pl.Float64))
     if raw.dtype.is_temporal():
-        return Typed("date", raw.cast(pl.Datetime("us")))
+        found = dates.likely(raw.cast(pl.Datetime("us")))
+        return Typed("date", found, found.null_count() - raw.null_count())
     return Typed("boolean", raw) if raw.dtype == pl.Boolean else None
 
 
