@@ -81,7 +81,7 @@ def _candidates(config: TableFileConfig, table: RawTable) -> list[str]:
         for name in value if isinstance(value, list) else [value] * (value is not None):
             if name not in known:
                 raise unknown(f"dataset.{key}", name, known)
-    left_out = [*config.drop, *({config.split, config.group, config.sample_weight} - {*config.features})]
+    left_out = [*config.drop, *({config.split, config.group, config.sample_weight, config.images} - {*config.features})]
     choose_columns(config, known, [])
     return [name for name in config.features or known if name not in [*left_out, *config.targets]]
 
