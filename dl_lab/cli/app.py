@@ -41,7 +41,10 @@ RERUN = "--experimental-rerun"
 NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of a write to standard output
 NO_KEY = re.compile(r"\s*(\+\+?|~)?\s*(@[^=]*)?=")
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "sweep.resume", "data_dir")
-PLAIN = re.compile(r"'.*'|\".*\"|[\w./-]*")  # what Hydra reads as it is written
+COLUMNS = re.compile(r"dataset\.(targets|features|drop|categories|numbers|dates)=\[([^\[\]'\"$\\]*)\]")
+FILE = r"dataset\.(?:path|\w+_path|image_folder|images|split|group|time|sample_weight)"  # or a column
+ONE_VALUE = re.compile(rf"{FILE}=(?!\w+\(|~)[^,'\"$\\]+")  # no sweep, quoted text, interpolation or function
+PLAIN = re.compile(r"'.*'|\".*\"|[\w./-]*", re.ASCII)  # what Hydra reads as it is written
 NUMBER = re.compile(r"(?<=[=,\[])[-+]?[\d.][\w.+-]*(?=[,\]]|$)")
 HOME = re.compile(r"(?<=[=,\[])~[^,\]]*")  # a value such as ~/data.csv, which Hydra reads in quotes only
 
@@ -85,12 +88,17 @@ def options_first(arguments: Sequence[str]) -> list[str]:
 
 
 def in_quotes(override: str) -> str:
-    """Quote values that Hydra reads otherwise: ~/data.csv, the path of a folder with any character, and a name or tag
-    that looks like a number.
+    """Quote values that Hydra reads otherwise: ~/data.csv, the path of a folder with any character, columns and files
+    of a table with spaces, brackets and letters such as é, and a name or tag that looks like a number.
     """
     key, _, value = override.partition("=")
     is_escaped = "${" in value and re.search(r"['\"\\]", value)  # by a user who knows Hydra's grammar
     if key in FOLDERS and not PLAIN.fullmatch(value) and not is_escaped:
+        return f"{key}={quoted(value)}"
+    if columns := COLUMNS.fullmatch(override):
+        names = [name if PLAIN.fullmatch(name) else quoted(name) for name in map(str.strip, columns[2].split(","))]
+        return f"{key}=[{','.join(names)}]"
+    if ONE_VALUE.fullmatch(override) and not PLAIN.fullmatch(value):
         return f"{key}={quoted(value)}"
     if re.search("['\"]", override):
         return override

@@ -2,10 +2,12 @@
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from support.commands import TINY, train
 
 from dl_lab.analysis.comparison import compare
+from dl_lab.cli.app import in_quotes
 from dl_lab.runs.reader import read_strict
 
 
@@ -80,3 +82,25 @@ def test_close_values_have_labels_of_their_own(tmp_path):
     compared, _ = compare([read_strict(run) for run in ended.runs], "best/loss")
     labels = {compared.label(each) for each in compared.configurations}
     assert labels == {"lr 0.0100001", "lr 0.0100002", "lr 0.3"}
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("dataset.targets=[Gekündigt, Satisfied (1-5),Age group]", ["Gekündigt", "Satisfied (1-5)", "Age group"]),
+        ("dataset.features=['a, b',\"c\"]", ["a, b", "c"]),
+        ("dataset.drop=[]", []),
+        ("dataset.path=München (1).csv", "München (1).csv"),
+        ("dataset.group=Kunde & Ort", "Kunde & Ort"),
+        ("dataset.group='a, b'", "a, b"),
+    ],
+)
+def test_columns_and_files_of_a_table_need_no_quotes_of_hydra(given: str, read: object) -> None:
+    (override,) = OverridesParser.create().parse_overrides([in_quotes(given)])
+    assert override.value() == read
+    assert in_quotes(in_quotes(given)) == in_quotes(given)
+
+
+def test_values_of_a_sweep_stay_several() -> None:
+    for given in ("dataset.path=choice(a.csv,b.csv)", "dataset.group=a,b", "dataset.targets=[a],[b]"):
+        assert in_quotes(given) == given
