@@ -11,7 +11,10 @@ from dl_lab.core.schema import Schema
 from dl_lab.runs.identity import MOVED
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from dl_lab.config.schema import RunConfig
+    from dl_lab.training.state import Plan
 
 HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key=value ...]
 
@@ -63,18 +66,38 @@ def evaluate(given: list[str]) -> dict[str, float]:
     keys = ("run", "split", "checkpoint", "device", "imports", "data_dir", *MOVED)
     values = {**DEFAULTS, **arguments.values(given, keys)}
 
-    import torch  # after the arguments are known to be readable
-
-    from dl_lab.config.parse import typed
-    from dl_lab.config.schema import own_data_folder
-    from dl_lab.core.download import only_into
+    from dl_lab.config.parse import typed  # after the arguments are known to be readable
     from dl_lab.core.progress import format_metrics
-    from dl_lab.runs import checkpoint
-    from dl_lab.runs.reader import read_configuration
-    from dl_lab.training import loop, setup, tables
-    from dl_lab.training.state import load_model, unfit, warn_of_python_state
+    from dl_lab.training import loop, tables
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
+    plan, model, step = restored(options)
+    split = getattr(plan.data, options.split)
+    if split is None:
+        raise ConfigError(f"split={options.split} does not exist in this dataset; allowed: train, validation")
+    metrics = loop.evaluate(model, plan, split, at_end=True)
+    weighted = ", weighted" if plan.data.spec.is_weighted else ""
+    print(f"{options.split}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {step}{weighted})")
+    for table in tables.tables_of(plan, model, split):
+        print(table, end="\n\n")
+    return metrics
+
+
+def restored(options: EvaluateConfig) -> "tuple[Plan, Module, int]":
+    """What a run needs, its model as in a checkpoint, and the step of the checkpoint.
+
+    Raises:
+        ConfigError: if the folder does not hold a run, or its data have changed.
+    """
+    import torch
+
+    from dl_lab.config.schema import own_data_folder
+    from dl_lab.core.download import only_into
+    from dl_lab.runs import checkpoint
+    from dl_lab.runs.reader import read_configuration
+    from dl_lab.training import setup
+    from dl_lab.training.state import load_model, unfit, warn_of_python_state
+
     folder = user_path(options.run, "run")
     saved = checkpoint.load(folder / "checkpoints" / f"{options.checkpoint}.pt", torch.device("cpu"))
     run = configuration(saved["config"], options)
@@ -89,17 +112,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
         load_model(state.model, saved)
     except Exception as error:  # of many kinds
         raise unfit(folder, error) from error
-    split = getattr(plan.data, options.split)
-    if split is None:
-        raise ConfigError(f"split={options.split} does not exist in this dataset; allowed: train, validation")
-    metrics = loop.evaluate(state.model, plan, split, at_end=True)
-    weighted = ", weighted" if plan.data.spec.is_weighted else ""
-    print(
-        f"{options.split}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {saved['step']}{weighted})"
-    )
-    for table in tables.tables_of(plan, state.model, split):
-        print(table, end="\n\n")
-    return metrics
+    return plan, state.model, saved["step"]
 
 
 def configuration(saved: Mapping[str, Any], options: EvaluateConfig) -> "RunConfig":

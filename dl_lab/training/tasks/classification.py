@@ -32,7 +32,7 @@ class Classification(HeadTask):
         if self.class_weights is not None:
             of_class = self.class_weights.gather(0, targets)
             return never_zero(sum_over(of_class, weights))
-        return len(targets) if weights is None else never_zero(weights.sum())
+        return super().divisor(targets, weights)
 
     def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
         return {"count": self.count(targets, weights)}

@@ -5,7 +5,7 @@ from torch import Tensor
 from dl_lab.data.spec import EVALUATION_METRICS, GATHERED, METRICS, Head
 from dl_lab.training.checks import Loss
 from dl_lab.training.tasks.scores import Floats
-from dl_lab.training.tasks.totals import Numbers, Totals
+from dl_lab.training.tasks.totals import Numbers, Totals, never_zero
 
 
 class HeadTask:
@@ -22,12 +22,13 @@ class HeadTask:
         self.target_names: tuple[str, ...] = ()  # those of the above that belong to one of several targets
 
     def count(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
-        """The number of targets that count, or their weight."""
-        raise NotImplementedError
+        """The number of targets (batch, column) that count, or their weight."""
+        return targets.numel() if weights is None else weights.sum() * targets.shape[1]
 
     def divisor(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
         """The divisor of the loss."""
-        raise NotImplementedError
+        count = self.count(targets, weights)
+        return never_zero(count) if isinstance(count, Tensor) else count
 
     def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
         """The totals that the shape of the targets determines."""

@@ -7,20 +7,13 @@ from dl_lab.core.progress import announce
 from dl_lab.training.checks import sum_of
 from dl_lab.training.tasks.head_task import HeadTask
 from dl_lab.training.tasks.scores import Floats, auroc_and_precision
-from dl_lab.training.tasks.totals import Numbers, Totals, never_zero, ratio, sum_over
+from dl_lab.training.tasks.totals import Numbers, Totals, ratio, sum_over
 
 
 class Multilabel(HeadTask):
     """Labels that are true or not; logits (batch, label), targets (batch, label) of 0 and 1. A logit above 0, which is
     a probability above .5, predicts the label.
     """
-
-    def count(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
-        return targets.numel() if weights is None else weights.sum() * targets.shape[1]
-
-    def divisor(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
-        count = self.count(targets, weights)
-        return never_zero(count) if isinstance(count, Tensor) else count
 
     def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
         return {

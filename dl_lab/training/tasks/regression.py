@@ -27,13 +27,6 @@ class Regression(HeadTask):
             self.target_names = tuple(name for name in (*self.further_names, *self.gathered_names) if "/" in name)
         self.scale = head.scale or (1.0,) * head.size
 
-    def count(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
-        return targets.numel() if weights is None else weights.sum() * targets.shape[1]
-
-    def divisor(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
-        count = self.count(targets, weights)
-        return never_zero(count) if isinstance(count, Tensor) else count
-
     def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
         count, rows = self.count(targets, weights), len(targets)
         return {"count": count, "examples": rows if weights is None else weights.sum(), "rows": rows}
