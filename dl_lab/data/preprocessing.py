@@ -130,7 +130,10 @@ class Preprocessing:
         numbers = {label: number for number, label in enumerate(head.labels)}
         if unknown := sorted(set(words) - numbers.keys()):
             what = "characters" if self.is_text else "tokens"
-            raise ConfigError(f"the text has {what} that the model does not know: {quoted(unknown)}")
+            raise ConfigError(
+                f"the text has {what} that the model does not know: {quoted(unknown)}; allowed: "
+                f"{what} of its training text"
+            )
         return torch.tensor([numbers[word] for word in words], dtype=torch.int64)
 
     def _features(self, raw: ArrayLike | Tensor) -> Tensor:
@@ -140,7 +143,9 @@ class Preprocessing:
         if others := [
             f"{column['name']} is a {column['kind']}" for column in self.columns if column["kind"] != "number"
         ]:
-            raise ConfigError(f"the model reads a table, not numbers alone: {quoted(others)}")
+            raise ConfigError(
+                f"the model reads a table, not numbers alone: {quoted(others)}; allowed: columns of kind number"
+            )
         offset, scale = (np.array([column[name] for column in self.columns]) for name in ("offset", "scale"))
         return torch.from_numpy((values.numpy() - offset) / scale)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-WORDS = {"path": "train", "validation_path": "validation", "test_path": "test"}  # of the key of each file
+SPLITS = {"path": "train", "validation_path": "validation", "test_path": "test"}  # the split of each file, by its key
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class JoinedTable(RawTable):
     @property
     def words(self) -> list[str]:
         """The split that each row is assigned to."""
-        return [word for key, table in self.files.items() for word in [WORDS[key]] * len(table.frame)]
+        return [word for key, table in self.files.items() for word in [SPLITS[key]] * len(table.frame)]
 
 
 def read_tables(

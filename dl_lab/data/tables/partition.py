@@ -26,7 +26,6 @@ WORDS = {
     **dict.fromkeys(("test", "testing", "tst"), TEST),
 }
 Rows = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 class Parts(NamedTuple):
