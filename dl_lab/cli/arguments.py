@@ -48,7 +48,8 @@ def not_taken(argument: str, keys: Collection[str]) -> ConfigError:
     key, equals, _ = argument.partition("=")
     if equals and key.isidentifier():
         return unknown_key("", key, keys)
-    return ConfigError(f"{argument} is not key=value; allowed: {', '.join(f'{key}=VALUE' for key in keys)}")
+    hint = f"; hint: run={argument}" if "run" in keys and not equals else ""
+    return ConfigError(f"{argument} is not key=value; allowed: {', '.join(f'{key}=VALUE' for key in keys)}{hint}")
 
 
 def help_asked(arguments: Sequence[str]) -> bool:

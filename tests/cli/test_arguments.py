@@ -31,7 +31,7 @@ def test_a_dotted_key_nests():
     [
         ("run=", "run= has no value; allowed: run=VALUE"),
         ("sed=3", r"sed is not a key \(nearest: seed\); allowed: imports, run, seed"),
-        ("test", "test is not key=value; allowed: run=VALUE, imports=VALUE, seed=VALUE"),
+        ("test", "test is not key=value; allowed: run=VALUE, imports=VALUE, seed=VALUE; hint: run=test"),
         ("run=[a", r"run=\[a cannot be read; allowed: key=value"),
     ],
 )
