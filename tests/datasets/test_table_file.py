@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.commands import train
 from support.configs import parsed
+from support.tables import written
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
@@ -31,14 +32,8 @@ LABELS = "{left: multilabel, right: multilabel}"
 TINY = "train.steps=3", "model.hidden_sizes=[4]", "train.batch_size=8"
 
 
-def written(folder: Path, columns: dict[str, list[str]] = COLUMNS, name: str = "table.csv") -> Path:
-    path = folder / name
-    path.write_text("\n".join(map(",".join, [columns, *zip(*columns.values(), strict=True)])) + "\n")
-    return path
-
-
 def built(folder: Path, targets: str, *overrides: str, **columns: list[str]) -> Data:
-    path = written(folder, {**COLUMNS, **columns})
+    path = written(folder / "table.csv", {**COLUMNS, **columns})
     return build_data(parsed("dataset=table", f"dataset.path={path}", f"dataset.targets={targets}", *overrides))
 
 
@@ -79,7 +74,7 @@ def test_targets_of_several_tasks_are_those_of_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["table", "csv"])
 def test_members_of_a_stack_train_as_alone(tmp_path: Path, name: str) -> None:
-    written(tmp_path)
+    written(tmp_path / "table.csv", COLUMNS)
     given = f"dataset={name}", "dataset.path=table.csv", "dataset.targets=[kind]", *TINY
     ended = train(tmp_path, "-m", "hydra/launcher=vectorized", "seed=0,1", *given)
     assert ended.status == 0, ended.err

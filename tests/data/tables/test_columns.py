@@ -11,6 +11,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from support.configs import parsed
+from support.tables import Columns, written
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
@@ -20,7 +21,6 @@ from dl_lab.data.tables.columns import encoder_of
 from dl_lab.training.setup import build_data
 
 ROWS = 300
-Columns = dict[str, list[str]]
 
 
 def mixed(seed: int) -> Columns:
@@ -43,11 +43,6 @@ def mixed(seed: int) -> Columns:
         "y": [repr(float(number)) for number in random.normal(size=ROWS)],
         "kind": [str(kind) for kind in random.choice([*"pq"], ROWS)],
     }
-
-
-def written(path: Path, columns: Columns) -> Path:
-    path.write_text("\n".join(map(",".join, [columns, *zip(*columns.values(), strict=True)])) + "\n")
-    return path
 
 
 def built(folder: Path, columns: Columns, *overrides: str) -> Data:
