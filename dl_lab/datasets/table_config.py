@@ -11,7 +11,7 @@ from dl_lab.data.tables.reading import Reading
 from dl_lab.data.tables.types import Kind
 from dl_lab.datasets.table import TableConfig
 
-TASKS = ("auto", "regression", "classification", "multilabel")
+TASKS = ("auto", "regression", "classification", "multilabel", "multi_output")
 
 
 class TableFileConfig(TableConfig, PartitionConfig, Reading):

@@ -50,6 +50,7 @@ def built(folder: Path, targets: str, *overrides: str, **columns: list[str]) -> 
         ("[left,right]", "multilabel", [("labels", "multilabel")]),
         ("[left,right,kind]", LABELS, [("kind", "classification"), ("labels", "multilabel")]),
         ("[price,count,kind]", "auto", [("regression", "regression"), ("kind", "classification")]),
+        ("[price,left,kind]", "multi_output", [("regression", "regression"), ("kind", "classification")]),
         ("[price,left]", "{left: regression}", [("regression", "regression")]),
     ],
 )  # fmt: skip

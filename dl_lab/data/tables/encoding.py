@@ -135,6 +135,8 @@ def as_utf8(path: str, content: bytes, encoding: str) -> tuple[bytes, str]:
 
 
 def _guess(path: str, content: bytes) -> str:
+    if content.isascii() and b"\0" not in content:
+        return "utf-8"
     wide = wide_encoding(content)
     try:
         content.decode()

@@ -66,19 +66,21 @@ def rows_with_targets(table: RawTable, names: Sequence[str]) -> tuple[RawTable, 
 
 
 def task_of(table: RawTable, name: str, train: Rows, chosen: str) -> str:
-    """regression or classification, as `chosen`, or as the `train` rows show: numbers other than 0 and 1 are
-    regression.
+    """The task of a target, as `chosen`, or as `train` rows show: numbers are regression, except 0 and 1 with "auto",
+    but not with "multi_output".
 
     Raises:
         ConfigError: if a column has numbers and few other values, which may be mistakes.
     """
-    if chosen != "auto":
+    if chosen not in ("auto", "multi_output"):
         return chosen
     column = typed(table, name, train)
     if column is not None and column.mistake is not None:
         raise not_a_number(table, as_text(table.frame[name]), column.mistake)
-    is_number = column is not None and column.kind == "number" and not _is_binary(column.values.gather(train))
-    return "regression" if is_number else "classification"
+    if column is None or column.kind != "number":
+        return "classification"
+    is_class = chosen == "auto" and _is_binary(column.values.gather(train))
+    return "classification" if is_class else "regression"
 
 
 def _is_binary(numbers: pl.Series) -> bool:
