@@ -29,7 +29,7 @@ from dl_lab.runs.logger import RunLogger
 from dl_lab.training import loop
 from dl_lab.training.setup import build_data, build_run
 from dl_lab.training.state import ActiveRun
-from experiments.benchmarks import baselines
+from experiments.benchmarks import baselines, reading
 from experiments.benchmarks.harness import BaselineMissing, Row, command, lightning, parse_arguments, show_table
 
 MLP = ("dataset=fashion_mnist", "model.hidden_sizes=[256,128]", "train.batch_size=64", "dataset.validation=100")
@@ -173,6 +173,8 @@ def rows(nanogpt: Path | None) -> dict[str, Row]:
         "cold": Row(seconds.format("train.steps=1"), 1.6, 1.25, partial(against_import_torch, "train.steps=1")),
         "memory": Row("peak memory, against import torch + data + 250 MB", 1.0, 0.86, memory),
         "validation": Row("validation of 10,000 images, against a forward pass", 1.1, 1.0, validation),
+        "table": Row("a table of 57 MB ready to train, against polars.read_csv", 3.0, 2.0, reading.seconds),
+        "table_memory": Row("the same, peak memory against the file size", 6.0, 4.0, reading.megabytes),
         "streaming": Row("streaming image_folder, 2 workers", 1.0, 0.8, streaming),
     }
 
