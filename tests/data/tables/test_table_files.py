@@ -195,7 +195,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("content", REFUSED, ids=lambda content: repr(content[:20]))
+@pytest.mark.parametrize("content", REFUSED, ids=map(str, range(len(REFUSED))))  # archives hold the present time
 def test_what_is_wrong_is_one_line_that_names_the_place(tmp_path: Path, content: str | bytes) -> None:
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, content)
