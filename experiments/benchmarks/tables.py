@@ -56,7 +56,7 @@ column mlp has the results of these commands; linear has theirs with `{" ".join(
 the same objective: with n training rows and weight decay d = {DECAY:g}, that of Ridge with alpha = nd/2, and that of
 LogisticRegression with C = 1/nd, or 2/nd for two classes. scikit-learn's models read the matrix of a ColumnTransformer
 (SimpleImputer, MissingIndicator, StandardScaler, OneHotEncoder); the trees are HistGradientBoosting's. A constant
-predicts the mean, or the frequency of each class. The trees of the 47 classes of airports diverge."""
+predicts the mean, or the frequency of each class. The trees of the 54 classes of airports diverge."""
 
 
 @dataclass(frozen=True)
