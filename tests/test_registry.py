@@ -5,11 +5,10 @@ from importlib import import_module
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from support.configs import choices, parsed
 from torch import nn
 
-from dl_lab.config.compose import CONF
+from dl_lab.config.compose import CONF, defaults
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import KINDS, TASKS
 from dl_lab.optimizers.sgd import SGDConfig
@@ -28,7 +27,7 @@ def test_every_entry_has_a_yaml_and_every_yaml_an_entry(group):
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
 def test_a_yaml_lists_exactly_the_fields_of_its_schema_under_the_name_of_its_file(group, name):
-    values = OmegaConf.load(CONF / group / f"{name}.yaml")
+    values = defaults(CONF / group / f"{name}.yaml")
     assert values["name"] == name
     assert set(values) == {"name", *(field.name for field in fields(REGISTRIES[group][name].schema))}
 

@@ -28,7 +28,7 @@ for case in json.loads(sys.argv[1]):
     try:
         print(json.dumps(OmegaConf.to_yaml(compose(*case))))
     except HydraException as error:
-        print(json.dumps(str(error)))
+        print(json.dumps(str(error).partition("Config search path")[0]))  # other tests may have added to this one
 """
 
 
@@ -36,7 +36,7 @@ def composed(overrides: list[str]) -> str:
     try:
         return OmegaConf.to_yaml(compose(*overrides))
     except HydraException as error:
-        return str(error)
+        return str(error).partition("Config search path")[0]
 
 
 def test_the_tests_compose_what_hydra_composes(tmp_path, monkeypatch):

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from support.configs import container
 from torchvision import datasets
 
-from dl_lab.config.compose import CONF
+from dl_lab.config.compose import CONF, defaults
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError
@@ -134,9 +133,7 @@ def base() -> dict[str, Any]:
 @cache
 def choice(group: str, name: str) -> dict[str, Any]:
     """The values of a choice's YAML, small where there is a field for it."""
-    values = OmegaConf.to_container(OmegaConf.load(f"{CONF}/{group}/{name}.yaml"))
-    assert isinstance(values, dict)
-    return {str(key): SMALL.get(str(key), value) for key, value in values.items()}
+    return {key: SMALL.get(key, value) for key, value in defaults(CONF / group / f"{name}.yaml").items()}
 
 
 def configured(model: str, dataset: str, task: str, files: Mapping[str, str]) -> RunConfig:

@@ -323,7 +323,9 @@ def test_a_target_must_be_named(tmp_path: Path) -> None:
 
 def test_an_unknown_task_is_refused_with_those_there_are(tmp_path: Path) -> None:
     message = refusal(tmp_path, TABLE, "dataset.targets=[price]", "dataset.task=regresion")
-    assert message.endswith("(nearest: regression); allowed: auto, classification, multilabel, regression")
+    assert message.endswith(
+        "(nearest: regression); allowed: auto, classification, multi_output, multilabel, regression"
+    )
     message = refusal(tmp_path, TABLE, "dataset.targets=[price]", "dataset.task={prise: regression}")
     assert message == "dataset.task=prise is not known (nearest: price); allowed: price"
 

@@ -32,6 +32,7 @@ HEADS: dict[str, tuple[Head, ...]] = {
     "regression of 3": (regression(3),),
     "classification": (classes(4),),
     "language_modelling": (classes(11, "language_modelling"),),
+    "multilabel": (classes(5, "multilabel"),),
     "multi_output": (regression(2), classes(3)),
 }
 SHAPES = {"features": (7,), "image": (2, 8, 8), "tokens": (9,)}
@@ -85,6 +86,8 @@ def targets_of(spec: DataSpec) -> Tensor:
     columns = [
         torch.randn(BATCH, head.columns, generator=random)
         if head.task == "regression"
+        else torch.randint(2, (BATCH, head.columns), generator=random).float()
+        if head.task == "multilabel"
         else torch.randint(head.size, (BATCH, 1), generator=random)
         for head in spec.heads
     ]

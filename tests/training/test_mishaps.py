@@ -248,12 +248,12 @@ def test_stalled_download_is_given_up(tmp_path, monkeypatch):
 
 
 def test_non_finite_number_is_reported_with_file_line_and_column(tmp_path):
-    for cell in ("nan", "inf", "-inf", "1e39"):
+    for cell in ("inf", "-inf", "1e39"):
         (tmp_path / "table.csv").write_text(f"x,y\n1,2\n3,{cell}\n" + "5,6\n" * 9)
         ended = train(tmp_path, "dataset=csv", "dataset.path=table.csv", "dataset.targets=[x]")
         assert ended.status == 2
-        problem = "a missing value" if cell == "nan" else "not a number; allowed: finite numbers"
-        assert f"dataset.path=table.csv line 3, column y: '{cell}' is {problem}" in ended.err
+        problem = "is not a number; allowed: finite numbers"
+        assert f"dataset.path=table.csv line 3, column y: '{cell}' {problem}" in ended.err
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"status": 3'])
