@@ -20,6 +20,7 @@ from dl_lab.training.checks import check_data
 from dl_lab.training.class_weights import class_weights
 from dl_lab.training.tasks.task import Task
 from dl_lab.training.tasks.totals import add_up
+from dl_lab.vectorized import autotune
 
 CPU, RANDOM = torch.device("cpu"), np.random.default_rng(0)
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}  # float64, sums of dozens of terms
@@ -228,8 +229,9 @@ def own(tmp_path, monkeypatch):
     return ("--config-dir", str(tmp_path / "conf"), "imports=[own_weights]", *SHORT)
 
 
-def test_members_of_a_stack_have_their_own_weights(tmp_path, own):
+def test_members_of_a_stack_have_their_own_weights(tmp_path, monkeypatch, own):
     """In a batch of 2 all weights may be 0."""
+    monkeypatch.setattr(autotune, "seconds_of", lambda step: 1.0)  # a stack is faster
     chosen = (*own, "-m", "seed=range(3)", "loss.class_weights={kind: balanced}")
     stacked = train(tmp_path / "stack", *chosen, "hydra/launcher=vectorized", "hydra.launcher.processes=1")
     alone = train(tmp_path / "alone", *chosen)
