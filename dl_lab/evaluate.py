@@ -123,6 +123,7 @@ def configuration(saved: Mapping[str, Any], options: EvaluateConfig) -> "RunConf
     """
     from dl_lab.config.compose import with_new_keys
     from dl_lab.config.parse import import_user_modules, parse
+    from dl_lab.runs.resume import as_argument
 
     import_user_modules(options.imports)
     chosen = {"device": options.device, "imports": [], "compile": False}
@@ -136,7 +137,7 @@ def configuration(saved: Mapping[str, Any], options: EvaluateConfig) -> "RunConf
     except ConfigError as error:
         imported = saved.get("imports")
         if imported and not options.imports:
-            raise ConfigError(f"{error}; hint: the run was trained with imports=[{','.join(imported)}]") from error
+            raise ConfigError(f"{error}; hint: the run was trained with {as_argument(imported)}") from error
         raise
 
 

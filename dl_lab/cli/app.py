@@ -147,7 +147,13 @@ def exits() -> Iterator[None]:
     announce.cache_clear()
     escape_output()
     try:
-        yield
+        try:
+            yield
+        except SystemExit as end:
+            if end.code:
+                raise
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()  # not at the exit of Python, where an error is a traceback
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         silence_output()
@@ -171,6 +177,10 @@ def exits() -> Iterator[None]:
         fail(error)
     finally:
         remove_empty_folders()
+        try:
+            sys.stdout.flush()
+        except OSError:  # after another error, whose line and status say more
+            silence_output()
 
 
 def silence_output() -> None:

@@ -106,9 +106,14 @@ def with_overrides(run: Run, overrides: list[str], permitted: Sequence[str]) -> 
         raise ConfigError(f"{' '.join(overrides)} cannot be read; allowed: key=value") from error
     assert isinstance(config, dict)
     if (imports := run.config["imports"]) and not config["imports"]:
-        again = f"imports=[{','.join(map(str, imports))}]"
-        raise ConfigError(f"the run imported {imports}; hint: repeat {again} if you trust the code")
+        raise ConfigError(f"the run imported {imports}; hint: repeat {as_argument(imports)} if you trust the code")
     return {str(key): value for key, value in config.items()}
+
+
+def as_argument(imports: object) -> str:
+    """The argument that repeats the imports of a run, whose file may be damaged."""
+    names = imports if isinstance(imports, list) else [imports]
+    return f"imports=[{','.join(map(str, names))}]"
 
 
 def continued(run: Run, overrides: list[str], step: int) -> dict[str, Any]:
