@@ -18,8 +18,9 @@ from dl_lab.training.setup import build_data, build_model
 
 def loss(settings: str, task: str = "classification") -> Loss:
     """The registered loss that the settings choose; it sums over examples."""
-    dataset = {"classification": "digits", "regression": "diabetes"}[task]
-    run = parse(compose(*settings.split(), f"dataset={dataset}"))
+    labels = "table dataset.path=unread dataset.targets=[label] dataset.task=multilabel"
+    dataset = {"classification": "digits", "regression": "diabetes", "multilabel": labels}[task]
+    run = parse(compose(*settings.split(), *f"dataset={dataset}".split()))
     return run.loss.entry.build(run.loss.config, task)
 
 

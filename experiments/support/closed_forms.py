@@ -59,6 +59,8 @@ def losses() -> list[LossCase]:
     error = random.permutation(0.05 * np.arange(100) - 2.53).reshape(20, 5)
     shares = np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True)
     truth, slope = np.eye(5)[classes], shares * (1 - shares)
+    of_each, labels = 1 / (1 + np.exp(-outputs)), random.integers(2, size=(20, 5)).astype(np.float64)
+    of_labels = of_each - labels, of_each * (1 - of_each)
     regressions = {
         "loss=mse": (2 * error, np.full((20, 5), 2.0)),
         "loss=auto": (2 * error, np.full((20, 5), 2.0)),
@@ -70,6 +72,7 @@ def losses() -> list[LossCase]:
         "loss=cross_entropy loss.label_smoothing=0.1": (shares - 0.9 * truth - 0.1 / 5, slope),
     }
     return [
+        LossCase("loss=binary_cross_entropy", "multilabel", outputs, labels, *of_labels),
         *(LossCase(name, "regression", outputs, outputs - error, *both) for name, both in regressions.items()),
         *(LossCase(name, "classification", outputs, classes, *both) for name, both in classifications.items()),
     ]
