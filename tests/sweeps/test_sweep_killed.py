@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,11 @@ def points(sweep: Path) -> dict[Path, int]:
 
 def saved(sweep: Path) -> dict[Path, int]:
     """Return the last checkpoint of each run, and when it was written."""
-    return {path: path.stat().st_mtime_ns for path in sweep.glob("*/checkpoints/last.pt") if path.exists()}
+    times = {}
+    for path in sweep.glob("*/checkpoints/last.pt"):
+        with suppress(FileNotFoundError):  # while it is replaced
+            times[path] = path.stat().st_mtime_ns
+    return times
 
 
 def killed_at(sweep: Path, number: int, saves: int, *arguments: str) -> bool:
