@@ -55,7 +55,7 @@ def test_an_optimizer_of_another_shape_is_refused(tmp_path, made, shape):
         for state in contents["optimizer"]["state"].values():
             state |= {name: torch.zeros(shape) for name, value in state.items() if value.ndim}
         checkpoint.save(path, contents)
-    refused(tmp_path)
+    assert "run has a checkpoint whose contents do not fit its run" in refused(tmp_path)
 
 
 LINES = {
