@@ -17,7 +17,7 @@ import time
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ import torch
 from dl_lab.config.compose import compose
 from dl_lab.config.parse import parse
 from dl_lab.core.progress import Progress
+from dl_lab.data.batching import training_batches
 from dl_lab.runs.logger import RunLogger
 from dl_lab.training import loop
 from dl_lab.training.setup import build_data, build_run
@@ -57,7 +58,7 @@ def train(steps: int, *overrides: str) -> tuple[float, float]:
     run = parse(compose(*overrides, f"train.steps={steps + 10}", f"train.validate_every={steps + 10}"))
     plan, state = build_run(run, build_data(run))
     with tempfile.TemporaryDirectory() as folder, RunLogger(Path(folder), run.as_dict, []) as logger:
-        for inputs, targets in loop.islice(loop.training_batches(plan.data.train, 0, plan.batch_size, plan.device), 10):
+        for inputs, targets in islice(training_batches(plan.data.train, 0, plan.batch_size, plan.device), 10):
             loop.train_step(state, plan, inputs, targets)
             state.step += 1
         start = time.perf_counter()
