@@ -68,7 +68,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
 
     from dl_lab.config.parse import typed  # after the arguments are known to be readable
     from dl_lab.core.progress import format_metrics
-    from dl_lab.training import loop, tables
+    from dl_lab.training import loop, prediction_tables
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
     plan, model, step = restored(options)
@@ -78,7 +78,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     metrics = loop.evaluate(model, plan, split, at_end=True)
     weighted = ", weighted" if plan.data.spec.is_weighted else ""
     print(f"{options.split}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {step}{weighted})")
-    for table in tables.tables_of(plan, model, split):
+    for table in prediction_tables.tables_of(plan, model, split):
         print(table, end="\n\n")
     return metrics
 

@@ -1,25 +1,8 @@
 """Bar charts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
-
-from dl_lab.plotting.figures import Numbers, array, panel
-from dl_lab.plotting.names import plain, ticks
-
-
-def bars(groups: Mapping[str, Numbers], names: Sequence[str], title: str, x: str) -> Figure:
-    """For each place on the axis one bar per group, side by side, with values from 0 to 1."""
-    figure, axes = panel(title, x, "")
-    for number, (name, values) in enumerate(groups.items()):
-        heights, width = array(values), 0.8 / len(groups)
-        axes.bar(np.arange(len(heights)) + (number + 0.5) * width - 0.4, heights, width, label=plain(name))
-    if names:
-        axes.set_xticks(range(len(names)), ticks(names), rotation=45, ha="right")
-    axes.set_ylim(0, 1)
-    axes.legend(fontsize=9)
-    return figure
 
 
 def ratio_bars(names: Sequence[str], ratios: Sequence[Sequence[float]], bounds: Sequence[float]) -> Figure:

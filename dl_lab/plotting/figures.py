@@ -145,7 +145,6 @@ def matrix(
     title: str,
     x: str,
     y: str,
-    names: Sequence[str] = (),
     form: str | None = None,
     colors: str = "Blues",
 ) -> Figure:
@@ -156,9 +155,6 @@ def matrix(
     image = axes.imshow(cells, cmap=colors, aspect="auto")
     figure.colorbar(image)
     axes.locator_params(integer=True)  # rows and columns
-    if names:
-        axes.set_xticks(range(len(names)), ticks(names), rotation=45, ha="right")
-        axes.set_yticks(range(len(names)), ticks(names))
     if form is not None:
         middle = (cells.max() + cells.min()) / 2
         for (row, column), value in np.ndenumerate(cells):

@@ -4,36 +4,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dl_lab.data.dataset import Data
-from dl_lab.data.spec import Head
-from dl_lab.data.splits import Split
-from dl_lab.training.tasks.scores import Classes, Floats, calibration, confusion
+from dl_lab.training.prediction_figures import figures_of_heads, in_units, some
 from dl_lab.training.tasks.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EXAMPLES = 1000  # of a split, that figures are based on
-MOST_NAMES = 20  # of classes on an axis
 GRID = 120  # points along each side of a decision boundary
 
 
 def figures_of(model: nn.Module, data: Data, task: Task) -> "dict[str, Figure]":
-    """Figures by tag: for each head the confusion matrix, precision and recall and the reliability diagram of classes,
-    or the residuals of numbers; the fitted line, or predicted against actual values; the decision boundary of two
+    """Figures by tag: about the predictions of each head; the fitted line of one feature; the decision boundary of two
     features; the worst mistakes of an image classifier, its first filters and feature maps; attention weights.
     """
     spec = data.spec
     with _evaluating(model):
         if spec.kind == "tokens":
             return _attention(model, data)
-        figures = _of_heads(model, data, task)
+        figures = figures_of_heads(model, data, task)
         if spec.task == "regression":
-            return figures | _regression(model, data)
+            return figures | (_line(model, data) if spec.input_shape == (1,) and spec.num_outputs == 1 else {})
         if spec.kind == "features":
             at_plane = spec.input_shape == (2,) and spec.task == "classification"
             return figures | (_boundary(model, data, task) if at_plane else {})
@@ -50,7 +44,7 @@ def histograms_of(model: nn.Module, data: Data) -> dict[str, Tensor]:
             if parameter.grad is not None:
                 values[f"gradients/{name}"] = parameter.grad
     with _evaluating(model), _outputs_of(model, ("dropouts.",)) as outputs:
-        model(_some(data, data.validation)[0])
+        model(some(data, data.validation)[0])
     for name, output in outputs.items():
         values[f"activations/{name.replace('dropouts', 'layers')}"] = output
     return values
@@ -79,93 +73,49 @@ def _outputs_of(model: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, 
         handle.remove()
 
 
-def _some(data: Data, split: Split, number: int = EXAMPLES) -> tuple[Tensor, Tensor]:
-    inputs, targets = next(iter(split.everything(number)))
-    return data.prepare(inputs), targets
+def _features(data: Data) -> list[tuple[str, float, float]]:
+    """The name, offset and scale of each feature that the model takes as it is in the table, or standardized."""
+    columns = data.preprocessing.columns if data.preprocessing is not None else ()
+    if len(columns) != data.spec.input_shape[0]:
+        return [(f"x{number} (as the model takes it)", 0.0, 1.0) for number in range(1, data.spec.input_shape[0] + 1)]
+    return [(column["name"], column.get("offset", 0.0), column.get("scale", 1.0)) for column in columns]
 
 
-def _of_heads(model: nn.Module, data: Data, task: Task) -> "dict[str, Figure]":
-    """Figures about the predictions of each head on the validation split."""
-    inputs, targets = _some(data, data.validation)
-    parts, weights = task.by_head(model(inputs).double().cpu(), targets.cpu())
-    weight = np.ones(len(targets)) if weights is None else weights.double().numpy()
-    figures: dict[str, Figure] = {}
-    for prefix, head, (outputs, true) in zip(task.prefixes, task.heads, parts, strict=True):
-        if head.task == "classification":
-            drawn = _classes(head, outputs.softmax(1).numpy(), true.numpy(), weight)
-        else:
-            drawn = _residuals(head, outputs.numpy(), true.numpy()) if head.task == "regression" else {}
-        figures |= {prefix + tag: figure for tag, figure in drawn.items()}
-    return figures
+def _line(model: nn.Module, data: Data) -> "dict[str, Figure]":
+    """The fitted line of one feature and one target, in their units."""
+    from dl_lab.plotting.figures import curves
 
-
-def _classes(head: Head, probabilities: Floats, classes: Classes, weight: Floats) -> "dict[str, Figure]":
-    from dl_lab.plotting.bars import bars
-    from dl_lab.plotting.figures import curves, matrix
-
-    counts = confusion(classes, probabilities.argmax(1), weight, head.size)
-    names, form = (head.labels, "{:.4g}") if head.size <= MOST_NAMES else ((), None)
-    shares = [np.diag(counts) / np.maximum(counts.sum(axis), np.finfo(float).tiny) for axis in (0, 1)]
-    share, confidence, accuracy = calibration(probabilities, classes, weight)
-    ece, filled = share @ np.abs(accuracy - confidence), share > 0
-    lines = {"model": (confidence[filled], accuracy[filled]), "calibrated": (np.array([0, 1]), np.array([0, 1]))}
-    about = f"{len(classes)} validation examples"
-    return {
-        "confusion": matrix(counts, f"Confusion, {about}", "predicted", "actual", names, form),
-        "classes": bars(dict(zip(("precision", "recall"), shares, strict=True)), names, f"Classes, {about}", "class"),
-        "reliability": curves(
-            lines, f"Reliability, {about}: ECE {ece:.3g}", "probability of the predicted class", "accuracy"
-        ),
-    }
-
-
-def _residuals(head: Head, outputs: Floats, targets: Floats) -> "dict[str, Figure]":
-    from dl_lab.plotting.figures import scatter
-
-    pairs = {name: (outputs[:, at], outputs[:, at] - targets[:, at]) for at, name in enumerate(head.labels)}
-    title = "Residuals, validation split"
-    return {"residuals": scatter(pairs, title, "predicted (as trained on)", "predicted - actual (as trained on)")}
-
-
-def _regression(model: nn.Module, data: Data) -> "dict[str, Figure]":
-    from dl_lab.plotting.figures import curves, scatter
-
-    (head,) = data.spec.heads
-    inputs, targets = _some(data, data.train)
-    if data.spec.input_shape == (1,) and head.size == 1:
-        across = torch.linspace(float(inputs.min()), float(inputs.max()), 200, dtype=inputs.dtype, device=inputs.device)
-        lines = {"model": (across, model(across[:, None])[:, 0])}
-        y = f"{head.labels[0]} (as trained on)"
-        return {
-            "fit": curves(
-                lines, "The fitted model", "feature (as the model takes it)", y, points=(inputs[:, 0], targets[:, 0])
-            )
-        }
-    outputs = model(inputs)
-    pairs = {name: (targets[:, column], outputs[:, column]) for column, name in enumerate(head.labels)}
-    title = "Predicted against actual, training split"
-    return {"fit": scatter(pairs, title, "actual (as trained on)", "predicted (as trained on)", diagonal=True)}
+    ((name, offset, scale),), (head,) = _features(data), data.spec.heads
+    inputs, targets = some(data, data.train)
+    across = torch.linspace(float(inputs.min()), float(inputs.max()), 200, dtype=inputs.dtype, device=inputs.device)
+    x, points_x = (each.double().cpu().numpy() * scale + offset for each in (across, inputs[:, 0]))
+    y, points_y = (
+        in_units(head, each.double().cpu().numpy())[:, 0] for each in (model(across[:, None]), targets[:, :1])
+    )
+    points = (points_x, points_y)
+    return {"fit": curves({"model": (x, y)}, "The fitted model, training split", name, head.labels[0], points=points)}
 
 
 def _boundary(model: nn.Module, data: Data, task: Task) -> "dict[str, Figure]":
     from dl_lab.plotting.figures import decision_boundary
 
-    points, numbers = _some(data, data.train)
+    points, numbers = some(data, data.train)
     ((_, labels),), _ = task.by_head(model(points), numbers)
     low, high = points.amin(0) - 0.3, points.amax(0) + 0.3
     x, y = (torch.linspace(float(low[axis]), float(high[axis]), GRID, device=points.device) for axis in (0, 1))
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     grid = torch.stack([columns.flatten(), rows.flatten()], dim=1).to(points.dtype)
     classes = model(grid).argmax(1).view(GRID, GRID)
+    (x1, *of_x1), (x2, *of_x2) = _features(data)
     figure = decision_boundary(
-        columns,
-        rows,
+        columns.cpu() * of_x1[1] + of_x1[0],
+        rows.cpu() * of_x2[1] + of_x2[0],
         classes,
-        points,
+        points.cpu() * torch.tensor([of_x1[1], of_x2[1]]) + torch.tensor([of_x1[0], of_x2[0]]),
         labels,
         data.spec.heads[0].labels,
         "Decision boundary, and points of the training split",
-        ("x1 (as the model takes it)", "x2 (as the model takes it)"),
+        (x1, x2),
     )
     return {"boundary": figure}
 
@@ -181,7 +131,7 @@ def _mistakes(model: nn.Module, data: Data, task: Task) -> "dict[str, Figure]":
     from dl_lab.plotting.figures import image_grid
 
     labels = data.spec.heads[0].labels
-    images, numbers = _some(data, data.validation)
+    images, numbers = some(data, data.validation)
     ((logits, targets),), _ = task.by_head(model(images), numbers)
     probabilities = logits.float().softmax(1)
     predicted = probabilities.argmax(1)
@@ -203,7 +153,7 @@ def _filters(model: nn.Module, data: Data) -> "dict[str, Figure]":
     first = next((name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
         return {}
-    image = _some(data, data.validation, 1)[0]
+    image = some(data, data.validation, 1)[0]
     with _outputs_of(model, (first,)) as outputs:
         model(image)
     weight = model.get_submodule(first).get_parameter("weight").mean(1)
@@ -223,7 +173,7 @@ def _attention(model: nn.Module, data: Data) -> "dict[str, Figure]":
     look = getattr(model, "attention_weights", None)
     if look is None:
         return {}
-    tokens = _some(data, data.validation, 1)[0]
+    tokens = some(data, data.validation, 1)[0]
     weights = look(tokens)[:, 0]  # (layer, head, query, key)
     layers, heads = weights.shape[:2]
     names = [f"layer {layer + 1}, head {head + 1}" for layer in range(layers) for head in range(heads)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dl_lab.plotting import figures, sweep_figures
+from dl_lab.plotting import figures, predictions, sweep_figures
 from dl_lab.plotting.names import LONGEST_TICK, plain, ticks
 
 POINTS = ([0, 1], [0, 1])
@@ -17,7 +17,10 @@ FIGURES = {
     "decision_boundary": lambda name: figures.decision_boundary(
         *np.meshgrid(*POINTS), SQUARE, SQUARE, [0, 1], [name, "other"], name, [name, name]
     ),
-    "matrix": lambda name: figures.matrix(SQUARE, name, name, name, [name, "other"]),
+    "matrix": lambda name: figures.matrix(SQUARE, name, name, name),
+    "confusion": lambda name: predictions.confusion(SQUARE, [name, "other"], name),
+    "bars": lambda name: predictions.bars({name: [0, 1]}, [name, "other"], name, name),
+    "scatters": lambda name: predictions.scatters({name: POINTS}, name, "x", "y"),
     "image_grid": lambda name: figures.image_grid(np.ones((2, 3, 3)), "title", [f"{name}\nas {name}"] * 2),
     "by_value": lambda name: sweep_figures.by_value([name, "other"], [1.0, 2.0], "lowest", name, name, name),
     "bands": lambda name: sweep_figures.bands({name: POINTS * 2, "other": POINTS * 2}, name, name, name),

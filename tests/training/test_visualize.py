@@ -10,7 +10,7 @@ from support.commands import TINY, train
 from support.configs import parsed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dl_lab.plotting import figures
+from dl_lab.plotting import figures, predictions
 from dl_lab.training import setup, visualize
 
 CLASSES = {"confusion", "classes", "reliability"}
@@ -21,6 +21,7 @@ EXPECTED = {
     ("dataset=iris", "model=mlp"): CLASSES,
     ("dataset=iris", "dataset.targets=[species,petal_width]", "model=mlp"): {
         *(f"species/{tag}" for tag in CLASSES),
+        "petal_width/fit",
         "petal_width/residuals",
     },
     ("dataset=digits", "model=mlp"): {*CLASSES, "mistakes"},
@@ -49,7 +50,7 @@ def test_every_kind_of_data_and_model_has_its_figures(overrides):
 
 
 def test_a_boundary_has_the_classes_of_the_model():
-    """A model that parts the plane at x1 = 0: its left half is class 0, its right half class 1."""
+    """A model that parts the plane at the mean of x1: its left half is class 0, its right half class 1."""
     run = parsed("dataset=moons", "model=linear")
     plan, state = setup.build_run(run, setup.build_data(run))
     with torch.no_grad():
@@ -62,7 +63,27 @@ def test_a_boundary_has_the_classes_of_the_model():
     corners = mesh.get_coordinates()
     classes = mesh.get_array().reshape(len(corners) - 1, -1)
     middles = (corners[:-1, :-1, 0] + corners[1:, 1:, 0]) / 2
-    assert np.array_equal(classes, (middles > 0).astype(int))
+    mean = plan.data.preprocessing.columns[0]["offset"]
+    assert abs(mean) > 0.1  # so that the axes in the units of the data differ from those of the model
+    assert np.array_equal(classes, (middles > mean).astype(int))
+
+
+def test_the_figures_of_numbers_are_in_their_units():
+    """An untrained model: predictions and residuals in centimeters."""
+    run = parsed("dataset=iris", "dataset.targets=[petal_width,petal_length]", "model=linear", "train.batch_size=8")
+    plan, state = setup.build_run(run, setup.build_data(run))
+    drawn = visualize.figures_of(state.model, plan.data, plan.task)
+    for tag, split in (("residuals", plan.data.validation), ("fit", plan.data.train)):
+        outputs = state.model(split.inputs).detach().double().numpy()
+        head = plan.data.spec.heads[0]
+        predicted, actual = (
+            each * np.array(head.scale) + np.array(head.offset) for each in (outputs, split.targets.double().numpy())
+        )
+        assert 0 < actual.min() < actual.max() < 7  # centimeters
+        x, y = (predicted, predicted - actual) if tag == "residuals" else (actual, predicted)
+        for column, axes in enumerate(drawn[tag].axes):
+            assert axes.get_title() == head.labels[column]
+            np.testing.assert_allclose(axes.collections[0].get_offsets(), np.c_[x[:, column], y[:, column]], rtol=1e-6)
 
 
 def test_a_run_with_pictures_equals_one_without_and_shows_them(tmp_path):
@@ -100,3 +121,16 @@ def test_surfaces_lines_and_bands_are_drawn_from_tensors():
     lines = figures.curves({"a": (across, across)}, "t", "x", "y", bands={"a": (across - 1, across + 1)})
     assert isinstance(surface, Figure)
     np.testing.assert_allclose(lines.axes[0].lines[0].get_ydata(), across.numpy())
+
+
+def test_rare_classes_and_few_bins_can_be_seen():
+    """Two of two rare examples are right, in the color of a share of 1; one bin is a point; 30 names are shown."""
+    axes, scale = predictions.confusion(np.array([[2, 0], [50, 50]]), ["rare", "common"], "title").axes
+    np.testing.assert_array_equal(axes.images[0].get_array(), [[1, 0], [0.5, 0.5]])
+    assert [text.get_text() for text in axes.texts] == ["2", "0", "50", "50"]
+    assert scale.get_ylabel() == "share of the actual class"
+    (axes,) = predictions.reliability(np.eye(15)[14], np.full(15, 0.98), np.full(15, 1.0), "title").axes
+    np.testing.assert_array_equal(axes.collections[0].get_offsets(), [[0.98, 1.0]])
+    names = [f"class {number}" for number in range(30)]
+    for figure in (predictions.confusion(np.eye(30), names, "title"), predictions.bars({"a": [1] * 30}, names, "", "")):
+        assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == names
