@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from dl_lab.analysis.comparison import Comparison, Configuration, compare, default_metric, format_value
 from dl_lab.analysis.statistics import MOST_SEEDS, Interval, Verdict, unit
 from dl_lab.core.atomic_io import files_of
-from dl_lab.core.errors import ConfigError, printable
+from dl_lab.core.errors import ConfigError, counted, printable
 from dl_lab.runs.finder import SWEEP, find
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.reader import Run, read_tolerant
@@ -105,7 +105,8 @@ def summary(comparison: Comparison, runs: Sequence[Run], is_default_metric: bool
     why = " of the best checkpoint, which train.best selects" if is_default_metric else ""
     best = leader.completed[leader.best_repetition]
     lines = [
-        f"{len(comparison.configurations)} configurations, {len(runs)} runs, by {comparison.metric}",
+        f"{counted(len(comparison.configurations), 'configuration')}, {counted(len(runs), 'run')}, "
+        f"by {comparison.metric}",
         f"{comparison.metric}{why}: {side} is better",
         f"leader: {comparison.label(leader)}: {_mean(leader)}; its best run is {best.folder}",
     ]

@@ -30,6 +30,11 @@ def is_obeyed(sign: str) -> bool:
     return category(sign) in ("Cc", "Cs", "Zl", "Zp") or bidirectional(sign) in DIRECTIONS or sign in MARKS
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number and what it counts: "1 row", "1,234 rows"; `several` is `one` with "s" by default."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 class ConfigError(ValueError):
     """A user's mistake, shown as one line without a traceback."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Interval, Predicate
 from torch import Tensor
 
-from dl_lab.core.errors import ConfigError, require
+from dl_lab.core.errors import ConfigError, counted, require
 from dl_lab.core.schema import Schema
 
 FractionOrCount = Annotated[
@@ -36,7 +36,7 @@ def divide(examples: int, validation: float, test: float, order: Tensor) -> tupl
         ConfigError: if no example is left for training or validation.
     """
     for_test, for_validation = held_out(test, examples), held_out(validation, examples)
-    require(for_validation >= 1, "dataset.validation", validation, f"at least 1 of the {examples} examples")
+    require(for_validation >= 1, "dataset.validation", validation, f"at least 1 of {counted(examples, 'example')}")
     for_training = examples - for_test - for_validation
     if for_training < 1:
         raise ConfigError(

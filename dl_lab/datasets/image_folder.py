@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dl_lab.core import rng
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, counted
 from dl_lab.core.progress import announce
 from dl_lab.core.schema import NonNegativeInt, PositiveInt
 from dl_lab.data.augmentation import Augmentation
@@ -94,7 +94,8 @@ def readable(config: ImageFolderConfig, found: dict[str, Found]) -> Files:
     if broken:
         announce(f"skipped {listed}")
     if several := [path for path, each in inspected.items() if each.several]:
-        announce(f"only the first picture is read from {len(several)} files that contain several: {named(several)}")
+        files = counted(len(several), "file")
+        announce(f"only the first picture is read from {files} with several: {named(several)}")
     deep = [each.light for each in inspected.values() if each.light <= 1]
     if deep and max(deep) < DARK:
         raise ConfigError(
@@ -107,7 +108,7 @@ def readable(config: ImageFolderConfig, found: dict[str, Found]) -> Files:
     empty = [path for name, path in train.folders.items() if train.classes.index(name) not in filled]
     held = [f"{path} ({contents(below(path, root))})" for path in empty]
     held += [
-        f"{each.folder} ({contents(each.unused)}, {len(each.folders)} class folders)"
+        f"{each.folder} ({contents(each.unused)}, {counted(len(each.folders), 'class folder')})"
         for part, each in found.items()
         if not kept[part]
     ]
@@ -136,17 +137,18 @@ def describe(found: dict[str, Found], chosen: dict[str, tuple[Pictures, Tensor]]
         folder = found[part].folder if part in found else f"from {found['train'].folder}"
         labels = sorted({pictures.files[index][1] for index in indices.tolist()})
         classes = named(found["train"].classes[label] for label in labels)
-        announce(f"{part:<10}  {folder}: {len(indices)} pictures of {len(labels)} classes ({classes})")
+        size = f"{counted(len(indices), 'picture')} of {counted(len(labels), 'class', 'classes')}"
+        announce(f"{part:<10}  {folder}: {size} ({classes})")
     unused = beside + [file for each in found.values() for file in each.unused]
     if loose := [file for file in unused if is_picture(file)]:
-        announce(f"not used    {len(loose)} pictures outside class folders: {named(loose)}")
+        announce(f"not used    {counted(len(loose), 'picture')} outside class folders: {named(loose)}")
     if others := [file for file in unused if not is_picture(file)]:
-        announce(f"not used    {len(others)} files of other types: {named(others)}")
+        announce(f"not used    {counted(len(others), 'file')} of other types: {named(others)}")
     folded = Counter(map(str.casefold, found["train"].classes))
     if twins := [name for name in found["train"].classes if len(name) > 1 and folded[name.casefold()] > 1]:
         announce(f"warning     classes that differ only in case: {named(twins)}")
     if nested := sum(each.nested for each in found.values()):
-        announce(f"nested      {nested} pictures in folders inside class folders")
+        announce(f"nested      {counted(nested, 'picture')} in folders inside class folders")
 
 
 def _statistics(config: ImageFolderConfig, train: Streamed, seed: int) -> tuple[Tensor, Tensor]:

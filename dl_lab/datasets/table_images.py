@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, counted
 from dl_lab.core.progress import announce
 from dl_lab.data.pictures import ReadImage, types
 from dl_lab.data.tables.reading import RawTable
@@ -46,7 +46,7 @@ def images_of(table: RawTable, names: Sequence[str], shape: Sequence[int], rows:
         if not is_pixel.all():
             raise _not_a_pixel(table, name, int(rows[~is_pixel].min()))
         pixels[:, place] = chosen
-    announce(f"{table.path}: {len(table.frame):,} rows; images {list(shape)} from {names[0]} to {names[-1]}")
+    announce(f"{table.path}: {counted(len(table.frame), 'row')}; images {list(shape)} from {names[0]} to {names[-1]}")
     return Images(torch.from_numpy(pixels).view(len(rows), *shape), {})
 
 
@@ -89,7 +89,7 @@ def pictures_of(table: RawTable, column: str, shape: Sequence[int], rows: Rows, 
 
     with ThreadPoolExecutor() as threads:
         found = list(threads.map(picture, rows.tolist()))
-    announce(f"{table.path}: {len(table.frame):,} rows; images {list(shape)} from the files in {column}")
+    announce(f"{table.path}: {counted(len(table.frame), 'row')}; images {list(shape)} from the files in {column}")
     return Images(torch.stack([pixels for *_, pixels in found]), {name: path for name, path, _ in found})
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.download import download
-from dl_lab.core.errors import ConfigError, require
+from dl_lab.core.errors import ConfigError, counted, require
 from dl_lab.core.progress import announce
 from dl_lab.core.schema import PositiveInt
 from dl_lab.data.dataset import Data
@@ -42,7 +42,7 @@ def _numbers(codes: NDArray[np.uint32], vocabulary: NDArray[np.uint32], part: st
     is_known = vocabulary[numbers] == codes
     if not is_known.all():
         unknown = quoted([chr(code) for code in np.unique(codes[~is_known]).tolist()])
-        left_out = f"{(~is_known).sum()} of {len(codes)} characters of the {part} part are left out"
+        left_out = f"{(~is_known).sum()} of {counted(len(codes), 'character')} of the {part} part left out"
         announce(f"{left_out}, as the training part has none of them: {unknown}")
     return torch.from_numpy(numbers[is_known].astype(np.int32))
 

@@ -10,7 +10,7 @@ import torch
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
 from dl_lab.core import devices
-from dl_lab.core.errors import FAILURES, ConfigError, JobsFailed, Stopped, is_out_of_memory
+from dl_lab.core.errors import FAILURES, ConfigError, JobsFailed, Stopped, counted, is_out_of_memory
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
 from dl_lab.sweeps.job import Job, JobOutcome, outcome_of_error
@@ -81,7 +81,7 @@ def run(jobs: list[Job], report: Report, run_in_turn: Runner, processes: int = 1
     for reason, numbers in by_reason.items():
         named = " ".join(f"#{number}" for number in numbers[:MOST_NAMED])
         more = " ..." if len(numbers) > MOST_NAMED else ""
-        report.note(f"alone: {len(numbers)} jobs, {named}{more} ({reason})")
+        report.note(f"alone: {counted(len(numbers), 'job')}, {named}{more} ({reason})")
     if alone:
         remaining = {each.job.number for each in alone}
         run_in_turn([job for job in jobs if job.number in remaining], report)
@@ -199,7 +199,7 @@ def train_stack(stack: Sequence[Prepared], report: Report) -> list[Candidate]:
     for each in stack:
         report.started(each.job)
     threads = torch.get_num_threads()
-    report.note(f"together: {len(stack)} runs as one stack, {threads} thread{'s' if threads > 1 else ''}")
+    report.note(f"together: {counted(len(stack), 'run')} as one stack, {counted(threads, 'thread')}")
     members: list[JobMember] = []
     try:
         with Signals() as signals, ExitStack() as context:

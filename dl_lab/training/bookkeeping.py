@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite, isnan
 
+from dl_lab.core.errors import counted
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
@@ -118,7 +119,8 @@ def ended_early(run: ActiveRun) -> Outcome | None:
     """The outcome of a run that is out of patience or at the tolerance of its optimizer; otherwise None."""
     train, state = run.plan.run.train, run.state
     if train.patience is not None and state.validations_since_best >= train.patience:
-        return Outcome("completed", f"no better val/{train.best} in {train.patience} validations", state.last)
+        patience = counted(train.patience, "validation")
+        return Outcome("completed", f"no better val/{train.best} in {patience}", state.last)
     if is_at_tolerance(run):
         name = run.plan.run.optimizer.entry.name
         return Outcome("completed", f"optimizer={name} is at its tolerance; more steps change nothing", state.last)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.core import devices
-from dl_lab.core.errors import ConfigError, unknown
+from dl_lab.core.errors import ConfigError, counted, unknown
 from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
 from dl_lab.data.spec import Head
@@ -104,7 +104,7 @@ def _of_head(
     else:
         if len(given) != head.size:
             count = f"{head.size} numbers, for the classes {_named(head.labels)}"
-            raise ConfigError(f"{KEY}={given} has {len(given)} numbers; allowed: {count}")
+            raise ConfigError(f"{KEY}={given} has {counted(len(given), 'number')}; allowed: {count}")
         weights = torch.tensor(given, dtype=torch.float64)
     for part, counts in totals.items():
         if not (weights * counts).sum() > 0:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dl_lab.config.messages import described
 from dl_lab.config.schema import RunConfig
 from dl_lab.core import eager_optim
-from dl_lab.core.errors import ConfigError, printable
+from dl_lab.core.errors import ConfigError, counted, printable
 from dl_lab.core.progress import Progress
 from dl_lab.data.batching import training_batches
 from dl_lab.data.dataset import Data
@@ -160,7 +160,7 @@ def restore(state: TrainState, plan: Plan, checkpoint: Checkpoint, folder: Path)
     """
     if checkpoint["step"] > plan.total_steps:
         raise ConfigError(
-            f"{folder} is at step {checkpoint['step']}, behind the last of {plan.total_steps} steps; "
+            f"{folder} is at step {checkpoint['step']}, behind the last of {counted(plan.total_steps, 'step')}; "
             f"allowed: train.steps or train.epochs that end at step {checkpoint['step']} or later"
         )
     refuse_other_rates(plan, checkpoint, folder)
@@ -222,7 +222,7 @@ def refuse_other_rates(plan: Plan, checkpoint: Checkpoint, folder: Path) -> None
     if any(changes):
         step = changes.index(max(changes))
         raise ConfigError(
-            f"schedule={name} depends on the length: {plan.total_steps} steps instead of {before} would have changed "
-            f"its factor at step {step} of {folder} from {old(step):.3g} to {plan.schedule(step):.3g}; "
-            f"allowed: {before} steps; hint: start a new run"
+            f"schedule={name} depends on the length: {counted(plan.total_steps, 'step')} instead of {before} would "
+            f"have changed its factor at step {step} of {folder} from {old(step):.3g} to {plan.schedule(step):.3g}; "
+            f"allowed: {counted(before, 'step')}; hint: start a new run"
         )

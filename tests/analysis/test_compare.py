@@ -515,5 +515,5 @@ def test_comparing_a_thousand_runs_takes_seconds(tmp_path, config):
     ended = compared(tmp_path, "sweep")
     assert time.process_time() - before < 30
     assert ended.status == 0
-    assert "126 configurations, 1001 runs" in ended.out
+    assert "126 configurations, 1,001 runs" in ended.out
     assert len(rows(tmp_path / "sweep")) == 126

@@ -110,7 +110,7 @@ def test_splits_have_several_spellings(
             assert dict(examples(data, getattr(data, part))) == classes
             assert f"{part:<10}  {tmp_path / parts[part]}: 4 pictures of 2 classes (a, b)\n" in out
     if not validation:
-        assert f"validation  from {tmp_path / train}: 1 pictures" in out
+        assert f"validation  from {tmp_path / train}: 1 picture of " in out
         assert dict(examples(data, data.train) + examples(data, data.validation)) == written["train"]
     assert (data.test is None) == (not test)
 
@@ -302,7 +302,7 @@ def test_files_of_several_pictures_are_named(tmp_path: Path, capsys: pytest.Capt
     pages = [Image.new("L", (SIZE, SIZE), shade) for shade in (10, 20)]
     pages[0].save(tmp_path / "a" / "scan.tif", save_all=True, append_images=pages[1:])
     built(tmp_path)
-    assert f"read from 1 files that contain several: {tmp_path / 'a' / 'scan.tif'}\n" in capsys.readouterr().out
+    assert f"read from 1 file with several: {tmp_path / 'a' / 'scan.tif'}\n" in capsys.readouterr().out
 
 
 def test_pictures_that_8_bits_would_make_black_are_refused(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_mistake_is_one_line(tmp_path: Path, overrides: list[str], said: str) 
         ({59: "two"}, "auto", "line 61, column price: 'two' is not a number"),
         ({7: "1e39"}, "auto", "line 9, column price: '1e39' is not a number"),
         (dict.fromkeys(range(60), "3.5"), "classification", "column price holds one class, 3.5"),
-        (dict.fromkeys(range(60), ""), "auto", "60 of 60 rows have no price; allowed: rows with a target"),
+        (dict.fromkeys(range(60), ""), "auto", "60 of 60 rows without price; allowed: rows with a target"),
     ],
 )
 def test_wrong_targets_are_named(tmp_path: Path, changed: dict[int, str], task: str, said: str) -> None:
@@ -203,10 +203,7 @@ def test_columns_that_may_be_mistakes_are_named(tmp_path: Path, capsys: Any, nam
 def test_rows_of_unknown_classes_are_left_out(tmp_path: Path, capsys: Any) -> None:
     kind = [*COLUMNS["kind"][:-3], *"xyx"]
     lines = printed(tmp_path, capsys, "[kind]", "dataset.shuffle=false", kind=kind)
-    assert (
-        "dataset.targets=kind: 3 rows of the test split are left out, as their class is not in the training split"
-        in lines
-    )
+    assert "dataset.targets=kind: 3 rows of the test split left out, as the class is not in the training split" in lines
 
 
 def test_values_of_parquet_files_that_python_has_not(tmp_path: Path) -> None:

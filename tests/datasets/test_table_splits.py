@@ -114,9 +114,9 @@ def test_every_row_is_validated_once_over_the_folds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (["dataset.group=gap"], "dataset.group=gap has 1 rows without a value, such as row 4"),
-        (["dataset.time=gap"], "dataset.time=gap has 1 rows without a value, such as row 4"),
-        (["dataset.split=gap"], "dataset.split=gap has 1 rows without a value, such as row 4"),
+        (["dataset.group=gap"], "dataset.group=gap has 1 row without a value, such as row 4"),
+        (["dataset.time=gap"], "dataset.time=gap has 1 row without a value, such as row 4"),
+        (["dataset.split=gap"], "dataset.split=gap has 1 row without a value, such as row 4"),
         (["dataset.split=word"], "dataset.split=word row 1="),
         (["dataset.time=word"], "dataset.time=word is no column of dates or numbers; allowed"),
         (["dataset.group=pacient"], "dataset.group=pacient is not known (nearest: patient)"),

@@ -96,7 +96,7 @@ def test_characters_that_the_training_part_lacks_are_left_out_and_named(tmp_path
     assert [decoded(data, part) for part in parts(data)] == ["abcdefgh" * 10, "abb", "cab"]
     assert data.spec.heads[0].labels == tuple("abcdefgh")
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("4 of 7 characters of the validation part are left out")
+    assert line.startswith("4 of 7 characters of the validation part left out")
     assert data.preprocessing == of_text(tmp_path, "abcdefgh" * 10 + "c" * 10, "dataset.context_length=8").preprocessing
     assert line.endswith(r"'\x1b', 'ß', 'é'")
 

@@ -177,7 +177,7 @@ def killed(folder: Path, call: int, act: str) -> None:
 def test_a_run_killed_between_its_last_checkpoint_and_its_end_is_not_trained_beyond_it(tmp_path):
     patient = [*RUN, "train.patience=1", "optimizer=sgd", "optimizer.lr=30", "train.max_grad_norm=1"]
     whole = train(tmp_path / "whole", *patient)
-    assert whole.summary["reason"] == "no better val/loss in 1 validations"
+    assert whole.summary["reason"] == "no better val/loss in 1 validation"
     from dl_lab.training import loop
 
     with pytest.MonkeyPatch.context() as patch:

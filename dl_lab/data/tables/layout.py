@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, counted
 from dl_lab.core.progress import announce
 from dl_lab.data.tables.cells import MISSING, Lines, parse_number
 from dl_lab.data.tables.separator import divide, find_quote, find_table, other_format
@@ -104,7 +104,9 @@ def read_lines(path: str, text: str, layout: Layout) -> Lines:
     if size != layout.width:
         above = "as in the header" if len(layout.names) == layout.width else "as in most lines"
         hint = _hint(layout, lines, size)
-        raise ConfigError(f"dataset.path={path} line {number} has {size} cells; allowed: {layout.width}, {above}{hint}")
+        raise ConfigError(
+            f"dataset.path={path} line {number} has {counted(size, 'cell')}; allowed: {layout.width}, {above}{hint}"
+        )
     return lines
 
 
@@ -135,8 +137,9 @@ def with_names(path: str, frame: pl.DataFrame, layout: Layout, features: Sequenc
         is_trailing = frame.to_series(-1).null_count() == len(frame)
         if not is_trailing and frame.to_series(0).n_unique() < len(frame):
             raise ConfigError(
-                f"dataset.path={path} line {layout.header} has {len(names)} names for {layout.width} columns; allowed: "
-                "a name for each column; hint: the header lacks a name, or decimal numbers have commas"
+                f"dataset.path={path} line {layout.header} has {counted(len(names), 'name')} for {layout.width} "
+                "columns; allowed: a name for each column; hint: the header lacks a name, or decimal numbers have "
+                "commas"
             )
         names = [*names, ""] if is_trailing else ["", *names]
         if not is_trailing:

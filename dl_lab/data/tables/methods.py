@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, counted
 from dl_lab.core.progress import announce
 from dl_lab.data.tables import division
 from dl_lab.data.tables.division import Mask, Whole
@@ -43,12 +43,15 @@ def by_time(name: str | None, times: NDArray[np.float64]) -> Method:
         cuts = np.flatnonzero(np.diff(times[rows]))[leave - 1 :] + 1
         if not len(cuts):
             raise ConfigError(
-                f"dataset.time={name} has too few distinct values; allowed: one for each split, as rows of one time "
-                "stay together"
+                f"dataset.time={name} has too few distinct values; allowed: one for each split, as rows of one "
+                "time stay together"
             )
         cut = int(cuts[np.abs(cuts - (len(rows) - count)).argmin()])
         if (taken := len(rows) - cut) != count:
-            announce(f"dataset.time={name}: {taken} rows are held out, not {count}, as rows of one time stay together")
+            announce(
+                f"dataset.time={name}: {counted(taken, 'row is', 'rows are')} held out, not {count}, as rows of one "
+                "time stay together"
+            )
         return division.take_last(len(rows), taken)
 
     return Method(take, in_order.deal)
@@ -61,8 +64,8 @@ def by_group(name: str | None, groups: Whole, classes: Whole | None) -> Method:
         present = np.bincount(groups[rows]) > 0
         if (values := present.sum()) < least:
             raise ConfigError(
-                f"dataset.group={name} has {values} values for {least} parts; allowed: one or more for each split "
-                "and fold, as a group is in one of them"
+                f"dataset.group={name} has {counted(values, 'value')} for {least} parts; allowed: one or more for each "
+                "split and fold, as a group is in one of them"
             )
         numbers: Whole = (present.cumsum() - 1)[groups[rows]]
         return numbers

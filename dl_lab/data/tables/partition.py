@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from dl_lab.core import rng
-from dl_lab.core.errors import ConfigError, require, unknown
+from dl_lab.core.errors import ConfigError, counted, require, unknown
 from dl_lab.core.progress import announce
 from dl_lab.data.partition import held_out
 from dl_lab.data.tables import methods
@@ -20,6 +20,7 @@ from dl_lab.data.tables.folds import FoldConfig, check_folds
 from dl_lab.data.tables.methods import Method
 
 TRAIN, VALIDATION, TEST = range(3)
+MORE = "hint: add rows, or set dataset.validation=0 to validate on the training rows"
 WORDS = {
     **dict.fromkeys(("train", "training", "trn"), TRAIN),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), VALIDATION),
@@ -134,8 +135,8 @@ def assigned_splits(config: PartitionConfig, assigned: Sequence[str | None] | No
 def _refuse_missing(key: str, name: str | None, is_missing: NDArray[np.bool_]) -> None:
     if is_missing.any():
         raise ConfigError(
-            f"dataset.{key}={name} has {is_missing.sum()} rows without a value, such as row {is_missing.argmax() + 1}; "
-            "allowed: a value in every row; hint: fill in or remove these rows"
+            f"dataset.{key}={name} has {counted(is_missing.sum(), 'row')} without a value, such as row "
+            f"{is_missing.argmax() + 1}; allowed: a value in every row; hint: fill in or remove these rows"
         )
 
 
@@ -148,14 +149,19 @@ def _sizes(config: PartitionConfig, rows: int, validation: int, test: int) -> tu
     for_test = 0 if test else held_out(config.test, rows)
     for_validation = 0 if validation or config.folds else held_out(config.validation, rows)
     if not validation and not config.folds and config.validation:
-        require(for_validation >= 1, "dataset.validation", config.validation, f"at least 1 of the {rows} examples")
+        require(
+            for_validation >= 1,
+            "dataset.validation",
+            config.validation,
+            f"at least 1 of {counted(rows, 'row')}; {MORE}",
+        )
     for name, taken, assigned in (("validation", for_validation, test), ("test", for_test, validation)):
         if taken and assigned:
             announce(f"no row is assigned to the {name} split: {taken} of the {rows} training rows are taken for it")
     if for_test + for_validation >= rows:
         raise ConfigError(
             f"dataset.validation={config.validation} and dataset.test={config.test} leave no training example of "
-            f"{rows}; allowed: together less than all"
+            f"{rows}; allowed: together less than all; {MORE}"
         )
     check_folds(config, rows - for_test)
     return for_validation, for_test
@@ -190,9 +196,8 @@ def _is_stratified(
         problem += "for each fold" if config.folds else "for each split"
         problem += " and the test split" if config.folds and for_test else ""
     elif smallest < len(present):
-        problem = (
-            f"a split or fold of {smallest} rows is too small for {len(present)} classes; allowed: a row of each class"
-        )
+        size = counted(smallest, "row")
+        problem = f"a split or fold of {size} is too small for {len(present)} classes; allowed: a row of each class"
     else:
         return True
     if config.stratify:
@@ -215,7 +220,7 @@ def _check_groups(
     )
     if (counts > 1).any():
         raise ConfigError(
-            f"dataset.group={config.group}: {(counts > 1).sum()} of {len(counts)} groups are assigned to two splits; "
+            f"dataset.group={config.group}: assigned to two splits: {(counts > 1).sum()} of {len(counts)} groups; "
             "allowed: each in one"
         )
     if config.stratify:

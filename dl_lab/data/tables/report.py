@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dl_lab.core import progress
-from dl_lab.core.errors import printable
+from dl_lab.core.errors import counted, printable
 from dl_lab.data.tables.cells import other_way, parse_numbers
 from dl_lab.data.tables.columns import Category, Encoder
 from dl_lab.data.tables.reading import RawTable
@@ -78,7 +78,7 @@ def described(
         kind = types.get(values.name, "left out")
         null = f"{missing.get(values.name, values.null_count()):,}"
         rows.append((shortened(values.name), kind, null, distinct, *map(shortened, examples)))
-    lines = [f"{table.path}: {len(table.frame):,} rows", *aligned(rows, right=(2, 3))]
+    lines = [f"{table.path}: {counted(len(table.frame), 'row')}", *aligned(rows, right=(2, 3))]
     if hidden:
         lines.insert(2 + SHOWN, f"... {hidden:,} more columns ...")
     return lines
@@ -110,9 +110,9 @@ def cells_without_values(table: RawTable, features: Sequence[Feature]) -> Iterat
     for feature in features:
         column, where = feature.column, f"dataset.path={table.path} column {feature.encoder.name}"
         if column.unread:
-            yield f"{where}: {column.unread:,} cells are no {column.kind}s, and count as missing"
+            yield f"{where}: {counted(column.unread, 'cell is', 'cells are')} not read as a {column.kind}, and missing"
         if feature.unseen:
-            yield f"{where}: {feature.unseen:,} cells have categories that are not in the training split"
+            yield f"{where}: {counted(feature.unseen, 'cell')} with a category that is not in the training split"
         if column.kind == "category" and (reason := _not_numbers(table, column)):
             yield f"dataset.path={table.path} {reason}"
 

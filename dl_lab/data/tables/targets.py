@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, counted
 from dl_lab.core.progress import announce
 from dl_lab.data.spec import Head
 from dl_lab.data.tables.cells import UNSURE, other_way, without
@@ -58,10 +58,11 @@ def rows_with_targets(table: RawTable, names: Sequence[str]) -> tuple[RawTable, 
     has_targets = table.frame.select(pl.all_horizontal(pl.col(names).is_not_null())).to_series()
     rows = np.flatnonzero(has_targets.to_numpy())
     if missing := len(has_targets) - len(rows):
-        where = f"dataset.path={table.path}: {missing} of {len(has_targets)} rows have no {' or no '.join(names)}"
+        wanted = " or ".join(names)
+        where = f"dataset.path={table.path}: {missing} of {counted(len(has_targets), 'row')} without {wanted}"
         if not len(rows):
             raise ConfigError(f"{where}; allowed: rows with a target")
-        announce(f"{where} and are left out")
+        announce(f"{where}, left out")
     return table, rows
 
 
@@ -136,8 +137,8 @@ def known_classes(found: Sequence[Target], parts: Parts) -> Parts:
         for target in found:
             if target.labels and (unknown := int((target.values[part] < 0).sum())):
                 announce(
-                    f"dataset.targets={target.name}: {unknown} rows of the {split} split are left out, as their class "
-                    "is not in the training split"
+                    f"dataset.targets={target.name}: {counted(unknown, 'row')} of the {split} split left out, as the "
+                    "class is not in the training split"
                 )
                 part = part[target.values[part] >= 0]
                 if split == "validation" and not len(part):

@@ -218,10 +218,10 @@ def test_cells_that_the_training_rows_do_not_explain_are_counted(tmp_path: Path,
     data = built(tmp_path, columns, "dataset.shuffle=false", "dataset.standardize=false", "dataset.numbers=[x]")
     printed = capsys.readouterr().out
     for line in (
-        "1 of 20 rows have no y and are left out",
+        "1 of 20 rows without y, left out",
         "columns without a value in the training split: empty",
-        "column x: 1 cells are no numbers, and count as missing",
-        "column word: 3 cells have categories that are not in the training split",
+        "column x: 1 cell is not read as a number, and missing",
+        "column word: 3 cells with a category that is not in the training split",
     ):
         assert line in printed
     assert matrix(data)["x"][-2] == np.median([float(cell) for cell in columns["x"][1:14]])

@@ -56,7 +56,7 @@ PRINTED = {
         table(*(f"{i},{row}" for i, row in enumerate(ROWS)), head=f",{HEAD}"),
         "is left out",
     ),
-    "no target": (with_row("1,,cat"), "1 of 41 rows have no price and are left out"),
+    "no target": (with_row("1,,cat"), "1 of 41 rows without price, left out"),
     "a sum": (table(*ROWS, "Total,9000,"), "line 42, column area: 'Total' is no number, so that the column is a cat"),
     "percent in a feature": (table(*(f"{i}%,{i},a" for i in range(40))), "hint: dataset.percent=true reads them"),
     "one thousand": (table(*ROWS, '"1,000",5,cat'), "hint: \"dataset.thousands=','\" reads them"),

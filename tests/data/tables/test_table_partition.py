@@ -178,7 +178,7 @@ WORDS = ["train", "val"] * 11
     [
         ({"classes": CLASSES, "labels": ["a", "b"]}, {"stratify": True}, "class b has too few rows, 2; allowed: 3"),
         ({"classes": CLASSES}, {"stratify": True, "folds": 4, "fold": 0}, "class 1 has too few rows, 2; allowed: 5"),
-        ({"classes": TWO_GROUPS}, {"stratify": True, "test": 1}, "1 rows is too small for 2 classes"),
+        ({"classes": TWO_GROUPS}, {"stratify": True, "test": 1}, "1 row is too small for 2 classes"),
         (
             {"classes": np.arange(22) % 3},
             {"stratify": True, "test": 12, "folds": 4, "fold": 0},
@@ -189,7 +189,7 @@ WORDS = ["train", "val"] * 11
         ({}, {"folds": 5}, "dataset.fold=null is not allowed with dataset.folds=5; allowed: 0 to 4; hint"),
         ({}, {"folds": 5, "fold": 5}, "dataset.fold=5 is not allowed with dataset.folds=5; allowed: 0 to 4"),
         ({}, {"fold": 0}, "dataset.fold=0 is not allowed; allowed: null without dataset.folds"),
-        ({"groups": ONE_GROUP}, {}, "dataset.group=column has 1 values for 3 parts"),
+        ({"groups": ONE_GROUP}, {}, "dataset.group=column has 1 value for 3 parts"),
         ({"groups": TWO_GROUPS}, {}, "dataset.group=column has 2 values for 3 parts"),
         ({"groups": TWO_GROUPS}, {"folds": 3, "fold": 0, "test": 0}, "2 values for 3 parts"),
         ({"groups": TWO_GROUPS - 1}, {}, "has 11 rows without a value, such as row 1; allowed"),
@@ -213,9 +213,13 @@ WORDS = ["train", "val"] * 11
             {"time": "t"},
             "dataset.time=t is not allowed; allowed: null with dataset",
         ),
-        ({"assigned": WORDS, "groups": np.arange(22) // 2}, {"test": 0}, "11 of 11 groups are assigned to two splits"),
+        ({"assigned": WORDS, "groups": np.arange(22) // 2}, {"test": 0}, "assigned to two splits: 11 of 11 groups"),
         ({}, {"validation": 0.5, "test": 0.5}, "leave no training example of 22"),
-        ({}, {"validation": 0.01}, "dataset.validation=0.01 is not allowed; allowed: at least 1 of the 22 examples"),
+        (
+            {},
+            {"validation": 0.01},
+            "dataset.validation=0.01 is not allowed; allowed: at least 1 of 22 rows; hint: add rows",
+        ),
     ],
 )
 def test_what_cannot_be_divided_is_refused_in_one_line(more: Any, values: Any, message: str) -> None:
