@@ -18,6 +18,7 @@ from dl_lab.data.preprocessing import Preprocessing, plain
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
 from dl_lab.data.tables import targets
+from dl_lab.data.tables.division import Rows
 from dl_lab.data.tables.heads import Values, in_float32
 from dl_lab.data.tables.joining import JoinedTable, read_tables
 from dl_lab.data.tables.matrix import assemble, standardize
@@ -25,7 +26,7 @@ from dl_lab.data.tables.partition import TRAIN, Parts, assigned_splits, partitio
 from dl_lab.data.tables.reading import RawTable, Reading, with_decimal
 from dl_lab.data.tables.report import announce_columns
 from dl_lab.data.tables.targets import Target
-from dl_lab.data.tables.types import Feature, Rows, as_text, learned, numbers_rows, typed
+from dl_lab.data.tables.types import Feature, as_text, learned, numbers_rows, typed
 from dl_lab.data.tables.weights import weights_of, with_weights
 from dl_lab.datasets.images import scale
 from dl_lab.datasets.table import choose_columns

@@ -13,8 +13,9 @@ from torch import Tensor
 from dl_lab.core.errors import ConfigError, counted
 from dl_lab.core.progress import announce
 from dl_lab.data.pictures import ReadImage, types
+from dl_lab.data.tables.division import Rows
 from dl_lab.data.tables.reading import RawTable
-from dl_lab.data.tables.types import Rows, as_text, not_a_number, numbers_of
+from dl_lab.data.tables.types import as_text, not_a_number, numbers_of
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ PATTERNS = (
 )
 ONLY_CHOSEN = ("%Y%m%d", "%Y%m", "%Y")  # which are numbers
 MONTHS = "(?i:(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*)"
-WORDS = {"a": "[A-Za-z]{3,}", "b": MONTHS, "B": MONTHS, "p": "[A-Za-z]{2}", ".f": r"[.\d]*", "#z": ".*"}  # no numbers
+FIELDS = {"a": "[A-Za-z]{3,}", "b": MONTHS, "B": MONTHS, "p": "[A-Za-z]{2}", ".f": r"[.\d]*", "#z": ".*"}  # no numbers
 YEARS = (1000, 9999)  # others are a sign that the pattern does not fit
 
 
@@ -48,7 +48,7 @@ def pattern(known: pl.Series, is_chosen: bool) -> str | None:
 def _shape(pattern: str) -> re.Pattern[str]:
     """A regular expression for all texts that may have this format; polars takes a thousand times as long to see it."""
     parts = re.split(r"%(\.f|#z|[A-Za-z])", pattern)  # every second one is a field
-    known = [WORDS.get(part, r"\s*[+-]?\d+") if place % 2 else re.escape(part) for place, part in enumerate(parts)]
+    known = [FIELDS.get(part, r"\s*[+-]?\d+") if place % 2 else re.escape(part) for place, part in enumerate(parts)]
     return re.compile("".join(known).replace(r"\ ", r"\s*"))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
-Whole = NDArray[np.int64]
+Rows = NDArray[np.int64]  # indices of rows
+Whole = NDArray[np.int64]  # a whole number for each row, such as its class
 
 FREE = 100  # groups beside those that are taken as they come; enough to meet any size
 

@@ -11,9 +11,10 @@ import torch
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.spec import Head
+from dl_lab.data.tables.division import Rows
 from dl_lab.data.tables.heads import Column, Values
 from dl_lab.data.tables.reading import RawTable
-from dl_lab.data.tables.types import WORDS, Rows, as_text, numbers_of
+from dl_lab.data.tables.types import BOOLEAN_WORDS, as_text, numbers_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +49,7 @@ def _booleans(cells: pl.Series, rows: Rows) -> pl.Series:
 
     lowered = cells.str.to_lowercase()
     found = set(lowered.gather(rows).unique().drop_nulls())
-    words = next((pair for pair in WORDS if found <= set(pair)), WORDS[0])
+    words = next((pair for pair in BOOLEAN_WORDS if found <= set(pair)), BOOLEAN_WORDS[0])
     return lowered.replace_strict(words, (0.0, 1.0), default=None, return_dtype=pl.Float64)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dl_lab.data.tables.columns import Block, Date, Encoder, Number
+from dl_lab.data.tables.division import Rows
 from dl_lab.data.tables.heads import Values, statistics
-from dl_lab.data.tables.partition import Rows
 
 CHUNK = 4096  # rows that are written at a time, which fit the cache of a processor
 

@@ -16,17 +16,17 @@ from dl_lab.core.errors import ConfigError, counted, require, unknown
 from dl_lab.core.progress import announce
 from dl_lab.data.partition import held_out
 from dl_lab.data.tables import methods
+from dl_lab.data.tables.division import Rows, Whole
 from dl_lab.data.tables.folds import FoldConfig, check_folds
 from dl_lab.data.tables.methods import Method
 
 TRAIN, VALIDATION, TEST = range(3)
 MORE = "hint: add rows, or set dataset.validation=0 to validate on the training rows"
-WORDS = {
+SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn"), TRAIN),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), VALIDATION),
     **dict.fromkeys(("test", "testing", "tst"), TEST),
 }
-Rows = NDArray[np.int64]
 
 
 class Parts(NamedTuple):
@@ -64,9 +64,9 @@ def partition(
     rows: int,
     seed: int,
     *,
-    classes: Rows | None = None,
+    classes: Whole | None = None,
     labels: Sequence[str] = (),
-    groups: Rows | None = None,
+    groups: Whole | None = None,
     times: NDArray[np.float64] | None = None,
     assigned: Sequence[str | None] | None = None,
 ) -> Parts:
@@ -115,7 +115,7 @@ def _cut(config: FoldConfig, method: Method, rows: Rows, assigned: tuple[Rows, R
     return Parts(train, validation if len(validation) else train, test)
 
 
-def assigned_splits(config: PartitionConfig, assigned: Sequence[str | None] | None, rows: int) -> Rows:
+def assigned_splits(config: PartitionConfig, assigned: Sequence[str | None] | None, rows: int) -> Whole:
     """The split that each row (row,) is assigned to; TRAIN if no column or file assigns it."""
     if assigned is None:
         return np.full(rows, TRAIN)
@@ -123,8 +123,8 @@ def assigned_splits(config: PartitionConfig, assigned: Sequence[str | None] | No
     _refuse_missing("split", config.split, np.array([word is None for word in assigned]))
     codes = {}
     for word in dict.fromkeys(map(str, assigned)):
-        if (code := WORDS.get(word.strip().casefold())) is None:
-            raise unknown(f"{key} row {1 + list(assigned).index(word)}", word, WORDS)
+        if (code := SPLIT_WORDS.get(word.strip().casefold())) is None:
+            raise unknown(f"{key} row {1 + list(assigned).index(word)}", word, SPLIT_WORDS)
         codes[word] = code
     of_row = np.array([codes[str(word)] for word in assigned])
     if not (of_row == TRAIN).any():
@@ -167,7 +167,7 @@ def _sizes(config: PartitionConfig, rows: int, validation: int, test: int) -> tu
     return for_validation, for_test
 
 
-def _classes(config: PartitionConfig, classes: Rows | None) -> Rows:
+def _classes(config: PartitionConfig, classes: Whole | None) -> Whole:
     if classes is None:
         raise ConfigError("dataset.stratify=true is not allowed with these targets; allowed: one target of classes")
     return classes
@@ -175,7 +175,7 @@ def _classes(config: PartitionConfig, classes: Rows | None) -> Rows:
 
 def _is_stratified(
     config: PartitionConfig,
-    classes: Rows | None,
+    classes: Whole | None,
     labels: Sequence[str],
     free: Rows,
     sizes: tuple[int, int],
@@ -211,7 +211,7 @@ def _label(labels: Sequence[str], number: int) -> str:
 
 
 def _check_groups(
-    config: PartitionConfig, parts: Parts, groups: Rows, classes: Rows | None, labels: Sequence[str]
+    config: PartitionConfig, parts: Parts, groups: Whole, classes: Whole | None, labels: Sequence[str]
 ) -> None:
     """Refuse rows assigned so that a group is in two splits, and splits without a class if stratified."""
     held = [part for part in parts[1:] if part is not parts.train]

@@ -14,9 +14,10 @@ from dl_lab.core import progress
 from dl_lab.core.errors import counted, printable
 from dl_lab.data.tables.cells import other_way, parse_numbers
 from dl_lab.data.tables.columns import Category, Encoder
+from dl_lab.data.tables.division import Rows
 from dl_lab.data.tables.reading import RawTable
 from dl_lab.data.tables.targets import Target
-from dl_lab.data.tables.types import Feature, Rows, Typed
+from dl_lab.data.tables.types import Feature, Typed
 
 if TYPE_CHECKING:
     import polars as pl

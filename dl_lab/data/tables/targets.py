@@ -17,11 +17,12 @@ from dl_lab.core.progress import announce
 from dl_lab.data.spec import Head
 from dl_lab.data.tables.cells import UNSURE, other_way, without
 from dl_lab.data.tables.classes import are_numbers, class_numbers, labels_by_key
+from dl_lab.data.tables.division import Rows
 from dl_lab.data.tables.heads import joined, regression_head
 from dl_lab.data.tables.labels import label_values, labels_head
 from dl_lab.data.tables.partition import Parts
 from dl_lab.data.tables.reading import RawTable
-from dl_lab.data.tables.types import Rows, as_text, check_range, is_number_or_unsure, not_a_number, numbers_of, typed
+from dl_lab.data.tables.types import as_text, check_range, is_number_or_unsure, not_a_number, numbers_of, typed
 
 if TYPE_CHECKING:
     import polars as pl

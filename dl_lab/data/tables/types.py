@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.tables import classes, columns, dates
 from dl_lab.data.tables.cells import UNSURE, are_inexact, other_way, parse_numbers, without
 from dl_lab.data.tables.columns import Encoder
+from dl_lab.data.tables.division import Rows
 from dl_lab.data.tables.reading import RawTable
 
 if TYPE_CHECKING:
     import polars as pl
 
 Kind = Literal["number", "boolean", "date", "category"]
-Rows = NDArray[np.int64]
 LARGEST = float(np.finfo(np.float32).max)
 COUNTER = re.compile(r"index|level_\d+|id|rownames|row", re.IGNORECASE)  # names of pandas and R
-WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
+BOOLEAN_WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Typed:
     kind: Kind
     values: pl.Series
     unread: int = 0
-    words: tuple[str, str] = WORDS[0]
+    words: tuple[str, str] = BOOLEAN_WORDS[0]
     pattern: str = ""
     mistake: int | None = None
 
@@ -114,7 +113,7 @@ def _refuse_other(table: RawTable, raw: pl.Series, train: Rows, chosen: Kind | N
 def _words(known: pl.Series) -> tuple[str, str] | None:
     """The words of a boolean column, in lower case; None if it has others, or one of them only."""
     found = set(known.unique().str.to_lowercase()) if known.n_unique() <= 8 else set()
-    return next((words for words in WORDS if found == set(words)), None)
+    return next((words for words in BOOLEAN_WORDS if found == set(words)), None)
 
 
 def _native(raw: pl.Series) -> Typed | None:

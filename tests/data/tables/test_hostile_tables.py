@@ -82,10 +82,11 @@ def test_values_beyond_all_ranges_are_missing_or_refused(tmp_path, column: pl.Se
 
 
 @pytest.mark.parametrize("pattern", dates.PATTERNS[::7])
-def test_texts_without_the_shape_of_a_format_are_not_parsed_by_polars(pattern: str) -> None:
+def test_texts_of_each_format_are_dates_and_others_are_not(pattern: str) -> None:
     fraction, zone = pattern.replace("%.f", ".%f"), pattern.replace("%.f", "").replace("%#z", "+0200")
     for written in (fraction.replace("%#z", "Z"), zone):
-        text = datetime(2024, 3, 9, 4, 5, 6, 70).strftime(written)
-        assert not dates.parsed(pl.Series([text]), pattern).null_count(), text
-        assert dates._shape(pattern).fullmatch(text)
-        assert not dates._shape(pattern).fullmatch(f"item {text}")
+        text = datetime(2024, 3, 19, 4, 5, 6, 70).strftime(written)
+        found = dates.pattern(pl.Series([text]), is_chosen=False)
+        assert found is not None
+        assert dates.parsed(pl.Series([text]), found).equals(dates.parsed(pl.Series([text]), pattern)), text
+        assert dates.pattern(pl.Series([f"item {text}"]), is_chosen=False) is None
