@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression, Ridge
 from support.commands import train
 
@@ -47,6 +48,30 @@ def test_a_weighted_regression_is_that_of_scikit_learn(tmp_path, table):
     assert bias[0] == pytest.approx(model.intercept_, abs=1e-6)
     r2 = model.score(standardized(features), standardized(price), sample_weight=weight)
     assert ended.lines("val")[-1]["r2"] == pytest.approx(r2, rel=1e-6)
+
+
+@pytest.mark.parametrize("files", [False, True])
+def test_weighted_images_are_the_weighted_least_squares_of_their_pixels(tmp_path, table, files):
+    """The normal equations in the pixels, with the mean and deviation of all of them, of rows or of picture files."""
+    _, _, price, _, weight = table
+    pixels = np.random.default_rng(1).integers(0, 256, (ROWS, 4), dtype=np.uint8)
+    header, images = "p1,p2,p3,p4", [",".join(map(str, row)) for row in pixels]
+    if files:
+        header, images = "file", [f"{number}.png" for number in range(ROWS)]
+        for name, row in zip(images, pixels, strict=True):
+            Image.fromarray(row.reshape(2, 2)).save(tmp_path / name)
+    lines = [f"{image},{y},{w}" for image, y, w in zip(images, price, weight, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join([f"{header},price,w", *lines]))
+    chosen = ["dataset.targets=[price]", "dataset.sample_weight=w", "dataset.image_shape=[1,2,2]"]
+    chosen += ["optimizer.tolerance_change=1e-16", "optimizer.tolerance_grad=1e-12"]
+    chosen += ["dataset.images=file"] * files
+    ended, found, bias = trained(tmp_path / "run", tmp_path / "t.csv", *chosen)
+    matrix = np.column_stack([(pixels - pixels.mean()) / pixels.std(), np.ones(ROWS)])
+    root, wanted = np.sqrt(weight), standardized(price)
+    solution = np.linalg.lstsq(matrix * root[:, None], wanted * root, rcond=None)[0]
+    np.testing.assert_allclose([*found[0].ravel(), bias[0]], solution, rtol=1e-6)
+    expected = np.average(np.square(matrix @ solution - wanted), weights=weight) * price.var()
+    assert ended.lines("val")[-1]["mse"] == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("balanced", [False, True])

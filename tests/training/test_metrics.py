@@ -31,7 +31,7 @@ def losses(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> T
 def evaluated(heads: tuple[Head, ...], outputs: Tensor, targets: Tensor, weighted: bool, size: int) -> dict[str, float]:
     """The metrics of an evaluation in batches of `size`. Weights are the last column of the targets."""
     spec = DataSpec(kind="features", input_shape=(2,), heads=heads, is_weighted=weighted)
-    task = Task(spec, dict.fromkeys(("classification", "regression"), losses))
+    task = Task(spec, dict.fromkeys(("classification", "regression", "multilabel"), losses))
     pairs = zip(outputs.split(size), targets.split(size), strict=True)
     totals = add_up([task.totals(some, of, evaluating=True) for some, of in pairs])
     metrics = task.metrics(totals, evaluating=True) | task.gathered_metrics(outputs, targets)
@@ -82,6 +82,32 @@ def test_classification_metrics_agree_with_scikit_learn(number, case, weighted, 
     assert {name: metrics[name] for name in expected} == pytest.approx(expected, nan_ok=True, **CLOSE)
     assert ("top5_accuracy" in metrics) == (number > 5)
     assert math.isnan(metrics["auroc"]) == (case in ("absent", "one class"))
+
+
+@pytest.mark.parametrize("size", [1, 7, 300])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", ["plain", "ties", "absent", "every"])
+def test_multilabel_metrics_agree_with_scikit_learn(case, weighted, size):
+    random = np.random.default_rng(0)
+    true, logits = random.random((300, 3)) < [0.5, 0.1, 0.9], 2 * random.normal(size=(300, 3))
+    weight = random.choice([0.0, 0.5, 1.0, 3.7], 300) if weighted else None
+    logits = np.round(logits) if case == "ties" else logits
+    true[:, 1] = true[:, 1] if case in ("plain", "ties") else case == "every"
+    targets = torch.from_numpy((true if weight is None else np.column_stack([true, weight])).astype(float))
+    head = Head(name="tags", task="multilabel", labels=("a", "b", "c"))
+    metrics = evaluated((head,), torch.from_numpy(logits), targets, weighted, size)
+    scores, given = 1 / (1 + np.exp(-logits)), {"sample_weight": weight}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of metrics that are not defined
+        expected = {
+            "subset_accuracy": sk.accuracy_score(true, logits > 0, **given),
+            "f1_micro": sk.f1_score(true, logits > 0, average="micro", **given),
+            "f1_macro": sk.f1_score(true, logits > 0, average="macro", **given),
+            "f1_weighted": sk.f1_score(true, logits > 0, average="weighted", **given),
+            "auroc": np.mean([sk.roc_auc_score(true[:, label], scores[:, label], **given) for label in range(3)]),
+            "average_precision": sk.average_precision_score(true, scores, **given),
+        }
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected, nan_ok=True, **CLOSE)
 
 
 def test_the_calibration_error_is_the_area_of_the_reliability_diagram_of_scikit_learn():
