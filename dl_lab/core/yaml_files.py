@@ -36,9 +36,12 @@ def check(path: Path) -> None:
         if len(content) > LARGEST:
             raise ConfigError(f"{path} has {len(content)} bytes; allowed: a YAML file of up to {LARGEST}")
         text = content.decode("utf-8")
-        if (node := beyond_limits(yaml.compose(text, Loader), _inside_node)) is not None:
+        mark = too_deep(text)
+        if mark is None and (node := beyond_limits(yaml.compose(text, Loader), _inside_node)) is not None:
+            mark = node.start_mark
+        if mark is not None:
             limits = f"up to {DEEPEST} levels, and {MOST} values with aliases replaced, none of which refers to itself"
-            raise ConfigError(f"{path}, {_line(node.start_mark)}: too much to read; allowed: {limits}")
+            raise ConfigError(f"{path}, {_line(mark)}: too much to read; allowed: {limits}")
         loaded = yaml.load(text, get_yaml_loader())
         OmegaConf.create(loaded)
     except ConfigError:
@@ -53,13 +56,28 @@ def check(path: Path) -> None:
         raise ConfigError(f"{path}, line {line}, column {column}: not UTF-8{utf16}; allowed: YAML in UTF-8") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}, {_place(error, text)}; hint: correct the YAML") from error
-    except RecursionError as error:  # of the parser in Python; libyaml names the place
-        raise ConfigError(f"{path}: nested too deeply; allowed: up to {DEEPEST} levels") from error
     except (ValueError, OmegaConfBaseException) as error:  # a number of thousands of digits, a set, a key that is null
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}; hint: correct the YAML") from error
     if loaded is not None and not isinstance(loaded, dict):
         kind = "a list" if isinstance(loaded, list) else "a single value"
         raise ConfigError(f"{path}, line 1: {kind}; allowed: keys with values")
+
+
+def too_deep(text: str) -> Any | None:
+    """The mark of where YAML is nested too deeply, or None. Since Python 3.12, libyaml's binding crashes the process
+    instead of raising RecursionError when it builds such a file; the events read here need no recursion.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            return event.start_mark
+    return None
+
+
+def load(text: str) -> Any:
+    """The content of YAML that dl_lab wrote; None if it is nested too deeply. Raises yaml.YAMLError."""
+    return None if too_deep(text) is not None else yaml.load(text, Loader)
 
 
 def beyond_limits(content: Any, inner: Callable[[Any], Iterable[Any]] = plain_inner) -> Any | None:

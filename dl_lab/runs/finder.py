@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from dl_lab.core import atomic_io
-from dl_lab.core.yaml_files import Loader
+from dl_lab.core import atomic_io, yaml_files
 from dl_lab.runs.folders import inside
 from dl_lab.runs.identity import REPEATS, Scalars, configuration, hyperparameters
 from dl_lab.runs.reader import Run, read_tolerant
@@ -110,6 +109,6 @@ def _parse(text: str) -> Any:
     with suppress(ValueError):
         return float(text)  # "1e-3" is text in YAML
     try:
-        return yaml.load(text, Loader)
+        return yaml_files.load(text)
     except yaml.YAMLError:
         return text

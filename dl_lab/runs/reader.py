@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from dl_lab.core import atomic_io
+from dl_lab.core import atomic_io, yaml_files
 from dl_lab.core.errors import ConfigError, refuse_interpolations, unknown_key
-from dl_lab.core.yaml_files import Loader, beyond_limits
+from dl_lab.core.yaml_files import beyond_limits
 from dl_lab.runs.folders import contents
 from dl_lab.runs.identity import Scalars, configuration_name, hyperparameters
 
@@ -235,7 +235,7 @@ def _load(path: Path, kind: type) -> Any:
     """The contents of a YAML or JSON file. Raises OSError, or ValueError with the reason."""
     try:
         text = atomic_io.read_bytes(path).decode()
-        content = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader)
+        content = json.loads(text) if path.suffix == ".json" else yaml_files.load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError("is damaged") from error
     if not isinstance(content, kind) or beyond_limits(content) is not None:
