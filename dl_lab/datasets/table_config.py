@@ -8,7 +8,7 @@ from dl_lab.core.errors import ConfigError, require, unknown
 from dl_lab.core.schema import PositiveInt
 from dl_lab.data.tables.partition import PartitionConfig
 from dl_lab.data.tables.reading import Reading
-from dl_lab.data.tables.types import Kind
+from dl_lab.data.tables.types import COUNTER, Kind
 from dl_lab.datasets.table import TableConfig
 
 TASKS = ("auto", "regression", "classification", "multilabel", "multi_output")
@@ -88,6 +88,13 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
         """Whether a file of validation or test rows must have a column."""
         used = [*self.targets, *self.features, self.group, self.time, self.sample_weight, self.images]
         return name in used if self.features else name not in self.drop
+
+    def is_feature(self, name: str) -> bool:
+        """Whether a column is a feature of numbers or of a type to be found, and nothing else."""
+        named = [*self.targets, *self.drop, *self.categories, *self.dates]
+        others = (self.split, self.group, self.time, self.sample_weight)
+        is_chosen = name in self.features if self.features else not COUNTER.fullmatch(name)
+        return is_chosen and self.image_shape is None and name not in named and name not in others
 
     def task_of(self, name: str) -> str:
         return self.task.get(name, "auto") if isinstance(self.task, dict) else self.task

@@ -48,7 +48,7 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     """
     options = Reading(**{field.name: getattr(config, field.name) for field in fields(Reading)})
     paths = {"path": config.path, "validation_path": config.validation_path, "test_path": config.test_path}
-    table = read_tables(paths, options, config.features, config.targets, config.needs)
+    table = read_tables(paths, options, config.features, config.targets, config.needs, config.is_feature)
     candidates = _candidates(config, table)
     table = with_decimal(table, table.candidates, options)
     table, rows = targets.rows_with_targets(table, config.targets)

@@ -14,6 +14,7 @@ from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
 from dl_lab.data.tables import report
+from dl_lab.datasets.table_config import TableFileConfig
 from dl_lab.training.setup import build_data
 from dl_lab.vectorized import autotune
 
@@ -158,6 +159,27 @@ def test_the_columns_are_printed_once(tmp_path: Path, capsys: Any) -> None:
     assert (cells["sold"][0], cells["when"][0]) == ("boolean", "date")
     assert (cells["kind"][:2], cells["left"][:2]) == (["target,", "classification"], ["left", "out"])
     assert not any(line.startswith(str(tmp_path)) for line in printed_again(tmp_path, capsys))
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=0", "dataset.drop=[x]", "dataset.features=[z]", "dataset.categories=[x]", "dataset.time=x"]
+)
+def test_how_numbers_are_written_is_kept_where_it_matters(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, override: str
+) -> None:
+    """A long table is the same with and without the numbers that are read at once."""
+    cells = ["1.50", "1.5", "-0.125", "07.0"] * 500
+    columns = {"x": cells, "id": [f"{row}.0" for row in range(2000)], "z": ["2.750", *cells[1:]], "y": cells[::-1]}
+    found = []
+    for _ in range(2):
+        path = written(tmp_path / "table.csv", columns)
+        announce.cache_clear()
+        report.announced.clear()
+        data = build_data(parsed("dataset=table", f"dataset.path={path}", "dataset.targets=[y]", override))
+        found.append((data.train.inputs.tolist(), data.preprocessing, capsys.readouterr().out))
+        monkeypatch.setattr(TableFileConfig, "is_feature", lambda config, name: False)
+    assert found[0] == found[1]
+    assert override == "dataset.features=[z]" or "1.50" in found[0][-1]
 
 
 def printed_again(folder: Path, capsys: Any) -> list[str]:

@@ -122,7 +122,7 @@ def without_missing(frame: pl.DataFrame, marks: Iterable[str]) -> pl.DataFrame:
     import polars as pl
 
     every = MISSING | set(marks)
-    flags = frame.select(pl.all().is_in(sorted(every)).any()).to_dict()
+    flags = frame.select(pl.col(pl.String).is_in(sorted(every)).any()).to_dict()
     return frame.with_columns(without(every, pl.col([name for name, (flag,) in flags.items() if flag])))
 
 

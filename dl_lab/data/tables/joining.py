@@ -51,23 +51,24 @@ def read_tables(
     features: Sequence[str],
     targets: Sequence[str],
     is_needed: Callable[[str], bool],
+    is_feature: Callable[[str], bool] = lambda name: False,
 ) -> RawTable:
     """Read the file of `path`, and those of the other keys that are given. Columns are matched by name, and those that
-    only another file has are left out.
+    only another file has are left out. `is_feature` is for `read_table`.
 
     Raises:
         ConfigError: if a file cannot be read, or has no column that `is_needed`.
     """
-    first = read_table(str(paths["path"]), options, features)
-    files = {"path": first}
     others = {key: path for key, path in paths.items() if path is not None and key != "path"}
+    if not others:
+        return read_table(str(paths["path"]), options, features, is_feature)
+    first = read_table(str(paths["path"]), options, features)  # as text, which other files may have in these columns
+    files = {"path": first}
     for key, path in others.items():
         if earlier := [other for other, table in files.items() if Path(table.path).resolve() == Path(path).resolve()]:
             raise ConfigError(f"dataset.{key}={path} is also dataset.{earlier[0]}; allowed: a file of its own")
         table = _read(key, path, options, features)
         files[key] = _alike(key, table, first, targets, is_needed)
-    if len(files) == 1:
-        return first
 
     import polars as pl
 
@@ -76,7 +77,7 @@ def read_tables(
     except pl.exceptions.PolarsError as error:
         keys, reason = " and ".join(f"dataset.{key}" for key in files), str(error).partition("\n")[0]
         raise ConfigError(f"{keys} do not fit ({reason}); allowed: columns of the same types") from error
-    return JoinedTable(first.path, frame, first.options, first.layout, files)
+    return JoinedTable(first.path, frame, first.options, first.layout, {}, files)
 
 
 def _of_one_type(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:

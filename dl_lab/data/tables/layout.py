@@ -169,9 +169,11 @@ def _check_header(path: str, frame: pl.DataFrame, names: Sequence[str], line: in
     Raises:
         ConfigError: naming the line.
     """
+    import polars as pl
+
     if not names[0] and frame.to_series(0).n_unique() == len(frame):
         return
-    first = frame.row(0)
+    first = frame.head(1).cast(pl.String).row(0)
     above = [name for name, cell in zip(names, first, strict=True) if cell and parse_number(cell) is not None]
     if not above or not all(name in MISSING or parse_number(name) is not None for name in above):
         return
@@ -179,7 +181,8 @@ def _check_header(path: str, frame: pl.DataFrame, names: Sequence[str], line: in
     words = [place for place, name in enumerate(names) if name not in ("", *counted)]
     are_years = all(map(YEAR.fullmatch, counted)) and not all(YEAR.fullmatch(cell or "") for cell in first)
     is_counting = counted == [*map(str, range(len(counted)))] or (are_years and counted == sorted(set(counted)))
-    if not (features or is_counting) or any((frame.to_series(place) == names[place]).any() for place in words):
+    is_repeated = any((frame.to_series(place).cast(pl.String) == names[place]).any() for place in words)
+    if is_repeated or not (features or is_counting):
         raise ConfigError(
             f"dataset.path={path} line {line} has numbers ({', '.join(above[:3])}) instead of names; allowed: a header "
             "line; hint: add one, or set dataset.header=false; if they are names, choose the features with "

@@ -13,17 +13,17 @@ CHUNK = 4096  # rows that are written at a time, which fit the cache of a proces
 
 def assemble(blocks: Sequence[Block], rows: Rows) -> Values:
     """The matrix (row, output) of these rows, in their order."""
-    matrix = np.zeros((len(rows), sum(block.width for block in blocks)))
+    columns = [(values.take(rows), width) for values, width in blocks]
+    matrix = np.zeros((len(rows), sum(width for _, width in columns)))
     for start in range(0, len(rows), CHUNK):
-        chosen, place = rows[start : start + CHUNK], 0
-        part = matrix[start : start + CHUNK]
-        for values, width in blocks:
-            taken = values.take(chosen)
+        part, place = matrix[start : start + CHUNK], 0
+        for values, width in columns:
+            chosen = values[start : start + CHUNK]
             if values.dtype == np.int64:
-                is_known = taken >= 0
-                part[np.flatnonzero(is_known), place + taken[is_known]] = 1
+                is_known = chosen >= 0
+                part[np.flatnonzero(is_known), place + chosen[is_known]] = 1
             else:
-                part[:, place] = taken
+                part[:, place] = chosen
             place += width
     return matrix
 

@@ -18,10 +18,11 @@ from dl_lab.core.progress import announce
 from dl_lab.data.tables.cells import Numbers, decimal_sign, parse_numbers, without_missing
 from dl_lab.data.tables.encoding import TABLES, as_utf8, refuse_bomb, unpack
 from dl_lab.data.tables.layout import NAMED, Layout, find_layout, read_lines, with_names
+from dl_lab.data.tables.rows import plain_numbers, read_rows
 from dl_lab.data.tables.separator import SAMPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import polars as pl
     from numpy.typing import NDArray
@@ -49,13 +50,14 @@ class Reading(Numbers):
 @dataclass(frozen=True)
 class RawTable:
     """The columns of a file. Those of text are stripped texts, null where a value is missing; those of parquet have
-    types of their own. `options`: with the separator and encoding that were found.
+    types of their own, and some numbers are Float64. `options`: with the separator and encoding that were found.
     """
 
     path: str
     frame: pl.DataFrame
     options: Reading
     layout: Layout | None  # of text
+    examples: Mapping[str, str]  # the first cells of columns of text that are read as numbers
 
     @property
     def candidates(self) -> NDArray[np.int64]:
@@ -68,10 +70,12 @@ class RawTable:
 
     @cached_property
     def numbers(self) -> pl.DataFrame:
-        """The numbers in all columns of text, null for other cells. Reading them at once uses all processors."""
+        """The numbers in all columns of text, null for other cells. Reading them at once uses all processors; of a
+        single chunk, rows are taken many times faster.
+        """
         import polars as pl
 
-        return parse_numbers(self.frame.select(pl.col(pl.String)), self.options)
+        return parse_numbers(self.frame.select(pl.col(pl.String)), self.options).rechunk()
 
     @cached_property
     def _lines(self) -> list[int]:
@@ -82,26 +86,41 @@ class RawTable:
         return [number for number, _ in read_lines(self.path, text, self.layout)]
 
 
-def read_table(path: str, options: Reading, features: Sequence[str] = ()) -> RawTable:
-    """Read the file. Numbers in its header are names if `features` are chosen.
+def read_table(
+    path: str, options: Reading, features: Sequence[str] = (), is_feature: Callable[[str], bool] = lambda name: False
+) -> RawTable:
+    """Read the file. Numbers in its header are names if `features` are chosen. If a column `is_feature`, how its
+    numbers are written does not matter.
 
     Raises:
         ConfigError: naming the line, if the file cannot be read as a table.
     """
     content = unpack(path, _load(path))
     if content.startswith((b"PAR1", b"PARE")) and content.endswith(content[:4]):
-        return RawTable(path, _parquet(path, content), options, None)
+        return RawTable(path, _parquet(path, content), options, None, {})
     content, encoding = as_utf8(path, content, options.encoding)
     content = _with_newlines(content)
-    layout = find_layout(path, _beginning(content), options.separator, options.header)
+    beginning = _beginning(content)
+    layout = find_layout(path, beginning, options.separator, options.header)
     content = _below(content, layout.above)
-    frame = _read_fast(content, layout)
-    frame = _read_slowly(path, content, layout) if frame is None else frame
+    plain = {}
+    if len(beginning) < len(content) and _has_usual_numbers(options, layout):
+        plain = plain_numbers(_below(beginning.encode(), layout.above), layout)
+        names = layout.names
+        plain = {place: cell for place, cell in plain.items() if names[place] and is_feature(names[place])}
+    frame = read_rows(path, content, layout, plain)
     if not len(frame):
         raise ConfigError(f"dataset.path={path} has a header but no rows; allowed: {TABLES} with rows")
     marks = {text for mark in options.missing for text in (mark, isinstance(mark, int) and f"{mark}.0") if text}
     frame = with_names(path, without_missing(frame, map(str, marks)), layout, features)
-    return RawTable(path, frame, replace(options, separator=layout.separator, encoding=encoding), layout)
+    options = replace(options, separator=layout.separator, encoding=encoding)
+    return RawTable(path, frame, options, layout, {layout.names[place]: cell for place, cell in plain.items()})
+
+
+def _has_usual_numbers(options: Reading, layout: Layout) -> bool:
+    """Whether numbers have a decimal point, each column has its name, and no number stands for a missing one."""
+    is_point = options.decimal == "." or (options.decimal == "auto" and layout.separator == ",")
+    return is_point and len(layout.names) == layout.width > 1 and not options.thousands and not options.missing
 
 
 def _load(path: str) -> bytes:
@@ -174,57 +193,6 @@ def _below(content: bytes, above: int) -> bytes:
     while end > start and content[end - 1] in b"\r\n":
         end -= 1
     return content[start:end]
-
-
-def _read_fast(body: bytes, layout: Layout) -> pl.DataFrame | None:
-    """Read rows with polars; None if it might read them differently from Python's csv module, or they do not fit."""
-    import polars as pl
-
-    sign, width = layout.separator, layout.width
-    is_quoted = layout.quote.encode() in body
-    if not sign.isascii() or (is_quoted and (sign == " " or not _is_well_quoted(body, sign, layout.quote))):
-        return None
-    if sign == " ":
-        body = re.sub(rb"^ +| +(?=\r?$)|(?<= ) +", b"", body, flags=re.MULTILINE)
-    if body.endswith(sign.encode()):
-        body += b"\n"  # or polars overlooks a last cell too many
-    schema = {str(place): pl.String for place in range(width)}
-    if not body:
-        return pl.DataFrame(schema=schema)
-    quote = layout.quote if is_quoted else None
-    try:
-        frame = pl.read_csv(body, has_header=False, separator=sign, quote_char=quote, schema=schema)
-    except pl.exceptions.PolarsError:
-        return None
-    if frame.to_series(-1).null_count():  # polars fills short lines with nulls, which leaves fewer separators
-        within = frame.select(pl.all().str.count_matches(sign, literal=True).sum()).row(0) if is_quoted else ()
-        if body.count(sign.encode()) - sum(filter(None, within)) != (width - 1) * len(frame):
-            shorter = body if is_quoted else re.sub(rb"^[\r ]*\n", b"", body, flags=re.MULTILINE)
-            return _read_fast(shorter, layout) if len(shorter) < len(body) else None
-    has_breaks = is_quoted and body.count(b"\n") + 1 != len(frame)
-    if has_breaks or not body.isascii() or any(space in body for space in b" \t\v\f"):
-        frame = frame.with_columns(pl.all().str.strip_chars())
-    return frame.filter(frame.to_series().fill_null("") != "") if width == 1 else frame
-
-
-def _is_well_quoted(body: bytes, sign: str, quote: str) -> bool:
-    """Whether every quote opens or closes a cell, or is doubled within one."""
-    text = np.frombuffer(b"\n" + body + b"\n", dtype=np.uint8)
-    places = np.flatnonzero(text == ord(quote))
-    before, after = text[places[::2] - 1], text[places[1::2] + 1]
-    is_end = np.zeros(256, dtype=bool)
-    is_end[[ord(end) for end in (sign, quote, "\n")]] = True
-    opens = len(places) % 2 == 0 and is_end[before].all()
-    is_end[ord("\r")] = True
-    return bool(opens and is_end[after].all())
-
-
-def _read_slowly(path: str, body: bytes, layout: Layout) -> pl.DataFrame:
-    import polars as pl
-
-    rows = [cells for _, cells in read_lines(path, body.decode(), layout)]
-    schema = {str(place): pl.String for place in range(layout.width)}
-    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def with_decimal(table: RawTable, rows: NDArray[np.int64], given: Reading) -> RawTable:

@@ -74,7 +74,8 @@ def described(
         column.values.name: column.values.null_count() - column.unread for column in [f.column for f in features]
     }
     for values, count in zip(chosen.iter_columns(), counts, strict=True):
-        examples = values.drop_nulls().head(1).cast(pl.String).to_list()
+        first = values.drop_nulls().head(1).cast(pl.String).to_list()
+        examples = [table.examples[values.name]] if values.name in table.examples else first
         distinct = f"{'about ' if is_large and count else ''}{count:,}"
         kind = types.get(values.name, "left out")
         null = f"{missing.get(values.name, values.null_count()):,}"

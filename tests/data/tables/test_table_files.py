@@ -18,6 +18,7 @@ from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
 from dl_lab.data.tables.cells import are_inexact, parse_numbers
 from dl_lab.data.tables.reading import RawTable, Reading, read_table, with_decimal
+from dl_lab.data.tables.types import numbers_of
 
 AUTO = {"separator": "auto", "encoding": "auto", "decimal": "auto"}
 DEFAULTS = {**AUTO, "header": True, "thousands": None, "percent": False, "missing": []}
@@ -262,6 +263,21 @@ def test_parquet_keeps_its_types(tmp_path: Path, capsys: pytest.CaptureFixture[s
     frame.clear().write_parquet(tmp_path / "a.parquet")
     with pytest.raises(ConfigError, match="no rows"):
         read_table(str(tmp_path / "a.parquet"), reading())
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        *((cell, pl.Float64) for cell in ("2.5", "", "1e5", '"2.5"', "-.5")),
+        *((cell, pl.String) for cell in ("NA", "nan", "-inf", "1e400", "9007199254740993", "2.5%", "a")),
+    ],
+)
+def test_numbers_of_features_are_those_of_their_texts(tmp_path: Path, cell: str, kind: pl.DataType) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y,z\n" + 2000 * "1.50,a,-0.5\n" + f"{cell},b,2.0\n")
+    texts, table = read_table(str(path), reading()), read_table(str(path), reading(), [], lambda name: name in "xy")
+    assert table.frame.dtypes == [kind, pl.String, pl.String]
+    assert numbers_of(table, "x").to_list() == numbers(texts)["x"]
 
 
 def test_the_place_of_a_cell_is_its_line(tmp_path: Path) -> None:
