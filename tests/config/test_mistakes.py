@@ -77,7 +77,7 @@ VALUES = [
     (["train.best=acuracy"], ("train.best=acuracy", "nearest: accuracy)", "loss")),
     (["dataset=iris", "train.batch_size=1000"], ("train.batch_size=1000", "at most 105", "full")),
     (["train.batch_size=4", "train.accumulate=5"], ("train.accumulate=5", "at most 4")),
-    (["dataset.validation=0"], ("dataset.validation=0", "1797")),
+    (["dataset.validation=0"], ("dataset.validation=0", "1,797")),
     (["dataset=iris", "dataset.validation=0.5", "dataset.test=0.5"], ("dataset.validation=0.5", "dataset.test=0.5")),
     (["dataset.examples=5000"], ("dataset.examples=5000", "at most 1258")),
     (["dataset=iris", "dataset.targets=[colour]"], ("dataset.targets=colour", "species")),

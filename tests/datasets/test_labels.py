@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from support.commands import command, train
 from support.configs import parsed
+from support.tables import written
 
+from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
 from dl_lab.data.spec import Head
 from dl_lab.evaluate import main
@@ -70,6 +72,23 @@ def test_a_column_that_holds_no_labels_is_refused(tmp_path, path, name, cell):
     assert ended.status == 2
     assert ended.err.startswith(f"error: dataset.targets={name} has {cell!r} in line 2, column {name}, and is a label")
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("sign", [";", "|", ","])
+def test_classes_that_seem_to_be_labels_or_numbers_with_a_unit_have_a_hint(tmp_path, capsys, sign):
+    announce.cache_clear()
+    labels = [f'"{sign.join("abcd"[n] for n in range(4) if row >> n & 1)}"' for row in range(1, 16)]
+    for cells, hint in (
+        (labels * 4, f"\"dataset.label_separator='{sign}'\""),
+        (
+            [f"{row}.5 kg" for row in range(15)] * 4,
+            "classes such as '0.5 kg' seem to be numbers; hint: remove the unit",
+        ),
+        (["plain", "a;b", "a;c"] * 20, None),
+    ):
+        data_of(str(written(tmp_path / "t.csv", {"x": [*map(str, FIRST)], "y": cells})), "y")
+        out = capsys.readouterr().out
+        assert (hint in out) if hint else ("hint:" not in out)
 
 
 def test_labels_train_from_the_command_line_with_weights(tmp_path, path):

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from dl_lab.core import progress
 from dl_lab.core.errors import counted, printable
-from dl_lab.data.tables.cells import other_way, parse_numbers
 from dl_lab.data.tables.columns import Category, Encoder
 from dl_lab.data.tables.division import Rows
+from dl_lab.data.tables.hints import odd_cell, unread_cells
 from dl_lab.data.tables.reading import RawTable
 from dl_lab.data.tables.targets import Target
-from dl_lab.data.tables.types import Feature, Typed
+from dl_lab.data.tables.types import Feature
 
 if TYPE_CHECKING:
     import polars as pl
@@ -112,25 +112,11 @@ def cells_without_values(table: RawTable, features: Sequence[Feature]) -> Iterat
     for feature in features:
         column, where = feature.column, f"dataset.path={table.path} column {feature.encoder.name}"
         if column.unread:
-            yield f"{where}: {counted(column.unread, 'cell is', 'cells are')} not read as a {column.kind}, and missing"
+            yield f"dataset.path={table.path} {unread_cells(table, column)}"
         if feature.unseen:
             yield f"{where}: {counted(feature.unseen, 'cell')} with a category that is not in the training split"
-        if column.kind == "category" and (reason := _not_numbers(table, column)):
+        if column.kind == "category" and (reason := odd_cell(table, column)):
             yield f"dataset.path={table.path} {reason}"
-
-
-def _not_numbers(table: RawTable, column: Typed) -> str:
-    """Which cell is no number, if most are numbers, or all of them are, written in another way; otherwise ""."""
-    texts, row = column.values, column.mistake
-    hint = other_way(texts if row is None else texts[row : row + 1], table.options)
-    if row is None and not hint:
-        return ""
-    if row is None:
-        numbers = parse_numbers(texts.to_frame(), table.options).to_series()
-        row = int((numbers.is_null() & texts.is_not_null()).arg_max() or 0)
-    hint = hint or f"dataset.numbers=[{texts.name}] makes it a column of numbers with missing values"
-    where = table.place(row, texts.name)
-    return f"{where}: {texts[row]!r} is no number, so that the column is a category; hint: {hint}"
 
 
 def suspicious(table: RawTable, features: Sequence[Feature], targets: Sequence[Target], train: Rows) -> Iterator[str]:

@@ -19,6 +19,7 @@ from dl_lab.data.tables.cells import UNSURE, other_way, without
 from dl_lab.data.tables.classes import are_numbers, class_numbers, labels_by_key
 from dl_lab.data.tables.division import Rows
 from dl_lab.data.tables.heads import joined, regression_head
+from dl_lab.data.tables.hints import odd_classes
 from dl_lab.data.tables.labels import label_values, labels_head
 from dl_lab.data.tables.partition import Parts
 from dl_lab.data.tables.reading import RawTable
@@ -122,6 +123,8 @@ def class_target(table: RawTable, name: str, train: Rows) -> Target:
     folded = Counter(label.casefold() for label in labels)
     if alike := [label for label in labels if folded[label.casefold()] > 1]:
         announce(f"{where}: classes that differ only in their case: {', '.join(alike[:5])}")
+    if hint := odd_classes(labels):
+        announce(f"{where}: {hint}")
     return Target(name, class_numbers(cells, labels, as_numbers), tuple(labels))
 
 

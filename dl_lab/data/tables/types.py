@@ -176,7 +176,7 @@ def _hint(table: RawTable, raw: pl.Series, row: int) -> str:
     if raw[row] == raw.name:
         return "remove this line, which repeats the header"
     missing = f"dataset.missing=[{raw[row]}] if it stands for a missing value; a target may be a class with "
-    return other_way(raw[row : row + 1], table.options) or f"{missing}dataset.task=classification"
+    return other_way(raw[row : row + 1].append(raw), table.options) or f"{missing}dataset.task=classification"
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ def test_cells_that_the_training_rows_do_not_explain_are_counted(tmp_path: Path,
     for line in (
         "1 of 20 rows without y, left out",
         "columns without a value in the training split: empty",
-        "column x: 1 cell is not read as a number, and missing",
+        "line 20, column x: 'two' is not read as a number, and missing",
         "column word: 3 cells with a category that is not in the training split",
     ):
         assert line in printed

@@ -59,6 +59,23 @@ PRINTED = {
     "no target": (with_row("1,,cat"), "1 of 41 rows without price, left out"),
     "a sum": (table(*ROWS, "Total,9000,"), "line 42, column area: 'Total' is no number, so that the column is a cat"),
     "percent in a feature": (table(*(f"{i}%,{i},a" for i in range(40))), "hint: dataset.percent=true reads them"),
+    "one unit": (
+        table(*ROWS, "5 kg,5,cat"),
+        "line 42, column area: '5 kg' is no number, so that the column is a category; "
+        "hint: remove the unit, or dataset.numbers=[area]",
+    ),
+    "units": (
+        table(*(f"{i}.5 kg,{i},a" for i in range(40))),
+        "line 2, column area: '0.5 kg' is no number, so that the ",
+    ),
+    "one decimal comma": (
+        table(*(f"{i}.5,{i},a" for i in range(40)), '"2,5",5,cat'),
+        "column area: '2,5' is no number, so that the column is a category; hint: write it as the others",
+    ),
+    "two formats of dates": (
+        table(*(f"{f'2024-01-{i % 28 + 1:02}' if i % 5 else '21/5/2024'},{i},a" for i in range(40))),
+        "line 2, column area: '21/5/2024' is no date, so that the column is a category; hint: write it as '2024-01-02'",
+    ),
     "one thousand": (table(*ROWS, '"1,000",5,cat'), "hint: \"dataset.thousands=','\" reads them"),
 }
 
