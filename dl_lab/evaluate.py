@@ -1,7 +1,6 @@
 """python -m dl_lab.evaluate run=FOLDER [split=test] [checkpoint=best] [device=auto]: evaluate a trained run."""
 
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from dl_lab.cli import app, arguments
@@ -13,7 +12,6 @@ from dl_lab.runs.identity import MOVED
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from dl_lab.config.schema import RunConfig
     from dl_lab.training.state import Plan
 
 HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key=value ...]
@@ -93,16 +91,20 @@ def restored(options: EvaluateConfig) -> "tuple[Plan, Module, int]":
 
     from dl_lab.config.schema import own_data_folder
     from dl_lab.core.download import only_into
+    from dl_lab.inference.trained import configuration, refuse_mixed_folder
     from dl_lab.runs import checkpoint
-    from dl_lab.runs.reader import read_configuration
     from dl_lab.training import setup
     from dl_lab.training.state import load_model, unfit, warn_of_python_state
 
     folder = user_path(options.run, "run")
     saved = checkpoint.load(folder / "checkpoints" / f"{options.checkpoint}.pt", torch.device("cpu"))
-    run = configuration(saved["config"], options)
-    if (folder / ".hydra" / "config.yaml").exists():
-        setup.refuse_other_run(read_configuration(folder), saved["config"], folder)
+    changes: dict[str, Any] = {"device": options.device}
+    if options.data_dir is not None:
+        changes["data_dir"] = options.data_dir
+    if options.dataset:
+        changes["dataset"] = {**saved["config"]["dataset"], **options.dataset}
+    run = configuration(saved["config"], options.imports, **changes)
+    refuse_mixed_folder(folder, saved["config"])
     with only_into(own_data_folder(options.data_dir)):
         data = setup.build_data(run, again=True)
     setup.refuse_other_data(run, data, saved.get("data"), folder)
@@ -113,32 +115,6 @@ def restored(options: EvaluateConfig) -> "tuple[Plan, Module, int]":
     except Exception as error:  # of many kinds
         raise unfit(folder, error) from error
     return plan, state.model, saved["step"]
-
-
-def configuration(saved: Mapping[str, Any], options: EvaluateConfig) -> "RunConfig":
-    """The configuration of a run, on the device and with the imports that `options` select.
-
-    Raises:
-        ConfigError: if it is not valid, for example because it needs imports.
-    """
-    from dl_lab.config.compose import with_new_keys
-    from dl_lab.config.parse import import_user_modules, parse
-    from dl_lab.runs.resume import as_argument
-
-    import_user_modules(options.imports)
-    chosen = {"device": options.device, "imports": [], "compile": False}
-    chosen |= {"train": {**saved.get("train", {}), "one_batch": False}}
-    if options.data_dir is not None:
-        chosen["data_dir"] = options.data_dir
-    if options.dataset:
-        chosen["dataset"] = {**saved["dataset"], **options.dataset}
-    try:
-        return parse(with_new_keys({**saved, **chosen}))
-    except ConfigError as error:
-        imported = saved.get("imports")
-        if imported and not options.imports:
-            raise ConfigError(f"{error}; hint: the run was trained with {as_argument(imported)}") from error
-        raise
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from support.composing import compose_once
 
+from dl_lab.core import devices
 from dl_lab.registry import REGISTRIES
 
 compose_once()
@@ -20,6 +21,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return 0
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.fixture(autouse=True)
+def _prefer_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let device=auto be the CPU, with which the references compute; training/test_gpu.py names the GPU."""
+    names = devices.available()
+    monkeypatch.setattr(devices, "available", lambda: ["cpu", *names[:-1]])
 
 
 modules_that_stay: set[str] = set()

@@ -31,7 +31,8 @@ FILE_ERRORS = {
     errno.ENAMETOOLONG,
     errno.EMFILE,
 }
-LIBRARIES = {"site-packages", "dist-packages"}
+LIBRARIES = {"site-packages", "dist-packages"}  # folders; these packages are libraries wherever they are installed:
+PACKAGES = {"antlr4", "hydra", "numpy", "omegaconf", "polars", "pydantic", "torch", "torchvision", "yaml"}
 LOST_WORKER = "DataLoader worker (pid"  # how torch reports a worker that died
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}  # launchers, and the extras with them
 
@@ -48,7 +49,7 @@ def user_place(error: BaseException) -> str | None:
         file = Path(frame.f_code.co_filename)
         if package == "dl_lab":
             place = None
-        elif package in users or not (package in sys.stdlib_module_names or LIBRARIES & set(file.parts)):
+        elif package in users or not (package in PACKAGES | sys.stdlib_module_names or LIBRARIES & set(file.parts)):
             place = f"{file.name}, line {line}"
     return place
 

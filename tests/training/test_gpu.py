@@ -120,7 +120,8 @@ def test_a_full_gpu_is_one_line(tmp_path):
     assert "Traceback" not in ended.err
 
 
-def test_a_long_training_compiles(tmp_path: Path):
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's own imports on newer Pythons
+def test_a_compiled_run_learns_what_an_eager_one_learns(tmp_path: Path):
     settings = (*MODELS["mlp"], *STEPS, f"device={GPU}")
     eager, fast = (train(tmp_path / key, *settings, f"compile={key}") for key in ("false", "true"))
     assert_close(numbers(fast), numbers(eager), 1e-3)

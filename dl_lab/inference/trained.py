@@ -1,0 +1,119 @@
+"""Load a trained model with what it needs: its configuration and its preprocessing, but none of its data."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dl_lab.config.compose import with_new_keys
+from dl_lab.config.parse import import_user_modules, parse
+from dl_lab.config.schema import RunConfig
+from dl_lab.core import devices
+from dl_lab.core.errors import ConfigError
+from dl_lab.data.dataset import Data
+from dl_lab.data.preprocessing import Preprocessing
+from dl_lab.data.spec import DataSpec
+from dl_lab.data.splits import InMemory, Split
+from dl_lab.runs import checkpoint
+from dl_lab.runs.reader import read_configuration
+from dl_lab.runs.resume import as_argument
+from dl_lab.training import loop, setup
+from dl_lab.training.state import Plan
+from dl_lab.training.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The model of a checkpoint in evaluation mode on its device, and how raw inputs become inputs of it."""
+
+    folder: Path
+    run: RunConfig
+    model: nn.Module
+    preprocessing: Preprocessing
+    step: int
+
+    @property
+    def spec(self) -> DataSpec:
+        return self.preprocessing.spec
+
+    @cached_property
+    def device(self) -> torch.device:
+        return devices.choose(self.run.settings.device, self.run.settings.precision)
+
+    @cached_property
+    def task(self) -> Task:
+        return setup.build_task(self.run, self.spec)
+
+    def plan(self, split: Split) -> Plan:
+        """What evaluating the model on a split of stored examples needs; `split` is the plan's test split."""
+        mean, std = (
+            None if values is None else torch.tensor(values, dtype=torch.float64)
+            for values in (self.preprocessing.mean, self.preprocessing.std)
+        )
+        data = Data(
+            spec=self.spec,
+            train=split,
+            validation=split,
+            test=split,
+            mean=mean,
+            std=std,
+            is_text=self.preprocessing.is_text,
+        )
+        batch = self.run.train.batch_of(len(split))
+        schedule = setup.build_schedule(self.run, 1)
+        data = data.to(self.device, devices.PRECISIONS[self.run.settings.precision])
+        return Plan(self.run, data, self.task, schedule, self.device, batch, 1, 1)
+
+    def outputs(self, stored: Tensor) -> Iterator[Tensor]:
+        """Outputs of the model for stored inputs (see `Preprocessing.stored`), in batches and exactly as `evaluate`
+        computes them.
+        """
+        nothing = torch.zeros(len(stored), dtype=torch.int64)
+        plan = self.plan(InMemory(stored, nothing))
+        assert plan.data.test is not None
+        with torch.no_grad():
+            for outputs, _ in loop.predictions(self.model, plan, plan.data.test):
+                yield outputs
+        self.model.eval()
+
+
+def load_trained(
+    folder: Path, checkpoint_name: str = "best", device: str = "auto", imports: list[str] | None = None
+) -> Trained:
+    """The model of a run's checkpoint, best or last. Needs no data.
+
+    Raises:
+        ConfigError: if the folder does not hold a run, or its parts do not fit each other.
+    """
+    saved = checkpoint.load(folder / "checkpoints" / f"{checkpoint_name}.pt", torch.device("cpu"))
+    run = configuration(saved["config"], imports or [], device=device)
+    refuse_mixed_folder(folder, saved["config"])
+    model, preprocessing = setup.trained_model(run, saved, folder)
+    return Trained(folder, run, model, preprocessing, saved["step"])
+
+
+def refuse_mixed_folder(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise ConfigError if the folder has a configuration that is not that of its checkpoint."""
+    if (folder / ".hydra" / "config.yaml").exists():
+        setup.refuse_other_run(read_configuration(folder), config, folder)
+
+
+def configuration(saved: Mapping[str, Any], imports: list[str], **changes: Any) -> RunConfig:
+    """The configuration of a checkpoint for evaluation, with the user's modules `imports` and with these changes.
+
+    Raises:
+        ConfigError: if it is not valid, for example because it needs imports.
+    """
+    import_user_modules(imports)
+    chosen = {"imports": [], "compile": False, "train": {**saved.get("train", {}), "one_batch": False}, **changes}
+    try:
+        return parse(with_new_keys({**saved, **chosen}))
+    except ConfigError as error:
+        imported = saved.get("imports")
+        if imported and not imports:
+            raise ConfigError(f"{error}; hint: the run was trained with {as_argument(imported)}") from error
+        raise
