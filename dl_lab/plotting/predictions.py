@@ -1,7 +1,7 @@
 """Figures about predictions: confusion, precision and recall, reliability, and numbers against numbers."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,7 +73,7 @@ def scatters(
 ) -> Figure:
     """Points (x, y), a panel with its own scales for each of the first groups, and the line y = x or y = 0."""
     shown = list(groups.items())[:MOST_PANELS]
-    columns = min(3, len(shown))
+    columns = ceil(sqrt(len(shown)))
     size = (6.4, 4.4) if columns == 1 else (3.6 * columns, 3.2 * ceil(len(shown) / columns) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(wrapped(title, size[0]))

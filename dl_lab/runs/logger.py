@@ -14,7 +14,7 @@ from dl_lab.core.atomic_io import atomic_write, name_in_errors, no_links, remove
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs import tensorboard
 from dl_lab.runs.folders import Snapshot, contents, locked, refuse_links, snapshot
-from dl_lab.runs.identity import configuration_name, hyperparameters
+from dl_lab.runs.identity import MOVED, configuration_name, hyperparameters
 from dl_lab.runs.provenance import provenance
 from dl_lab.runs.reader import read_lines, read_overrides, read_resumptions
 from dl_lab.runs.tensorboard import EventWriter
@@ -137,6 +137,8 @@ class RunLogger:
             values = hyperparameters(config)
             group = configuration_name(values)
             values.pop("seed", None)  # the sessions of a group differ in it
+            for key in set(MOVED) & values.keys():  # a column shows the beginning of a path only
+                values[key] = "/".join(Path(str(values[key])).parts[-2:])
             self._events.hparams_start(values, group)
 
     def __enter__(self) -> Self:

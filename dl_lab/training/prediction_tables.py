@@ -83,7 +83,7 @@ def reliability(share: Floats, confidence: Floats, accuracy: Floats) -> str:
         [f"{low / BINS:.2f} to {(low + 1) / BINS:.2f}", *(f"{part[low]:.3f}" for part in (share, confidence, accuracy))]
         for low in np.flatnonzero(share)
     ]
-    header = ["probability of the predicted class", "examples", "mean", "accuracy"]
+    header = ["probability of the predicted class", "share", "mean", "accuracy"]
     return f"calibration: ece {share @ np.abs(accuracy - confidence):.4g}\n" + _table(header, rows)
 
 

@@ -16,6 +16,7 @@ import yaml
 from omegaconf import OmegaConf
 from support.commands import TINY, Ended, train
 from support.configs import compose
+from support.tables import TABLE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
@@ -144,6 +145,15 @@ def test_tensorboard_shows_the_hyperparameters_and_how_the_run_ended(events):
     for group, choice in (("model", "mlp"), ("dataset", "iris"), ("schedule", "constant")):
         assert values[group] == choice
     assert "seed" not in values  # a row is a configuration, all its seeds together
+
+
+def test_tensorboard_shows_the_end_of_a_path(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "t.csv").write_text(TABLE)
+    chosen = ("dataset=table", f"dataset.path={tmp_path}/a/t.csv", "dataset.targets=[pet]", "train.steps=2")
+    ended = train(tmp_path, *chosen)
+    values, _ = session(EventAccumulator(str(ended.run)).Reload())
+    assert (values["dataset.path"], values["dataset.test_path"]) == ("a/t.csv", "None")
 
 
 def test_the_summary_says_how_the_run_ended_and_what_it_was(ended):
