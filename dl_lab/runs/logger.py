@@ -162,7 +162,9 @@ class RunLogger:
         """
         self.append(split, step, epoch, metrics)
         tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
-        self._events.scalars({**tagged, "epoch": epoch}, step)
+        if split != "test":  # at the best step, to which a curve would go back
+            tagged["epoch"] = epoch
+        self._events.scalars(tagged, step)
 
     def append(self, split: str, step: int, epoch: float, metrics: Mapping[str, float]) -> None:
         """Append a line to metrics.jsonl; a number that is not finite becomes null."""
