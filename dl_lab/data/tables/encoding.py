@@ -118,10 +118,11 @@ def as_utf8(path: str, content: bytes, encoding: str) -> tuple[bytes, str]:
         ConfigError: if it is not text, or not in this encoding.
     """
     mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
-    name = encoding if encoding != "auto" else MARKS.get(mark) or _guess(path, content)
+    is_ascii = content.isascii()
+    name = encoding if encoding != "auto" else MARKS.get(mark) or _guess(path, content, is_ascii)
     if codecs.lookup(name).name == "utf-8":
         content = content.removeprefix(codecs.BOM_UTF8)
-        if content.isascii():
+        if is_ascii or content.isascii():
             return content, name
     try:
         text = content.decode(name)
@@ -134,8 +135,8 @@ def as_utf8(path: str, content: bytes, encoding: str) -> tuple[bytes, str]:
     return (content if codecs.lookup(name).name == "utf-8" else text.removeprefix("\ufeff").encode()), name
 
 
-def _guess(path: str, content: bytes) -> str:
-    if content.isascii() and b"\0" not in content:
+def _guess(path: str, content: bytes, is_ascii: bool) -> str:
+    if is_ascii and b"\0" not in content:
         return "utf-8"
     wide = wide_encoding(content)
     try:
