@@ -18,6 +18,7 @@ from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
 from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.tables.columns import encoder_of
+from dl_lab.data.tables.heads import in_float32
 from dl_lab.training.setup import build_data
 
 ROWS = 300
@@ -233,3 +234,9 @@ def test_what_was_learned_is_read_as_it_was_written(tmp_path: Path) -> None:
     again = Preprocessing.from_dict(json.loads(json.dumps(preprocessing.as_dict())))
     assert again == preprocessing
     assert {column["kind"] for column in again.columns} == {"number", "boolean", "category", "date"}
+
+
+@pytest.mark.parametrize("largest", [1e39, -1e39])
+def test_the_first_column_that_float32_cannot_hold_is_named(largest: float) -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.features=b has a value of size 1e\+39"):
+        in_float32("features", ["a", "b", "c"], np.array([[1, largest, 0], [0, 1, 2e40]]))
