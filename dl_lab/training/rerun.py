@@ -9,7 +9,7 @@ from dl_lab.config.compose import with_new_keys
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import own_data_folder
 from dl_lab.core.download import only_into
-from dl_lab.core.errors import Diverged, counted, printable
+from dl_lab.core.errors import Diverged, printable
 from dl_lab.runs import diff, resume
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.identity import RERUN_KEYS
@@ -59,6 +59,6 @@ def rerun(folder: Path, overrides: list[str]) -> tuple[bool, str]:
     second = read_strict(again)
     difference = diff.first_difference(points, second.points(), ended=first.status in ("completed", "diverged"))
     if difference is None:
-        return True, f"same  every metric at {counted(len(points), 'point')} is that of {folder}, to the last bit"
+        return True, f"same  every metric at all {len(points)} points is that of {folder}, to the last bit"
     largest = diff.largest_difference(points, second.points())
     return False, "\n  ".join(map(printable, [f"differs  {difference}", largest, *diff.explanations(first, second)]))
