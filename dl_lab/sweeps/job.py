@@ -1,9 +1,6 @@
-"""One job of a sweep: its configuration, how it runs in this process, and how it ends. Imports no torch."""
+"""One job of a sweep: its configuration, and how it ends. Imports no torch."""
 
-import os
 import traceback
-from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +12,6 @@ from dl_lab.core.errors import Diverged
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
-    from hydra.types import HydraContext
-
-    from dl_lab.sweeps.report import Report
 
 
 @dataclass
@@ -58,31 +52,3 @@ def outcome_of_return(returned: "JobReturn") -> JobOutcome:
     if returned.status is JobStatus.FAILED:
         return outcome_of_error(returned._return_value)  # the public property would print to stderr
     return JobOutcome("completed")
-
-
-def run_in_turn(jobs: list[Job], report: "Report", task: Callable[[DictConfig], Any], context: "HydraContext") -> None:
-    """Run the jobs one after the other in this process."""
-    for job in jobs:
-        report.started(job)
-        try:
-            outcome = run_one(job, task, context)
-        except BaseException:
-            report.ended(job, JobOutcome("stopped", "interrupted"))
-            raise
-        report.ended(job, outcome)
-
-
-def run_one(job: Job, task: Callable[[DictConfig], Any], context: "HydraContext") -> JobOutcome:
-    """Run one job with Hydra. Its own output is dropped, because it would hide the lines of the sweep."""
-    from hydra.core.utils import run_job
-
-    assert job.config is not None
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        returned = run_job(
-            task_function=task,
-            config=job.config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-            hydra_context=context,
-        )
-    return outcome_of_return(returned)

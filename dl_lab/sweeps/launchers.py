@@ -64,7 +64,7 @@ class InTurnLauncher(LabLauncher):
     """Run one job after the other in this process."""
 
     def run(self, jobs: "list[Job]", report: "Report") -> None:
-        from dl_lab.sweeps.job import run_in_turn
+        from dl_lab.sweeps.in_turn import run_in_turn
 
         run_in_turn(jobs, report, self.task_function, self.hydra_context)
 
@@ -122,7 +122,7 @@ class VectorizedLauncher(ProcessesLauncher):
             self._pool.run_stacked(jobs, report)
             return
         from dl_lab.sweeps import vectorized_launcher
-        from dl_lab.sweeps.job import run_in_turn
+        from dl_lab.sweeps.in_turn import run_in_turn
 
         in_turn = partial(run_in_turn, task=self.task_function, context=self.hydra_context)
         vectorized_launcher.run(jobs, report, in_turn)

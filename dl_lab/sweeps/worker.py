@@ -21,7 +21,8 @@ from dl_lab.core import progress
 from dl_lab.core.errors import Stopped
 from dl_lab.core.signals import termination_raises
 from dl_lab.core.terminal import escape_output
-from dl_lab.sweeps.job import Job, JobOutcome, run_in_turn
+from dl_lab.sweeps.in_turn import run_in_turn
+from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.report import Report
 
 STEP_INTERVAL = 0.5  # seconds between two reports of a stack's step
