@@ -13,6 +13,8 @@ from dl_lab.nn import functional
 from dl_lab.nn.activations import ACTIVATIONS, ActivationName
 from dl_lab.registry import MODELS
 
+KeyValue = tuple[Tensor, Tensor]  # of the positions so far, each (batch, head, time, embedding / heads)
+
 
 class TransformerConfig(Schema):
     """`context_length`: the largest number of tokens in a sequence; `patch_size`: the side of an image patch in pixels.
@@ -56,9 +58,15 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (batch, time, embedding) to the same shape."""
+        return self.with_cache(x, None)[0]
+
+    def with_cache(self, x: Tensor, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
+        """Map x, all positions (past=None) or the one after the `past`, to the same shape and what is past then."""
         query, key, value = self._heads(x)
-        mixed = functional.attention(query, key, value, self.causal)
-        return self.projection(mixed.transpose(1, 2).flatten(2))
+        if past is not None:
+            key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
+        mixed = functional.attention(query, key, value, self.causal and past is None)
+        return self.projection(mixed.transpose(1, 2).flatten(2)), (key, value)
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the attention weights softmax(Q K^T / sqrt(d)), of shape (batch, head, query, key)."""
@@ -87,9 +95,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (batch, time, embedding) to the same shape."""
-        x = x + self.attention_dropout(self.attention(self.attention_norm(x)))
+        return self.with_cache(x, None)[0]
+
+    def with_cache(self, x: Tensor, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
+        """As that of Attention."""
+        mixed, past = self.attention.with_cache(self.attention_norm(x), past)
+        x = x + self.attention_dropout(mixed)
         hidden = self.activation(self.expand(self.feedforward_norm(x)))
-        return x + self.feedforward_dropout(self.contract(hidden))
+        return x + self.feedforward_dropout(self.contract(hidden)), past
 
 
 @MODELS.register("transformer", TransformerConfig, kinds={"tokens", "image"})
@@ -161,6 +174,16 @@ class Transformer(nn.Module):
             x = block(x)
         x = self.norm(x)
         return self.head(x if self.on_tokens else x.mean(dim=1))
+
+    def with_cache(self, tokens: Tensor, cache: list[KeyValue] | None) -> tuple[Tensor, list[KeyValue]]:
+        """Logits of tokens (batch, time), and a cache with which the next call takes one further token (batch, 1)."""
+        start = cache[0][0].shape[2] if cache else 0
+        x, past = self.embedding(tokens) + self.positions.weight[start : start + tokens.shape[1]], []
+        for number, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            x, key_value = block.with_cache(x, cache[number] if cache else None)
+            past.append(key_value)
+        return self.head(self.norm(x)), past
 
     def attention_weights(self, inputs: Tensor) -> Tensor:
         """Return the attention weights (layer, batch, head, query, key); each row sums to 1."""
