@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import chain
 from pathlib import Path
 from shutil import copy
 
@@ -75,7 +76,8 @@ def imported_packages(path: Path) -> Iterator[str]:
 
 def test_every_imported_package_is_a_dependency():
     project = PROJECT["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["search"]]
+    extras = [lines for extra, lines in project["optional-dependencies"].items() if extra not in ("test", "dev")]
+    lines = chain(project["dependencies"], *extras)
     named = {normal(re.split(r"[^\w-]", line)[0]) for line in lines}
     packages = importlib.metadata.packages_distributions()
     files = Path(dl_lab.__file__).parent.rglob("*.py")

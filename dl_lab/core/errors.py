@@ -4,7 +4,7 @@ A message names the key, the value and what is allowed, with the nearest name; a
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from math import inf
 from typing import Any
@@ -33,6 +33,11 @@ def is_obeyed(sign: str) -> bool:
 def counted(number: int, one: str, several: str | None = None) -> str:
     """A number and what it counts: "1 row", "1,234 rows"; `several` is `one` with "s" by default."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def quoted(names: Sequence[str], most: int = 5) -> str:
+    """The first names, quoted, and how many others there are."""
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class ConfigError(ValueError):

@@ -15,6 +15,7 @@ from dl_lab.data.augmentation import Augmentation
 from dl_lab.data.preprocessing import Preprocessing, nested, normalized
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory, Split, Windows
+from dl_lab.data.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Data:
     """The splits of a dataset and the preparation of their inputs. `test` is None if the dataset has no test split.
 
     `mean` and `std` (channel, 1, 1) are those of the training split, in the unit of the stored pixels. They normalize
-    inputs stored as integers; inputs stored as floats are ready. `is_text` means that tokens are characters.
+    inputs stored as integers; inputs stored as floats are ready. `tokenizer` made the tokens of a text.
     `preprocessing` adds what the fields above do not say, such as the encoding of the columns of a table; it is
     completed by setup.build_data. `files` are those that the splits were read from, by names that stay when the data
     are moved; `fingerprint`, which setup.build_data sets, identifies their contents.
@@ -37,7 +38,7 @@ class Data:
     mean: Tensor | None = None
     std: Tensor | None = None
     augmentation: Augmentation | None = None
-    is_text: bool = False
+    tokenizer: Tokenizer | None = None
     preprocessing: Preprocessing | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     fingerprint: str | None = None
@@ -75,7 +76,10 @@ def preprocessing_of(data: Data) -> Preprocessing:
     precision of a device.
     """
     known = data.preprocessing or Preprocessing(spec=data.spec)
-    return replace(known, spec=data.spec, mean=nested(data.mean), std=nested(data.std), is_text=data.is_text)
+    tokenizer = data.tokenizer
+    if data.spec.kind == "tokens" and tokenizer is None:
+        tokenizer = Tokenizer(kind="words", vocabulary=tuple(map(str, data.spec.heads[0].labels)))
+    return replace(known, spec=data.spec, mean=nested(data.mean), std=nested(data.std), tokenizer=tokenizer)
 
 
 def fingerprint(data: Data) -> str | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 from typing_extensions import TypeAliasType  # in typing from Python 3.12 on
 
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, quoted
 from dl_lab.data.pictures import ReadImage
 from dl_lab.data.spec import KINDS, TASKS, DataSpec
+from dl_lab.data.tokenizers import Tokenizer
 
 # The values of a tensor, or None.
 Nested = TypeAliasType("Nested", "float | tuple[Nested, ...] | None")
@@ -33,7 +34,7 @@ class Preprocessing:
     `reading`: how a file of raw data is read, as plain values.
     `mean`, `std`: of stored integers, such as pixels, that broadcast with (example, *input_shape); None: none.
     `white`: the stored value of a white pixel.
-    `is_text`: tokens are characters; otherwise they are words, separated by blanks.
+    `tokenizer`: how text becomes tokens.
     """
 
     spec: DataSpec
@@ -42,7 +43,7 @@ class Preprocessing:
     mean: Nested = None
     std: Nested = None
     white: float = 255.0
-    is_text: bool = False
+    tokenizer: Tokenizer | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same as text, numbers, booleans, null, lists and dictionaries only, as JSON and torch.load read them."""
@@ -60,6 +61,8 @@ class Preprocessing:
         """
         try:
             made = _adapter().validate_json(json.dumps(values), strict=True)
+            if made.spec.kind == "tokens" and made.tokenizer is None:
+                made = _of_older_version(made, is_text=bool(values.get("is_text")))
             made._refuse_unusable()
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             reason = " ".join(str(error).split())
@@ -81,6 +84,10 @@ class Preprocessing:
             raise ValueError(f"spec: kind {spec.kind} or a task is not known")
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std: only one is given")
+        if self.tokenizer is not None:
+            self.tokenizer.check()
+            if len(self.tokenizer) != spec.vocabulary:
+                raise ValueError("tokenizer: it does not fit the vocabulary")
         statistics: list[tuple[str, Nested, Nested, tuple[int, ...]]]
         statistics = [(head.name, head.offset, head.scale, (head.size,)) for head in spec.heads if head.scale]
         statistics += [("mean and std", self.mean, self.std, shape)] if self.mean is not None else []
@@ -104,7 +111,10 @@ class Preprocessing:
         """
         if self.spec.kind == "image":
             return self._pictures(raw)
-        return self._tokens(raw) if self.spec.kind == "tokens" else self._features(raw)
+        if self.spec.kind == "tokens":
+            assert self.tokenizer is not None
+            return self.tokenizer.encode(raw)
+        return self._features(raw)
 
     def prepare(self, stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Inputs of the model from stored ones, exactly as in training, in its precision."""
@@ -123,18 +133,6 @@ class Preprocessing:
         read = ReadImage(*shape[1:], grey=shape[0] == 1)
         pixels = torch.stack([read(str(path)) for path in raw])
         return pixels if self.white == 255 else (pixels * (self.white / 255)).round().to(torch.uint8)
-
-    def _tokens(self, text: str) -> Tensor:
-        (head,) = self.spec.heads
-        words = list(one_line_end(text)) if self.is_text else text.split()
-        numbers = {label: number for number, label in enumerate(head.labels)}
-        if unknown := sorted(set(words) - numbers.keys()):
-            what = "characters" if self.is_text else "tokens"
-            raise ConfigError(
-                f"the text has {what} that the model does not know: {quoted(unknown)}; allowed: "
-                f"{what} of its training text"
-            )
-        return torch.tensor([numbers[word] for word in words], dtype=torch.int64)
 
     def _features(self, raw: ArrayLike | Tensor) -> Tensor:
         values = _fitting(torch.as_tensor(np.asarray(raw, dtype=np.float64)), self.spec.input_shape)
@@ -157,14 +155,12 @@ def normalized(inputs: Tensor, mean: Tensor | None, std: Tensor | None) -> Tenso
     return (inputs - mean).div_(std)
 
 
-def one_line_end(text: str) -> str:
-    """A text whose lines end with "\\n" only, as in Python's text mode."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def quoted(names: list[str], most: int = 5) -> str:
-    """The first names, quoted, and how many others there are."""
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _of_older_version(known: Preprocessing, is_text: bool) -> Preprocessing:
+    """The preprocessing of a language model with the tokenizer that its labels stand for."""
+    first, *others = known.spec.heads
+    tokenizer = Tokenizer(kind="characters" if is_text else "words", vocabulary=first.labels)
+    head = replace(first, token_bytes=tokenizer.token_bytes)
+    return replace(known, tokenizer=tokenizer, spec=replace(known.spec, heads=(head, *others)))
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """DataSpec, which connects data and model, and the names of metrics. Does not import torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from dl_lab.core.errors import ConfigError
@@ -20,6 +20,7 @@ EVALUATION_METRICS = {  # those of evaluations only
         *("log_loss", "top5_accuracy", "ece", "auroc", "average_precision"),
     ),
     "multilabel": ("auroc", "average_precision"),
+    "language_modelling": ("bits_per_byte",),
 }
 # Computed from all outputs of a split at the end of a run, and at each validation only if train.best is one of them.
 # The others are sums, which take a percent of a validation; these would take a tenth, or cannot be added up.
@@ -35,7 +36,8 @@ class Head:
     """A group of outputs with one task.
 
     `labels` are the names of the classes, regression targets or tokens. Training uses (value - offset) / scale for a
-    regression target, so `scale` converts an error to the unit of the target.
+    regression target, so `scale` converts an error to the unit of the target. `token_bytes` are the bytes of each token
+    of a text.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Head:
     labels: tuple[str, ...]
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    token_bytes: tuple[int, ...] = field(default=(), repr=False)  # fingerprints of data have the rest
 
     @property
     def size(self) -> int:
@@ -87,6 +90,11 @@ class DataSpec:
     def task(self) -> str:
         return self.heads[0].task if len(self.heads) == 1 else "multi_output"
 
+    @property
+    def is_language(self) -> bool:
+        """Whether each token has outputs of its own, which predict the next one."""
+        return self.task == "language_modelling"
+
     @cached_property
     def num_outputs(self) -> int:
         return sum(head.size for head in self.heads)
@@ -103,5 +111,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def all_metrics(task: str) -> tuple[str, ...]:
-    """The metrics of heads with this task; top5_accuracy only of those with more than five classes."""
+    """The metrics of heads with this task; top5_accuracy only of those with more than five classes, and bits_per_byte
+    only of texts.
+    """
     return (*METRICS[task], *EVALUATION_METRICS.get(task, ()))

@@ -2,24 +2,22 @@
 
 import hashlib
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.download import download
-from dl_lab.core.errors import ConfigError, counted, require
+from dl_lab.core.errors import ConfigError, counted, quoted, require
 from dl_lab.core.progress import announce
 from dl_lab.core.schema import PositiveInt
 from dl_lab.data.dataset import Data
 from dl_lab.data.files import read_text
 from dl_lab.data.partition import SplitConfig, divide
-from dl_lab.data.preprocessing import one_line_end, quoted
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import Windows
+from dl_lab.data.tokenizers import Tokenizer, characters_of, one_line_end
 from dl_lab.registry import DATASETS
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -36,44 +34,38 @@ class TextConfig(TinyShakespeareConfig):
     path: str
 
 
-def _numbers(codes: NDArray[np.uint32], vocabulary: NDArray[np.uint32], part: str) -> Tensor:
-    """The numbers of characters in the vocabulary, without those that are not in it."""
-    numbers = np.searchsorted(vocabulary, codes).clip(max=len(vocabulary) - 1)
-    is_known = vocabulary[numbers] == codes
-    if not is_known.all():
-        unknown = quoted([chr(code) for code in np.unique(codes[~is_known]).tolist()])
-        left_out = f"{(~is_known).sum()} of {counted(len(codes), 'character')} of the {part} part left out"
-        announce(f"{left_out}, as the training part has none of them: {unknown}")
-    return torch.from_numpy(numbers[is_known].astype(np.int32))
-
-
 def _text_data(config: TinyShakespeareConfig, text: str) -> Data:
-    """Build the data from a text; the vocabulary is the characters of its training part, in the order of their code
-    points.
-    """
-    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    cut = divide(len(codes), config.validation, config.test, torch.arange(len(codes)))
-    vocabulary = np.unique(codes[cut[0].numpy()])
+    """Build the data from a text, which is split before it is turned into tokens."""
+    cut = divide(len(text), config.validation, config.test, torch.arange(len(text)))
+    ends = [0, *accumulate(map(len, cut))]
+    texts = [text[start:end] for start, end in pairwise(ends)]
+    tokenizer = characters_of(texts[0])
     allowed = "a training part of two or more distinct characters"
-    require(len(vocabulary) > 1, "dataset.validation", config.validation, allowed)
+    require(len(set(texts[0])) > 1, "dataset.validation", config.validation, allowed)
     parts = []
-    for name, part in zip(("training", "validation", "test"), cut, strict=True):
-        parts.append(_numbers(codes[part.numpy()], vocabulary, name))
+    for name, part in zip(("training", "validation", "test"), texts, strict=True):
+        tokens = tokenizer.encode(_known(tokenizer, part, name)).int()
         least = config.context_length + 1 if name == "training" else 2
-        if len(part) and len(parts[-1]) < least:
+        if part and len(tokens) < least:
             raise ConfigError(
-                f"dataset.context_length={config.context_length} does not fit the {name} part, {len(parts[-1])} "
+                f"dataset.context_length={config.context_length} does not fit the {name} part, {len(tokens)} "
                 f"characters; allowed: {least} characters or more"
             )
+        parts.append(tokens)
     train, validation, test = (Windows(part, config.context_length) for part in parts)
-    characters = tuple(chr(code) for code in vocabulary.tolist())
-    spec = DataSpec(
-        kind="tokens",
-        input_shape=(config.context_length,),
-        heads=(Head(name="character", task="language_modelling", labels=characters),),
-        vocabulary=len(characters),
-    )
-    return Data(spec=spec, train=train, validation=validation, test=test if len(parts[2]) else None, is_text=True)
+    head = Head(name="character", task="language_modelling", labels=tokenizer.labels, token_bytes=tokenizer.token_bytes)
+    spec = DataSpec(kind="tokens", input_shape=(config.context_length,), heads=(head,), vocabulary=len(tokenizer))
+    return Data(spec=spec, train=train, validation=validation, test=test if texts[2] else None, tokenizer=tokenizer)
+
+
+def _known(tokenizer: Tokenizer, text: str, part: str) -> str:
+    """A text without the characters that are not in the vocabulary."""
+    if not (unknown := tokenizer.unknown(text)):
+        return text
+    known = text.translate(dict.fromkeys(map(ord, unknown)))
+    left_out = f"{len(text) - len(known)} of {counted(len(text), 'character')} of the {part} part left out"
+    announce(f"{left_out}, as the training part has none of them: {quoted(unknown)}")
+    return known
 
 
 @DATASETS.register("tiny_shakespeare", TinyShakespeareConfig, kinds={"tokens"}, tasks={"language_modelling"})

@@ -61,7 +61,7 @@ class Trained:
             test=split,
             mean=mean,
             std=std,
-            is_text=self.preprocessing.is_text,
+            tokenizer=self.preprocessing.tokenizer,
         )
         batch = self.run.train.batch_of(len(split))
         schedule = setup.build_schedule(self.run, 1)

@@ -89,13 +89,14 @@ def complete_best(run: ActiveRun, metrics: dict[str, float]) -> None:
 
 
 def visualize_model(run: ActiveRun) -> None:
-    """Write the figures and histograms that train.pictures asks for, and a text sample of a character model."""
+    """Write the figures and histograms that train.pictures asks for, and a text sample of a language model."""
     state, data, every = run.state, run.plan.data, run.plan.run.train.pictures
     if every and (state.step // run.plan.validate_every) % every == 0:
         figures = visualize.figures_of(state.model, data, run.plan.task)
         run.logger.draw(figures, visualize.histograms_of(state.model, data), state.step)
-    if data.is_text:
-        run.logger.text("sample", sample_text(state.model, data.spec, run.plan.seed, state.step), state.step)
+    if data.tokenizer is not None and data.spec.is_language:
+        sample = sample_text(state.model, data.spec, data.tokenizer, run.plan.seed, state.step)
+        run.logger.text("sample", sample, state.step)
 
 
 def save_checkpoints(run: ActiveRun) -> None:

@@ -13,6 +13,7 @@ from dl_lab.core import rng
 from dl_lab.core.errors import Failed
 from dl_lab.core.schema import NonNegativeFloat, PositiveInt, Schema
 from dl_lab.data.spec import DataSpec
+from dl_lab.data.tokenizers import Tokenizer
 
 
 class Sampling(Schema):
@@ -84,12 +85,12 @@ def continuation(
         yield known[-1]
 
 
-def sample_text(model: nn.Module, spec: DataSpec, seed: int, step: int, length: int = 200) -> str:
-    """Draw `length` characters at temperature 1, after a line break (or the first character of the vocabulary)."""
-    (head,), (context,) = spec.heads, spec.input_shape
-    start = head.labels.index("\n") if "\n" in head.labels else 0
+def sample_text(model: nn.Module, spec: DataSpec, tokenizer: Tokenizer, seed: int, step: int, length: int = 200) -> str:
+    """Draw `length` tokens at temperature 1, after a line break (or the first token of the vocabulary)."""
+    labels, (context,) = tokenizer.labels, spec.input_shape
+    start = labels.index("\n") if "\n" in labels else 0
     choose = partial(draw, sampling=AS_LEARNED, random=rng.generator(seed, "sample", step))
     model.eval()
-    text = "".join(head.labels[token] for token in islice(continuation(model, context, [start], choose), length))
+    text = tokenizer.decode(islice(continuation(model, context, [start], choose), length))
     model.train()
     return text

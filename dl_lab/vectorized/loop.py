@@ -173,7 +173,7 @@ def record_validation(stack: StackedRuns, number: int, member: Member, metrics: 
         member.best = stack.member_state(number)
         here = {"step": state.step, "best": state.best, "last": state.last, "validations_since_best": 0}
         member.best_checkpoint = {**here, "window": [], "since_validation": []}
-    if run.plan.run.train.pictures or run.plan.data.is_text:
+    if run.plan.run.train.pictures or run.plan.data.tokenizer:
         stack.write_to(number, state)
         bookkeeping.visualize_model(run)
     return bookkeeping.ended_early(run)

@@ -11,6 +11,7 @@ import torch
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.spec import DataSpec, Head
+from dl_lab.data.tokenizers import Tokenizer
 
 SMALLEST, THIRD = 5e-324, 1 / 3
 NUMBERS = Head(name="y", task="regression", labels=("y", 'ß"\n'), offset=(-0.0, 1e308), scale=(SMALLEST, THIRD))
@@ -40,6 +41,25 @@ def test_what_users_give_becomes_plain(tmp_path):
     assert read.spec.heads[0] == Head(
         name="c", task="classification", labels=("0", r"a\udcff"), offset=(0.0, 0.0), scale=(1.0, 1.0)
     )
+
+
+LANGUAGE = DataSpec(
+    kind="tokens",
+    input_shape=(4,),
+    heads=(Head(name="character", task="language_modelling", labels=("a", "é"), token_bytes=(1, 2)),),
+    vocabulary=2,
+)
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_language_model_of_an_older_version_gets_its_tokenizer(is_text: bool) -> None:
+    known = Preprocessing(spec=LANGUAGE, tokenizer=Tokenizer(kind="characters", vocabulary=("a", "é")))
+    old = known.as_dict() | {"is_text": is_text}
+    del old["tokenizer"], old["spec"]["heads"][0]["token_bytes"]
+    read = Preprocessing.from_dict(old)
+    assert (read == known) == is_text
+    assert read.stored("éa" if is_text else " é a").tolist() == [1, 0]
+    assert read.spec.heads[0].token_bytes == ((1, 2) if is_text else ())
 
 
 def endless() -> list[Any]:
@@ -80,6 +100,12 @@ NUMBER = {"kind": "number", "name": "a", "offset": 0.0, "scale": 1.0}
         lambda values: values.update(columns=[NUMBER | {"offset": [0.0, 1.0]}]),
         lambda values: values.update(columns=[NUMBER | {"kind": "date", "scale": [1.0, 0.0]}]),
         lambda values: values.update(white=0),
+        lambda values: values.update(tokenizer={"kind": "letters"}),
+        lambda values: values.update(tokenizer={"kind": "bytes"}),
+        lambda values: values.update(tokenizer={"kind": "characters", "vocabulary": ["b", "a"]}),
+        lambda values: values.update(tokenizer={"kind": "bpe", "merges": [[0, 256]]}),
+        lambda values: values.update(tokenizer={"kind": "bpe", "merges": [[-1, 0]]}),
+        lambda values: values.update(tokenizer={"kind": "bpe", "merges": [[255 + i, 255 + i] for i in range(99)]}),
         lambda values: values["spec"].update(kind="sound"),
         lambda values: values["spec"].update(input_shape=[]),
         lambda values: values["spec"].update(input_shape=[True]),

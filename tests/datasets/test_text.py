@@ -48,7 +48,7 @@ def test_the_vocabulary_is_every_character_in_the_order_of_its_code_point(tmp_pa
     assert data.spec.vocabulary == data.spec.num_outputs == len(set(SENTENCE))
     assert data.spec.input_shape == (8,)
     assert data.spec.task == "language_modelling"
-    assert data.is_text
+    assert data.tokenizer.kind == "characters"
 
 
 def test_the_parts_read_in_turn_are_the_text(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def regression(targets: int = 1, offset: float = 0.0, scale: float = 1.0) -> Hea
 
 CLASSES = Head(name="kind", task="classification", labels=("a", "b", "c", "d"))
 LABELS = Head(name="tags", task="multilabel", labels=("a", "b", "c", "d", "never"))
-TOKENS = Head(name="token", task="language_modelling", labels=tuple("abcdefg"))
+TOKENS = Head(name="token", task="language_modelling", labels=tuple("abcdefg"), token_bytes=(1, 4, 2, 1, 3, 9, 5))
 
 
 def spec(*heads: Head) -> DataSpec:
@@ -261,6 +261,9 @@ def test_language_modelling_metrics_agree_with_torch_and_ignore_padding():
     assert metrics["perplexity"] == pytest.approx(math.exp(mean), **CLOSE)
     assert metrics["bits_per_character"] == pytest.approx(mean * math.log2(math.e), **CLOSE)
     assert metrics["accuracy"] == sk.accuracy_score(true[counted], logits.argmax(dim=2)[counted])
+    text_bytes = sum(TOKENS.token_bytes[token] for token in true[counted].tolist())
+    assert metrics["bits_per_byte"] == pytest.approx(mean * counted.sum().item() / math.log(2) / text_bytes, **CLOSE)
+    assert "bits_per_byte" not in task_of(replace(TOKENS, token_bytes=())).metric_names
 
 
 def test_nats_do_not_depend_on_label_smoothing():

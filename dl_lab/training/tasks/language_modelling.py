@@ -3,17 +3,24 @@
 from functools import partial
 from math import exp, log
 
+import torch
 from torch import Tensor
 
+from dl_lab.data.spec import Head
 from dl_lab.data.splits import PADDING
 from dl_lab.nn import functional
-from dl_lab.training.checks import sum_of
+from dl_lab.training.checks import Loss, sum_of
 from dl_lab.training.tasks.head_task import HeadTask
 from dl_lab.training.tasks.totals import Numbers, Totals
 
 
 class LanguageModelling(HeadTask):
     """The next token; logits (batch, time, token), token numbers (batch, time), PADDING where no token counts."""
+
+    def __init__(self, head: Head, loss: Loss):
+        super().__init__(head, loss)
+        self.token_bytes = torch.tensor(head.token_bytes)
+        self.further_names = self.further_names if head.token_bytes else ()
 
     @property
     def loss_is_nats(self) -> bool:
@@ -36,12 +43,16 @@ class LanguageModelling(HeadTask):
         nats = loss.detach()
         if not self.loss_is_nats:
             nats = functional.cross_entropy(detached, tokens, ignore_index=PADDING)
-        return {
+        totals: Totals = {
             "loss": loss,
             "count": self.count(targets, None),
             "nats": nats,
             "correct": (detached.argmax(dim=1) == tokens).sum(),
         }
+        if evaluating and self.further_names:
+            is_counted = tokens != PADDING
+            totals["bytes"] = (self.token_bytes.to(tokens.device)[tokens * is_counted] * is_counted).sum()
+        return totals
 
     def metrics(self, totals: Numbers) -> dict[str, float]:
         """loss, accuracy, nats per token, perplexity = e^nats, and bits per character = nats / ln 2."""
@@ -54,3 +65,7 @@ class LanguageModelling(HeadTask):
             "perplexity": exp(min(nats, 700.0)),
             "bits_per_character": nats / log(2),
         }
+
+    def further_metrics(self, totals: Numbers) -> dict[str, float]:
+        """bits_per_byte = nats / ln 2 / bytes in UTF-8 of all tokens that were predicted."""
+        return {"bits_per_byte": totals["nats"][0] / totals["bytes"][0] / log(2)} if self.further_names else {}
