@@ -1,4 +1,4 @@
-"""python -m dl_lab.evaluate run=FOLDER [split=test] [checkpoint=best] [device=auto]: evaluate a trained run."""
+"""python -m dl_lab.evaluate run=FOLDER [split=test | path=FILE] [checkpoint=best]: evaluate a trained run."""
 
 import sys
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,16 +18,22 @@ HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key
 
   run=FOLDER        a run folder, such as outputs/2026-11-22/10-00-00
   split=test        train, validation or test
+  path=FILE         instead of a split: a table or a text with the targets, or a folder with a folder for each class
+  out=metrics.json  a file for the exact numbers; with path=FILE, metrics.json by default
   checkpoint=best   best or last
   device=auto       auto, cpu, cuda, cuda:1 or mps
   data_dir=null     where downloaded data are now, if they were moved
   dataset.path=null where your own data are now, and so for dataset.validation_path and dataset.test_path
   imports=[]        your modules, if the run was trained with imports
+  dataset.separator=auto ...     how the table of path=FILE is written, as for dl_lab.predict
 """
 
+OUT = "metrics.json"
 
 DEFAULTS: dict[str, Any] = {
     "split": "test",
+    "path": None,
+    "out": None,
     "checkpoint": "best",
     "device": "auto",
     "imports": [],
@@ -39,11 +45,13 @@ DEFAULTS: dict[str, Any] = {
 class EvaluateConfig(Schema):
     run: str
     split: Literal["train", "validation", "test"]
+    path: str | None
+    out: str | None
     checkpoint: Literal["best", "last"]
     device: str
     imports: list[str]
     data_dir: str | None
-    dataset: dict[str, str]
+    dataset: dict[str, Any]
 
 
 def main() -> None:
@@ -61,24 +69,47 @@ def evaluate(given: list[str]) -> dict[str, float]:
     Raises:
         ConfigError: for a wrong argument, or a folder that does not hold a run.
     """
-    keys = ("run", "split", "checkpoint", "device", "imports", "data_dir", *MOVED)
-    values = {**DEFAULTS, **arguments.values(given, keys)}
+    on_file = any(argument.startswith("path=") for argument in given)
+    of_data = ("path", *arguments.TABLE_KEYS) if on_file else ("split", "data_dir", *MOVED)
+    keys = ("run", "out", "checkpoint", "device", "imports", *of_data)
+    values = {**DEFAULTS, **arguments.values(given, keys, texts=("run", "path", "out"))}
 
     from dl_lab.config.parse import typed  # after the arguments are known to be readable
     from dl_lab.core.progress import format_metrics
+    from dl_lab.inference.writing import write_metrics
     from dl_lab.training import loop, prediction_tables
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
-    plan, model, step = restored(options)
-    split = getattr(plan.data, options.split)
+    plan, model, step = restored(options) if options.path is None else with_file(options, options.path)
+    split, name = (plan.data.test, options.path) if on_file else (getattr(plan.data, options.split), options.split)
     if split is None:
         raise ConfigError(f"split={options.split} does not exist in this dataset; allowed: train, validation")
     metrics = loop.evaluate(model, plan, split, at_end=True)
     weighted = ", weighted" if plan.data.spec.is_weighted else ""
-    print(f"{options.split}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {step}{weighted})")
+    print(f"{name}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {step}{weighted})")
     for table in prediction_tables.tables_of(plan, model, split):
         print(table, end="\n\n")
+    if on_file or options.out is not None:
+        write_metrics(user_path(options.out or OUT, "out"), metrics, replaces=options.out is not None)
     return metrics
+
+
+def with_file(options: EvaluateConfig, path: str) -> "tuple[Plan, Module, int]":
+    """What the evaluation on a file needs, the model, and the step of its checkpoint.
+
+    Raises:
+        ConfigError: if the folder does not hold a run, or the data do not fit it.
+    """
+    from dl_lab.inference.blocks import options_of
+    from dl_lab.inference.labelled import plan_of
+    from dl_lab.inference.trained import load_trained
+
+    trained = load_trained(user_path(options.run, "run"), options.checkpoint, options.device, options.imports)
+    try:
+        plan = plan_of(trained, user_path(path, "path"), options_of(options.dataset))
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("dataset.path=", "path=")) from error
+    return plan, trained.model, trained.step
 
 
 def restored(options: EvaluateConfig) -> "tuple[Plan, Module, int]":

@@ -7,6 +7,9 @@ from omegaconf import OmegaConf
 
 from dl_lab.core.errors import ConfigError, unknown_key
 
+READING = ("separator", "encoding", "header", "decimal", "thousands", "percent", "missing")
+TABLE_KEYS = tuple(f"dataset.{name}" for name in (*READING, "image_folder"))  # how a new table is read
+
 
 def take(arguments: Sequence[str], keys: Collection[str]) -> tuple[dict[str, str], list[str]]:
     """Separate the arguments `key=value` with a key in `keys` from all others. The last value of a key counts.
@@ -26,8 +29,9 @@ def take(arguments: Sequence[str], keys: Collection[str]) -> tuple[dict[str, str
     return taken, rest
 
 
-def values(arguments: Sequence[str], keys: Collection[str]) -> dict[str, Any]:
-    """Parse arguments that are all `key=value`; a value is YAML, such as 3, true or [a, b]. A dot in a key nests.
+def values(arguments: Sequence[str], keys: Collection[str], texts: Collection[str] = ()) -> dict[str, Any]:
+    """Parse arguments that are all `key=value`; a value is YAML, such as 3, true or [a, b], except of keys in `texts`.
+    A dot in a key nests.
 
     Raises:
         ConfigError: for any other argument, an unknown key, and a missing or unreadable value.
@@ -35,12 +39,13 @@ def values(arguments: Sequence[str], keys: Collection[str]) -> dict[str, Any]:
     taken, rest = take(arguments, keys)
     if rest:
         raise not_taken(rest[0], keys)
+    plain = {key: taken.pop(key) for key in texts if key in taken}
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"{key}={text}" for key, text in taken.items()]))
     except Exception as error:  # OmegaConf and YAML raise errors of many types
         raise ConfigError(f"{' '.join(arguments)} cannot be read; allowed: key=value, quoted for the shell") from error
     assert isinstance(parsed, dict)
-    return {str(key): value for key, value in parsed.items()}
+    return {**{str(key): value for key, value in parsed.items()}, **plain}
 
 
 def not_taken(argument: str, keys: Collection[str]) -> ConfigError:

@@ -13,9 +13,10 @@ from dl_lab.core.errors import ConfigError, require, unknown
 from dl_lab.core.progress import announce
 from dl_lab.data.dataset import Data
 from dl_lab.data.partition import SplitConfig, divide, held_out
-from dl_lab.data.preprocessing import Preprocessing
+from dl_lab.data.preprocessing import Preprocessing, plain
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import InMemory
+from dl_lab.data.tables.columns import Number
 from dl_lab.data.tables.folds import FoldConfig, fold_of
 from dl_lab.data.tables.heads import Column, in_float32, joined, regression_head, statistics
 
@@ -119,8 +120,8 @@ def table_data(config: TableConfig, table: Table, seed: int) -> Data:
     together, targets = joined(heads)
     splits = [InMemory(inputs[part], targets[part]) for part in parts]
     spec = DataSpec(kind="features", input_shape=(len(names),), heads=together)
-    scaled = zip(names, mean.tolist(), std.tolist(), strict=True)
-    encoded = tuple({"kind": "number", "name": name, "offset": m, "scale": s} for name, m, s in scaled)
+    learned = zip(names, np.median(features[train], axis=0).tolist(), mean.tolist(), std.tolist(), strict=True)
+    encoded = tuple(plain(Number(name=n, fill=f, indicator=False, offset=m, scale=s)) for n, f, m, s in learned)
     return Data(
         spec=spec,
         preprocessing=Preprocessing(spec=spec, columns=encoded),

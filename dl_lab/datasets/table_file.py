@@ -196,7 +196,9 @@ def _image_data(
     mean, std = byte_statistics(train) if config.standardize else scale(train)
     data = _in_splits(config, images.pixels, found, weights, parts)
     files = {"": Path(config.path), **data.files, **images.files} if images.files else data.files
-    preprocessing = Preprocessing(spec=data.spec, reading=plain(table.options))
+    kind, columns = ("pixel", names) if config.images is None else ("picture", [config.images])
+    needed = tuple({"kind": kind, "name": name} for name in columns)
+    preprocessing = Preprocessing(spec=data.spec, columns=needed, reading=plain(table.options))
     return replace(data, mean=mean, std=std, files=files, preprocessing=preprocessing)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dl_lab.core.errors import ConfigError, counted
@@ -39,6 +40,17 @@ def images_of(table: RawTable, names: Sequence[str], shape: Sequence[int], rows:
             f"of features, from {names[0]} to {names[-1]}; allowed: one column for each pixel; hint: leave others out "
             "with dataset.drop=[...]"
         )
+    pixels = pixels_of(table, names, rows)
+    announce(f"{table.path}: {counted(len(table.frame), 'row')}; images {list(shape)} from {names[0]} to {names[-1]}")
+    return Images(torch.from_numpy(pixels).view(len(rows), *shape), {})
+
+
+def pixels_of(table: RawTable, names: Sequence[str], rows: Rows) -> NDArray[np.uint8]:
+    """The pixels (row, column) of these rows.
+
+    Raises:
+        ConfigError: if one is no whole number from 0 to 255.
+    """
     pixels = np.empty((len(rows), len(names)), dtype=np.uint8)
     for place, name in enumerate(names):
         values = numbers_of(table, name)
@@ -47,8 +59,7 @@ def images_of(table: RawTable, names: Sequence[str], shape: Sequence[int], rows:
         if not is_pixel.all():
             raise _not_a_pixel(table, name, int(rows[~is_pixel].min()))
         pixels[:, place] = chosen
-    announce(f"{table.path}: {counted(len(table.frame), 'row')}; images {list(shape)} from {names[0]} to {names[-1]}")
-    return Images(torch.from_numpy(pixels).view(len(rows), *shape), {})
+    return pixels
 
 
 def _not_a_pixel(table: RawTable, name: str, row: int) -> ConfigError:
@@ -68,30 +79,41 @@ def pictures_of(table: RawTable, column: str, shape: Sequence[int], rows: Rows, 
     Raises:
         ConfigError: naming the row, if a file is missing, outside the folder, or no picture.
     """
+    found = listed_pictures(table, column, shape, rows, folder)
+    for each in found:
+        if isinstance(each, ConfigError):
+            raise each
+    known = [each for each in found if not isinstance(each, ConfigError)]
+    announce(f"{table.path}: {counted(len(table.frame), 'row')}; images {list(shape)} from the files in {column}")
+    return Images(torch.stack([pixels for *_, pixels in known]), {name: path for name, path, _ in known})
+
+
+def listed_pictures(
+    table: RawTable, column: str, shape: Sequence[int], rows: Rows, folder: Path
+) -> list[tuple[str, Path, Tensor] | ConfigError]:
+    """The name, file and pixels of each picture, or why there is none."""
     channels, height, width = shape
     read = ReadImage(height, width, grey=channels == 1)
     names = as_text(table.frame[column])
     root = folder.resolve()
     types()  # loads Pillow's plugins before there are threads
 
-    def picture(row: int) -> tuple[str, Path, Tensor]:
+    def picture(row: int) -> tuple[str, Path, Tensor] | ConfigError:
         name, where = names[row], f"dataset.path={table.path} {table.place(row, column)}"
         if name is None:
-            raise ConfigError(f"{where}: a missing value names no picture; allowed: a file below {folder}")
+            return ConfigError(f"{where}: a missing value names no picture; allowed: a file below {folder}")
         path = _file(root, name)
         if path is None:
-            raise ConfigError(
+            return ConfigError(
                 f"{where}: {name} is no picture below {folder}; hint: dataset.image_folder=FOLDER if they are elsewhere"
             )
         try:
             return name, path, read(str(path))
         except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
+            return ConfigError(f"{where}: {error}")
 
     with ThreadPoolExecutor() as threads:
-        found = list(threads.map(picture, rows.tolist()))
-    announce(f"{table.path}: {counted(len(table.frame), 'row')}; images {list(shape)} from the files in {column}")
-    return Images(torch.stack([pixels for *_, pixels in found]), {name: path for name, path, _ in found})
+        return list(threads.map(picture, rows.tolist()))
 
 
 def _file(root: Path, name: str) -> Path | None:

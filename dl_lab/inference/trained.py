@@ -1,7 +1,7 @@
 """Load a trained model with what it needs: its configuration and its preprocessing, but none of its data."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,16 @@ from dl_lab.training.tasks.task import Task
 
 @dataclass(frozen=True)
 class Trained:
-    """The model of a checkpoint in evaluation mode on its device, and how raw inputs become inputs of it."""
+    """The model of a checkpoint in evaluation mode on its device, and how raw inputs become inputs of it. The weights
+    of the classes of heads, by name, matter for the loss only.
+    """
 
     folder: Path
     run: RunConfig
     model: nn.Module
     preprocessing: Preprocessing
     step: int
+    class_weights: Mapping[str, list[float]] = field(default_factory=dict)
 
     @property
     def spec(self) -> DataSpec:
@@ -46,7 +49,9 @@ class Trained:
 
     @cached_property
     def task(self) -> Task:
-        return setup.build_task(self.run, self.spec)
+        dtype = devices.widest_dtype(self.device)
+        weights = {name: torch.tensor(each, dtype=dtype).to(self.device) for name, each in self.class_weights.items()}
+        return setup.build_task(self.run, self.spec, weights)
 
     def plan(self, split: Split) -> Plan:
         """What evaluating the model on a split of stored examples needs; `split` is the plan's test split."""
@@ -63,7 +68,8 @@ class Trained:
             std=std,
             tokenizer=self.preprocessing.tokenizer,
         )
-        batch = self.run.train.batch_of(len(split))
+        given, most = self.run.train.batch_size, self.run.train.BATCH_SIZE
+        batch = given if isinstance(given, int) else min(most, len(split)) if given is None else len(split)
         schedule = setup.build_schedule(self.run, 1)
         data = data.to(self.device, devices.PRECISIONS[self.run.settings.precision])
         return Plan(self.run, data, self.task, schedule, self.device, batch, 1, 1)
@@ -93,7 +99,11 @@ def load_trained(
     run = configuration(saved["config"], imports or [], device=device)
     refuse_mixed_folder(folder, saved["config"])
     model, preprocessing = setup.trained_model(run, saved, folder)
-    return Trained(folder, run, model, preprocessing, saved["step"])
+    weights = saved.get("class_weights", {})
+    sizes = {head.name: head.size for head in preprocessing.spec.heads if head.task == "classification"}
+    if any(sizes.get(name) != len(each) for name, each in weights.items()):
+        raise ConfigError(f"{folder}: class_weights do not fit the model; hint: use another checkpoint")
+    return Trained(folder, run, model, preprocessing, saved["step"], weights)
 
 
 def refuse_mixed_folder(folder: Path, config: Mapping[str, Any]) -> None:

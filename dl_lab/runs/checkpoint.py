@@ -38,6 +38,7 @@ class Contents(TypedDict):
     config: dict[str, JsonValue]
     data: NotRequired[str | None]
     preprocessing: NotRequired[dict[str, JsonValue] | None]  # data.preprocessing knows what is in it
+    class_weights: NotRequired[dict[str, list[float]]]
     buffers: NotRequired[dict[str, Tensor]]
     attributes: NotRequired[dict[str, str]]
     optimizer: NotRequired[dict[str, Any]]

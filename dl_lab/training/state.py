@@ -135,6 +135,8 @@ def checkpoint_of(state: TrainState, plan: Plan) -> Checkpoint:
         saved = state.model.state_dict()
         own["buffers"] = {name: buffer for name, buffer in state.model.named_buffers() if name not in saved}
         own["attributes"] = state.python_state(plan)
+    if plan.task.class_weights:
+        own["class_weights"] = {head: weights.tolist() for head, weights in plan.task.class_weights.items()}
     return {
         **own,
         "model": state.model.state_dict(),

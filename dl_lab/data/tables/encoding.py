@@ -7,7 +7,7 @@ import lzma
 import zipfile
 import zlib
 from io import BytesIO
-from typing import IO
+from typing import IO, cast
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
@@ -21,6 +21,7 @@ MARKS = {  # byte-order marks; those of UTF-32 begin like those of UTF-16
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 TABLES = "a csv, tsv or parquet file, which gz, bz2, xz, zst or zip may compress"
+ZSTD = b"\x28\xb5\x2f\xfd"
 UNPACKED, RATIO = 2**28, 200  # tables with text of up to so many bytes, or times the size of the file, are unpacked
 ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
@@ -32,17 +33,29 @@ def unpack(path: str, content: bytes) -> bytes:
         ConfigError: if it is damaged or encrypted, or an archive of several files.
     """
     try:
-        if content.startswith(b"\x1f\x8b"):
-            return _read(path, gzip.GzipFile(fileobj=BytesIO(content)), content)
-        if content.startswith(b"BZh") and content[4:10] == b"1AY&SY":
-            return _read(path, bz2.BZ2File(BytesIO(content)), content)
-        if content.startswith(b"\xfd7zXZ\0"):
-            return _read(path, lzma.LZMAFile(BytesIO(content)), content)
-        if content.startswith(b"PK\x03\x04"):
-            return _unzip(path, content)
+        file = unpacking(path, BytesIO(content))
+        if file is not None:
+            return _read(path, file, content)
     except ERRORS as error:
         raise ConfigError(f"dataset.path={path} cannot be unpacked ({error}); allowed: {TABLES}") from error
-    return _unzstd(path, content) if content.startswith(b"\x28\xb5\x2f\xfd") else content
+    return _unzstd(path, content) if content.startswith(ZSTD) else content
+
+
+def unpacking(path: str, file: IO[bytes]) -> IO[bytes] | None:
+    """A reader of what a file at its beginning has compressed; None if it is not compressed, or by Zstandard.
+
+    Raises:
+        ConfigError: if it is an archive of several files.
+    """
+    start = file.read(10)
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    if start.startswith(b"BZh") and start[4:10] == b"1AY&SY":
+        return bz2.BZ2File(file)
+    if start.startswith(b"\xfd7zXZ\0"):
+        return lzma.LZMAFile(file)
+    return _unzip(path, file) if start.startswith(b"PK\x03\x04") else None
 
 
 def refuse_bomb(path: str, unpacked: int, content: bytes) -> None:
@@ -55,24 +68,24 @@ def refuse_bomb(path: str, unpacked: int, content: bytes) -> None:
         )
 
 
-def _read(path: str, file: IO[bytes] | gzip.GzipFile, content: bytes) -> bytes:
+def _read(path: str, file: IO[bytes], content: bytes) -> bytes:
     unpacked = file.read(max(UNPACKED, RATIO * len(content)) + 1)
     refuse_bomb(path, len(unpacked), content)
     return unpacked
 
 
-def _unzip(path: str, content: bytes) -> bytes:
-    with zipfile.ZipFile(BytesIO(content)) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
-        if "[Content_Types].xml" in names or "mimetype" in names:
-            raise ConfigError(
-                f"dataset.path={path} is a workbook of Excel or OpenDocument; allowed: {TABLES}; hint: save the sheet "
-                "as CSV UTF-8"
-            )
-        if len(names) != 1:
-            found = f"{len(names)} files ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            raise ConfigError(f"dataset.path={path} holds {found}; allowed: an archive of one file; hint: unpack it")
-        return _read(path, archive.open(names[0]), content)
+def _unzip(path: str, file: IO[bytes]) -> IO[bytes]:
+    archive = zipfile.ZipFile(file)
+    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    if "[Content_Types].xml" in names or "mimetype" in names:
+        raise ConfigError(
+            f"dataset.path={path} is a workbook of Excel or OpenDocument; allowed: {TABLES}; hint: save the sheet "
+            "as CSV UTF-8"
+        )
+    if len(names) != 1:
+        found = f"{len(names)} files ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        raise ConfigError(f"dataset.path={path} holds {found}; allowed: an archive of one file; hint: unpack it")
+    return archive.open(names[0])
 
 
 def _unzstd(path: str, content: bytes) -> bytes:

@@ -124,8 +124,16 @@ def _hint(layout: Layout, lines: Lines, size: int) -> str:
 
 
 def with_names(path: str, frame: pl.DataFrame, layout: Layout, features: Sequence[str]) -> pl.DataFrame:
-    """Name the columns of a frame, in which missing values are null. A column without a name and without values is
-    left out. If the header has one name too few, the first column has the names of the rows, as R writes them.
+    """Name the columns of a frame, in which missing values are null, as `names_by_place`."""
+    import polars as pl
+
+    named = names_by_place(path, frame, layout, features)
+    return frame.select(pl.nth(place).alias(name) for place, name in named.items())
+
+
+def names_by_place(path: str, frame: pl.DataFrame, layout: Layout, features: Sequence[str]) -> dict[int, str]:
+    """The names of columns. A column without a name and without values is left out. If the header has one name too few,
+    the first column has the names of the rows, as R writes them.
 
     Raises:
         ConfigError: if a name appears twice or is missing, or the header seems to be a row.
@@ -154,7 +162,7 @@ def with_names(path: str, frame: pl.DataFrame, layout: Layout, features: Sequenc
             f"dataset.path={path} line {layout.header}: column {twice[0]!r} appears twice; allowed: distinct names; "
             "hint: rename one of them"
         )
-    return frame.select(pl.nth(place).alias(name) for place, name in named.items())
+    return named
 
 
 def _unused(name: str, names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
@@ -22,10 +23,11 @@ from dl_lab.data.tables.rows import plain_numbers, read_rows
 from dl_lab.data.tables.separator import SAMPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import polars as pl
     from numpy.typing import NDArray
+    from polars.selectors import Selector
 
 
 class Reading(Numbers):
@@ -82,7 +84,7 @@ class RawTable:
         """The number of the last line of each row. This is slow; only messages need it."""
         assert self.layout is not None
         content, _ = as_utf8(self.path, unpack(self.path, _load(self.path)), self.options.encoding)
-        text = _below(_with_newlines(content), self.layout.above).decode()
+        text = below(with_newlines(content), self.layout.above).decode()
         return [number for number, _ in read_lines(self.path, text, self.layout)]
 
 
@@ -99,13 +101,13 @@ def read_table(
     if content.startswith((b"PAR1", b"PARE")) and content.endswith(content[:4]):
         return RawTable(path, _parquet(path, content), options, None, {})
     content, encoding = as_utf8(path, content, options.encoding)
-    content = _with_newlines(content)
-    beginning = _beginning(content)
-    layout = find_layout(path, beginning, options.separator, options.header)
-    content = _below(content, layout.above)
+    content = with_newlines(content)
+    start = beginning(content)
+    layout = find_layout(path, start, options.separator, options.header)
+    content = below(content, layout.above)
     plain = {}
-    if len(beginning) < len(content) and _has_usual_numbers(options, layout):
-        plain = plain_numbers(_below(beginning.encode(), layout.above), layout)
+    if len(start) < len(content) and _has_usual_numbers(options, layout):
+        plain = plain_numbers(below(start.encode(), layout.above), layout)
         names = layout.names
         plain = {place: cell for place, cell in plain.items() if names[place] and is_feature(names[place])}
     frame = read_rows(path, content, layout, plain)
@@ -132,25 +134,48 @@ def _load(path: str) -> bytes:
 
 
 def _parquet(path: str, content: bytes) -> pl.DataFrame:
-    """The columns with plain types; categories become text, times and durations seconds, and nan is missing."""
+    """The columns of plain types."""
     import polars as pl
-    from polars import selectors
 
-    categories = selectors.by_dtype(pl.Categorical, pl.Enum)
-    plain = selectors.numeric() | selectors.boolean() | selectors.temporal() | selectors.string()
-    try:
+    with parquet_errors(path):
         lazy = pl.scan_parquet(BytesIO(content))
-        names, kept = lazy.collect_schema().names(), lazy.select(plain | categories)
+        names = lazy.collect_schema().names()
         cells = lazy.select(pl.len()).collect().item() * len(names)
         refuse_bomb(path, cells, content)
-        frame = kept.collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"dataset.path={path} is no complete parquet file ({reason}); allowed: {TABLES}") from error
+        frame = lazy.select(plain_columns()).collect()
     if left := [name for name in names if name not in frame.columns]:
         announce(f"dataset.path={path}: columns of lists, bytes and the like are left out: {', '.join(left)}")
     if frame.is_empty():
         raise ConfigError(f"dataset.path={path} has no rows and columns of plain values; allowed: {TABLES}")
+    return with_plain_types(path, frame)
+
+
+@contextmanager
+def parquet_errors(path: str) -> Iterator[None]:
+    """Raises: ConfigError for a file that polars cannot read."""
+    import polars as pl
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"dataset.path={path} is no complete parquet file ({reason}); allowed: {TABLES}") from error
+
+
+def plain_columns() -> Selector:
+    """The columns of plain values, and categories."""
+    import polars as pl
+    from polars import selectors
+
+    plain = selectors.numeric() | selectors.boolean() | selectors.temporal() | selectors.string()
+    return plain | selectors.by_dtype(pl.Categorical, pl.Enum)
+
+
+def with_plain_types(path: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Categories become text, times and durations seconds, and nan is missing."""
+    import polars as pl
+    from polars import selectors
+
     for each in frame.select(selectors.date() | selectors.datetime()):
         is_date = each.dt.year().is_between(1, 9999).fill_null(False)
         if bad := len(each) - each.null_count() - int(is_date.sum()):
@@ -159,7 +184,7 @@ def _parquet(path: str, content: bytes) -> pl.DataFrame:
             )
             frame = frame.with_columns(pl.when(is_date).then(each).alias(each.name))
     return frame.with_columns(
-        categories.cast(pl.String),
+        selectors.by_dtype(pl.Categorical, pl.Enum).cast(pl.String),
         selectors.decimal().cast(pl.Float64),
         selectors.float().fill_nan(None),
         selectors.duration().dt.total_microseconds() / 1e6,
@@ -167,14 +192,14 @@ def _parquet(path: str, content: bytes) -> pl.DataFrame:
     )
 
 
-def _with_newlines(content: bytes) -> bytes:
+def with_newlines(content: bytes) -> bytes:
     """Replace carriage returns without a line feed, which ended the lines of old Macs, by line feeds."""
     if b"\r" not in content or content.count(b"\r") == content.count(b"\r\n"):
         return content
     return re.sub(rb"\r(?!\n)", b"\n", content)
 
 
-def _beginning(content: bytes) -> str:
+def beginning(content: bytes) -> str:
     """The first lines: at least `SAMPLE` bytes, and ten lines even if they are long."""
     end = -1
     for _ in range(10):
@@ -185,7 +210,7 @@ def _beginning(content: bytes) -> str:
     return content[: end + 1].decode()
 
 
-def _below(content: bytes, above: int) -> bytes:
+def below(content: bytes, above: int) -> bytes:
     """The text below so many lines, without blank lines at its end."""
     start, end = 0, len(content)
     for _ in range(above):

@@ -53,7 +53,7 @@ def _read_fast(body: bytes, layout: Layout, numbers: Collection[int] = ()) -> pl
 
     sign, width = layout.separator, layout.width
     is_quoted = layout.quote.encode() in body
-    if not sign.isascii() or (is_quoted and (sign == " " or not _is_well_quoted(body, sign, layout.quote))):
+    if not sign.isascii() or (is_quoted and (sign == " " or not is_well_quoted(body, sign, layout.quote))):
         return None
     if sign == " ":
         body = re.sub(rb"^ +| +(?=\r?$)|(?<= ) +", b"", body, flags=re.MULTILINE)
@@ -79,7 +79,7 @@ def _read_fast(body: bytes, layout: Layout, numbers: Collection[int] = ()) -> pl
     return frame.filter(frame.to_series().fill_null("") != "") if width == 1 else frame
 
 
-def _is_well_quoted(body: bytes, sign: str, quote: str) -> bool:
+def is_well_quoted(body: bytes, sign: str, quote: str) -> bool:
     """Whether every quote opens or closes a cell, or is doubled within one."""
     text = np.frombuffer(b"\n" + body + b"\n", dtype=np.uint8)
     places = np.flatnonzero(text == ord(quote))

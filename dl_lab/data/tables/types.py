@@ -47,10 +47,10 @@ def typed(table: RawTable, name: str, train: Rows, chosen: Kind | None = None) -
         ConfigError: for a number that float32 cannot hold, or if no training row has a value of the chosen type.
     """
     raw, mistake = table.frame[name], None
-    if (native := _native(raw)) is not None and chosen in (None, native.kind):
-        if native.kind == "number":
-            check_range(table, native.values)
-        return native if _has_values(native.values, train) else None
+    if (stored := native(raw)) is not None and chosen in (None, stored.kind):
+        if stored.kind == "number":
+            check_range(table, stored.values)
+        return stored if _has_values(stored.values, train) else None
     raw = sure = as_text(raw)
     if chosen in (None, "number"):
         numbers = numbers_of(table, name)
@@ -116,7 +116,7 @@ def _words(known: pl.Series) -> tuple[str, str] | None:
     return next((words for words in BOOLEAN_WORDS if found == set(words)), None)
 
 
-def _native(raw: pl.Series) -> Typed | None:
+def native(raw: pl.Series) -> Typed | None:
     """The values of a column that is stored with its type, as in parquet files; None for text."""
     import polars as pl
 
@@ -143,9 +143,9 @@ def numbers_of(table: RawTable, name: str) -> pl.Series:
     if name in table.numbers.columns:
         return table.numbers[name]
     raw = table.frame[name]
-    native = _native(raw)
-    if native is not None and native.kind == "number":
-        return native.values
+    stored = native(raw)
+    if stored is not None and stored.kind == "number":
+        return stored.values
     return parse_numbers(as_text(raw).to_frame(), table.options).to_series()
 
 

@@ -1,0 +1,252 @@
+"""Read a table in parts of equal length, in bounded memory, for a model that needs some of its columns."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO, StringIO
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from dl_lab.core.atomic_io import open_regular
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import announce
+from dl_lab.data.files import wide_encoding
+from dl_lab.data.tables.cells import without_missing
+from dl_lab.data.tables.encoding import ERRORS, MARKS, TABLES, ZSTD, unpack, unpacking
+from dl_lab.data.tables.layout import Layout, find_layout, names_by_place
+from dl_lab.data.tables.matrix import CHUNK
+from dl_lab.data.tables.reading import (
+    RawTable,
+    Reading,
+    beginning,
+    below,
+    parquet_errors,
+    plain_columns,
+    with_newlines,
+    with_plain_types,
+)
+from dl_lab.data.tables.required import check_columns, missing_among
+from dl_lab.data.tables.rows import is_well_quoted, read_rows
+from dl_lab.data.tables.separator import SAMPLE
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BLOCK = 2**24  # bytes of text that are read at a time
+CELLS = 2**23  # of a parquet file that are read at a time
+
+
+@dataclass(frozen=True)
+class Part(RawTable):
+    """The rows of a table from number `first` on, which counts from 0."""
+
+    first: int = 0
+
+    def place(self, row: int, column: str) -> str:
+        return f"row {self.first + row + 1}, column {column}"
+
+
+def read_parts(path: str, reading: Reading, needed: Sequence[str], rows: int = CHUNK) -> Iterator[Part]:
+    """The table in parts of `rows` rows; how it is read does not depend on the size of blocks. The separator is that of
+    `reading`, unless another one finds more of the `needed` columns.
+
+    Raises:
+        ConfigError: if it cannot be read as a table, or has no column that is needed.
+    """
+    with _opened(path) as file:
+        start = file.read(4)
+        file.seek(0)
+        if start in (b"PAR1", b"PARE"):
+            frames = _parquet_frames(path, file, rows)
+            yield from _parts(path, reading, None, frames, needed, rows)
+            return
+        pieces = _in_lines(in_utf8(path, _blocks(path, file), reading.encoding))
+        first = b""
+        for piece in pieces:
+            first += piece
+            if len(first) > SAMPLE and first.count(b"\n") > 10:
+                break
+        layout = _layout(path, beginning(first), reading, needed)
+        frames = _frames(path, _below(chain([first], pieces), layout.above), layout)
+        yield from _parts(path, reading, layout, frames, needed, rows)
+
+
+def parts_of(frame: pl.DataFrame, reading: Reading, needed: Sequence[str], rows: int = CHUNK) -> Iterator[Part]:
+    """The parts of a table in memory."""
+    frames = (frame[start : start + rows] for start in range(0, len(frame), rows))
+    plain = (with_plain_types("data", each.select(plain_columns())) for each in frames)
+    yield from _parts("data", reading, None, plain, needed, rows)
+
+
+def _parts(
+    path: str,
+    reading: Reading,
+    layout: Layout | None,
+    frames: Iterable[pl.DataFrame],
+    needed: Sequence[str],
+    rows: int,
+) -> Iterator[Part]:
+    import polars as pl
+
+    marks = {text for mark in reading.missing for text in (mark, isinstance(mark, int) and f"{mark}.0") if text}
+    first, names = 0, None
+    for frame in _of_equal_length(frames, rows):
+        if layout is not None:
+            frame = without_missing(frame, map(str, marks))
+            names = names or names_by_place(path, frame, layout, needed)
+            frame = frame.select(pl.nth(place).alias(name) for place, name in names.items())
+        if not first:
+            check_columns(path, frame.columns, needed)
+        yield Part(path, frame, reading, layout, {}, first)
+        first += len(frame)
+    if not first:
+        raise ConfigError(f"dataset.path={path} has no rows; allowed: {TABLES} with rows")
+
+
+def _of_equal_length(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    import polars as pl
+
+    held: pl.DataFrame | None = None
+    for frame in frames:
+        held = frame if held is None else pl.concat([held, frame])
+        while len(held) >= rows:
+            yield held[:rows].rechunk()
+            held = held[rows:]
+    if held is not None and len(held):
+        yield held.rechunk()
+
+
+def _layout(path: str, text: str, reading: Reading, needed: Sequence[str]) -> Layout:
+    """The layout with the separator of `reading`, or the one that is found if it has more of the needed columns.
+
+    Raises:
+        ConfigError: if one is missing.
+    """
+    layout = find_layout(path, text, reading.separator, reading.header)
+    missing = missing_among(layout.names, needed)
+    if missing and reading.header and reading.separator != "auto":
+        found = find_layout(path, text, "auto", reading.header)
+        if len(missing_among(found.names, needed)) < len(missing):
+            layout = found
+    if layout.names:
+        check_columns(path, layout.names, needed, layout.header)
+    return layout
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    """The file for reading, unpacked on the way."""
+    try:
+        with open_regular(Path(path)) as file:
+            start = file.peek(4)[:4]
+            inner = BytesIO(unpack(path, file.read())) if start == ZSTD else unpacking(path, file)
+            with closing(inner or file) as unpacked:
+                yield unpacked
+    except (*ERRORS, ValueError) as error:  # a name with a NUL is a ValueError
+        if isinstance(error, ConfigError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"dataset.path={path} cannot be read ({reason}); allowed: {TABLES}") from error
+
+
+def _blocks(path: str, file: IO[bytes]) -> Iterator[bytes]:
+    while block := file.read(BLOCK):
+        yield block
+
+
+def in_utf8(path: str, blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Text in UTF-8, without a byte-order mark. A mark, text that is valid in UTF-8, and zeros of UTF-16 and UTF-32
+    matter more than the `encoding`, which is the one of the training data or "auto".
+
+    Raises:
+        ConfigError: if it is not text, or the encoding changes within it.
+    """
+    decoder, is_ascii, name, done = None, True, "utf-8", 0
+    for block in chain(blocks, [b""]):
+        if decoder is None:
+            mark = next((mark for mark in MARKS if block.startswith(mark)), b"")
+            name = MARKS.get(mark) or (wide_encoding(block) if b"\0" in block else None) or "utf-8"
+            decoder = codecs.getincrementaldecoder(name)()
+            block = block.removeprefix(mark)
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeError as error:
+            held = error.object if isinstance(error, UnicodeDecodeError) else block
+            place = error.start if isinstance(error, UnicodeDecodeError) else 0
+            if name != "utf-8" or not (is_ascii and held[:place].isascii()) or b"\0" in held:
+                raise ConfigError(
+                    f"dataset.path={path} is not in {name} at byte {done + place}; allowed: {TABLES}; hint: save it "
+                    "as UTF-8"
+                ) from error
+            name = encoding if encoding not in ("auto", "utf-8") else "windows-1252"
+            announce(f"{path} is not UTF-8 at byte {done + place}; it is read as {name}")
+            decoder = codecs.getincrementaldecoder(name)("replace")
+            text = decoder.decode(held, final=not block)
+        is_ascii = is_ascii and text.isascii()
+        done += len(block)
+        yield text.encode()
+
+
+def _in_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same text with line feeds at the ends of lines."""
+    held = b""
+    for piece in chain(pieces, [b""]):
+        text = held + piece
+        held = b"\r" if piece and text.endswith(b"\r") else b""  # "\n" may follow
+        yield with_newlines(text.removesuffix(held))
+
+
+def _below(pieces: Iterable[bytes], above: int) -> Iterator[bytes]:
+    """The text below so many lines."""
+    for piece in pieces:
+        while above and piece:
+            above -= b"\n" in piece
+            piece = piece.partition(b"\n")[2]
+        yield piece
+
+
+def _frames(path: str, pieces: Iterable[bytes], layout: Layout) -> Iterator[pl.DataFrame]:
+    """The rows of a text, as far as they are whole in its pieces."""
+    rest, lines = b"", layout.above
+    for piece in chain(pieces, [b""]):
+        rest += piece
+        end = _end_of_rows(rest, layout) if piece else len(rest)
+        if body := below(rest[:end], 0):
+            yield read_rows(path, body, replace(layout, above=lines), {})
+        lines += rest.count(b"\n", 0, end)
+        rest = rest[end:]
+
+
+def _end_of_rows(text: bytes, layout: Layout) -> int:
+    """How many bytes are whole rows: a line feed between quotes ends none."""
+    end, quote = text.rfind(b"\n") + 1, layout.quote.encode()
+    is_open = text.count(quote, 0, end) % 2
+    while is_open and end:
+        start = text.rfind(b"\n", 0, end - 1) + 1
+        is_open ^= text.count(quote, start, end) % 2
+        end = start
+    if quote not in text or is_well_quoted(text[:end], layout.separator, layout.quote):
+        return end
+    lines = StringIO(text.decode(), newline="")  # quotes within cells: only the csv module knows which ones count
+    reader = csv.reader(lines, delimiter=layout.separator, quotechar=layout.quote, skipinitialspace=True)
+    ends = [reader.line_num for _ in reader]  # the last row may not be whole
+    return sum(map(len, text.splitlines(keepends=True)[: ends[-2]])) if len(ends) > 1 else 0
+
+
+def _parquet_frames(path: str, file: IO[bytes], rows: int) -> Iterator[pl.DataFrame]:
+    """Parts of a parquet file, of which a group of rows is read at a time."""
+    import polars as pl
+
+    source = path if getattr(file, "raw", None) is not None else file.read()
+    with parquet_errors(path):
+        lazy = pl.scan_parquet(source, glob=False) if isinstance(source, str) else pl.scan_parquet(BytesIO(source))
+        lazy = lazy.select(plain_columns())
+        count, columns = lazy.select(pl.len()).collect().item(), len(lazy.collect_schema())
+        at_a_time = max(rows, CELLS // max(1, columns))
+        for start in range(0, count, at_a_time):
+            yield with_plain_types(path, lazy.slice(start, at_a_time).collect())

@@ -1,0 +1,72 @@
+"""Examples that are predicted together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.paths import user_path
+from dl_lab.core.progress import announce
+from dl_lab.data.tables.parts import Part
+from dl_lab.inference.trained import Trained
+
+
+@dataclass(frozen=True)
+class Block:
+    """Examples that are predicted together: `names` identify each one in the output, `is_usable` (example,) says which
+    ones have inputs, and `stored` has these. `part`: their rows of a table.
+    """
+
+    names: pl.DataFrame
+    is_usable: NDArray[np.bool_]
+    stored: Tensor
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """`reading` overrides how a table is read; `others` are columns that it must have too, such as targets; pictures
+    that a table lists are below `image_folder`.
+    """
+
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+    image_folder: str | None = None
+
+
+NOTHING = Options()
+
+
+def options_of(dataset: Mapping[str, Any]) -> Options:
+    """The options in the keys `dataset.KEY` of a command."""
+    folder = dataset.get("image_folder")
+    reading = {key: value for key, value in dataset.items() if key != "image_folder"}
+    folder = None if folder is None else str(user_path(str(folder), "dataset.image_folder"))
+    return Options(reading=reading, image_folder=folder)
+
+
+def allowed(trained: Trained) -> str:
+    """What a model reads, in words."""
+    if trained.spec.kind == "tokens":
+        return "a text file"
+    if trained.spec.kind == "image":
+        return "a picture, a folder of pictures, or a table of pixels or of files as in training"
+    return "a table: csv, tsv or parquet"
+
+
+def with_problems(
+    trained: Trained, names: pl.DataFrame, pixels: Sequence[Tensor | ConfigError], part: Part | None = None
+) -> Block:
+    """A block of pictures, of which some cannot be read."""
+    for each in pixels:
+        if isinstance(each, ConfigError):
+            announce(f"no prediction: {str(each).partition('; hint')[0]}")
+    found = [each for each in pixels if isinstance(each, Tensor)]
+    stored = torch.stack(found) if found else torch.empty(0, *trained.spec.input_shape, dtype=torch.uint8)
+    return Block(names, np.array([isinstance(each, Tensor) for each in pixels]), stored, part)

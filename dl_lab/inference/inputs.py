@@ -1,0 +1,82 @@
+"""Raw inputs of a trained model, in blocks: rows of tables, pictures, arrays."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from dl_lab.core.errors import ConfigError, quoted
+from dl_lab.core.paths import user_path
+from dl_lab.data.pictures import types
+from dl_lab.datasets.class_folders import below, is_picture
+from dl_lab.inference.blocks import NOTHING, Block, Options, allowed
+from dl_lab.inference.pictures import of_pictures, of_pixels
+from dl_lab.inference.tables import needed_columns, of_table
+from dl_lab.inference.trained import Trained
+
+
+def of_file(trained: Trained, path: Path, options: Options = NOTHING) -> Iterator[Block]:
+    """The inputs in a file or folder: a table, pictures.
+
+    Raises:
+        ConfigError: if it holds none, or they do not fit the model.
+    """
+    if not path.exists():
+        raise ConfigError(f"path={path} does not exist; allowed: {allowed(trained)}")
+    is_image = trained.spec.kind == "image"
+    if is_image and path.is_dir():
+        files = sorted(file for file in below(path, path) if is_picture(file))
+        if not files:
+            raise ConfigError(f"path={path} contains no picture; allowed: {', '.join(sorted(types()))}")
+        return of_pictures(trained, files, [file.relative_to(path).as_posix() for file in files])
+    if path.is_dir():
+        raise ConfigError(f"path={path} is a folder; allowed: {allowed(trained)}")
+    if is_image and is_picture(path):
+        return of_pictures(trained, [path], [path.name])
+    return of_table(trained, path, options)
+
+
+def of_memory(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterator[Block]:
+    """The inputs in memory: a dataframe of polars or pandas, a list of dictionaries, an array of features or pixels, or
+    paths of pictures.
+    """
+    spec = trained.spec
+    if isinstance(raw, str | Path):
+        return of_file(trained, user_path(str(raw), "path"), options)
+    if spec.kind == "image" and isinstance(raw, Sequence) and raw and isinstance(raw[0], str | Path):
+        return of_pictures(trained, [Path(each) for each in raw], [str(each) for each in raw])
+    if spec.kind == "image" and not hasattr(raw, "columns"):
+        pixels = torch.as_tensor(raw)
+        return of_pixels(trained, pixels[None] if pixels.shape == spec.input_shape else pixels)
+    if isinstance(raw, Mapping) or (isinstance(raw, list) and raw and isinstance(raw[0], Mapping)):
+        raw = pl.DataFrame(raw, infer_schema_length=None)
+    if not hasattr(raw, "columns"):
+        raw = _of_array(trained, np.asarray(raw))
+    return of_table(trained, raw if isinstance(raw, pl.DataFrame) else _from_pandas(raw), options)
+
+
+def _of_array(trained: Trained, values: np.ndarray) -> pl.DataFrame:
+    """An array (row, column) with the names of the model's columns."""
+    needed = needed_columns(trained) or [f"column_{place}" for place in range(1, trained.spec.input_shape[0] + 1)]
+    if values.ndim != 2 or values.shape[1] != len(needed):
+        raise ConfigError(
+            f"inputs {values.shape} do not fit the model; allowed: (row, {len(needed)}), with the columns "
+            f"{quoted([*needed])}"
+        )
+    return pl.DataFrame({name: pl.Series(values[:, place], strict=False) for place, name in enumerate(needed)})
+
+
+def _from_pandas(frame: Any) -> pl.DataFrame:
+    """The columns of a dataframe of pandas; missing values are null."""
+
+    def column(name: Any) -> pl.Series:
+        values = frame[name]
+        if values.dtype.kind in "biufM" and isinstance(values.to_numpy(), np.ndarray) and not values.isna().any():
+            return pl.Series(str(name), values.to_numpy())
+        cells = values.astype(object).where(values.notna(), None).tolist()
+        return pl.Series(str(name), cells, strict=False)
+
+    return pl.DataFrame([column(name) for name in frame.columns])

@@ -1,0 +1,41 @@
+"""Pictures in files and pixels in memory, in blocks."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from torch import Tensor
+
+from dl_lab.core.errors import ConfigError
+from dl_lab.data.pictures import types
+from dl_lab.data.tables.matrix import CHUNK
+from dl_lab.inference.blocks import Block, with_problems
+from dl_lab.inference.trained import Trained
+
+PICTURES = 256  # that are predicted at a time
+
+
+def of_pixels(trained: Trained, pixels: Tensor) -> Iterator[Block]:
+    pixels = trained.preprocessing.stored(pixels)
+    for start in range(0, len(pixels), CHUNK):
+        stored = pixels[start : start + CHUNK]
+        names = pl.DataFrame({"row": pl.Series(range(start + 1, start + 1 + len(stored)))})
+        yield Block(names, np.ones(len(stored), dtype=bool), stored)
+
+
+def of_pictures(trained: Trained, files: Sequence[Path], names: Sequence[str]) -> Iterator[Block]:
+    """Picture files. One that cannot be read has no prediction, and is named."""
+
+    def read(path: Path) -> Tensor | ConfigError:
+        try:
+            return trained.preprocessing.stored([path])[0]
+        except ConfigError as error:
+            return error
+
+    types()  # loads Pillow's plugins before there are threads
+    for start in range(0, len(files), PICTURES):
+        with ThreadPoolExecutor() as threads:
+            pixels = list(threads.map(read, files[start : start + PICTURES]))
+        yield with_problems(trained, pl.DataFrame({"file": names[start : start + PICTURES]}), pixels)

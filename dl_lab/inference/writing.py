@@ -1,0 +1,111 @@
+"""Write a table in parts, to a csv, tsv, parquet or jsonl file."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from math import isfinite
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
+
+import polars as pl
+
+from dl_lab.core.atomic_io import atomic_write
+from dl_lab.core.errors import ConfigError
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+ENDS = (*SEPARATORS, ".parquet", ".jsonl", ".ndjson")
+CELLS = 2**22  # of a part of a parquet file
+
+Write = Callable[[pl.DataFrame], None]
+
+
+def check_out(out: Path, path: Path) -> None:
+    """Raises: ConfigError if predictions cannot be written to `out`, or it is the input `path`."""
+    if out.suffix.lower() not in ENDS:
+        raise ConfigError(f"out={out} is not a known kind of file; allowed: a name that ends in {', '.join(ENDS)}")
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        what = "is a folder" if out.is_dir() else "is in a folder that does not exist"
+        raise ConfigError(f"out={out} {what}; allowed: a file in a folder")
+    if out.exists() and (out.samefile(path) or (path.is_dir() and out.resolve().is_relative_to(path.resolve()))):
+        raise ConfigError(f"out={out} is an input of path={path}; allowed: another file")
+
+
+def refuse_other(out: Path, columns: Sequence[str]) -> None:
+    """Raises: ConfigError if the csv file `out` exists and has other columns, as one that somebody else wrote."""
+    if out.exists():
+        with out.open(encoding="utf-8", errors="replace", newline="") as file:
+            if next(csv.reader(file), []) != [*columns]:
+                raise ConfigError(
+                    f"{out} exists, and has other columns than the predictions; allowed: a new file; hint: out={out} "
+                    "replaces it, out=FILE writes another one"
+                )
+
+
+def write_metrics(out: Path, metrics: Mapping[str, float], replaces: bool) -> None:
+    """Write metrics as JSON; null is a number that is not finite. Unless it `replaces` any file, an earlier one must
+    have metrics too.
+    """
+    if out.exists() and not replaces:
+        with suppress(ValueError, OSError, TypeError):
+            replaces = "loss" in json.loads(out.read_text(encoding="utf-8"))
+        if not replaces:
+            raise ConfigError(f"{out} exists, and has no metrics; allowed: a new file; hint: out={out} replaces it")
+    values = {name: value if isfinite(value) else None for name, value in metrics.items()}
+    try:
+        with atomic_write(out) as file:
+            file.write(f"{json.dumps(values, indent=2)}\n".encode())
+    except OSError as error:
+        raise ConfigError(f"out={out} cannot be written ({error.strerror}); allowed: a file in a folder") from error
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[Write]:
+    """A function that adds rows to the file `out`, which replaces an earlier one at the end of the context."""
+    if out.suffix.lower() == ".parquet":
+        with _parquet(out) as write:
+            yield write
+        return
+    with atomic_write(out) as file:
+        yield _csv(file, SEPARATORS[out.suffix.lower()]) if out.suffix.lower() in SEPARATORS else _jsonl(file)
+
+
+def _csv(file: BinaryIO, separator: str) -> Write:
+    header = [True]
+
+    def write(frame: pl.DataFrame) -> None:
+        frame.write_csv(file, include_header=header.pop() if header else False, separator=separator)
+
+    return write
+
+
+def _jsonl(file: BinaryIO) -> Write:
+    return lambda frame: frame.write_ndjson(file)
+
+
+@contextmanager
+def _parquet(out: Path) -> Iterator[Write]:
+    """As polars appends nothing to a parquet file: files of several rows each, which are joined as a stream."""
+    held: list[pl.DataFrame] = []
+    files: list[Path] = []
+    with TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}.") as folder:
+
+        def save() -> None:
+            files.append(Path(folder) / f"{len(files)}.parquet")
+            pl.concat(held, how="vertical_relaxed").write_parquet(files[-1])
+            held.clear()
+
+        def write(frame: pl.DataFrame) -> None:
+            held.append(frame)
+            if sum(map(len, held)) * len(frame.columns) >= CELLS:
+                save()
+
+        yield write
+        if held:
+            save()
+        whole = files[0]
+        if len(files) > 1:
+            whole = Path(folder) / "whole.parquet"
+            pl.scan_parquet(files, glob=False).sink_parquet(whole)
+        whole.replace(out)
