@@ -85,12 +85,17 @@ def continuation(
         yield known[-1]
 
 
+def beginning(tokenizer: Tokenizer) -> str:
+    """What a text without a beginning follows: a line end, a blank, or the first token, whichever is known."""
+    signs = () if tokenizer.kind == "words" else ("\n", " ")
+    return next((each for each in signs if not tokenizer.unknown(each)), tokenizer.labels[0])
+
+
 def sample_text(model: nn.Module, spec: DataSpec, tokenizer: Tokenizer, seed: int, step: int, length: int = 200) -> str:
-    """Draw `length` tokens at temperature 1, after a line break (or the first token of the vocabulary)."""
-    labels, (context,) = tokenizer.labels, spec.input_shape
-    start = labels.index("\n") if "\n" in labels else 0
+    """Draw `length` tokens at temperature 1, after a line end."""
+    (context,), start = spec.input_shape, tokenizer.encode(beginning(tokenizer)).tolist()
     choose = partial(draw, sampling=AS_LEARNED, random=rng.generator(seed, "sample", step))
     model.eval()
-    text = tokenizer.decode(islice(continuation(model, context, [start], choose), length))
+    text = tokenizer.decode(islice(continuation(model, context, start, choose), length))
     model.train()
     return text
