@@ -141,6 +141,11 @@ class Tokenizer:
         merging.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
         return merging
 
+    def as_library(self) -> str:
+        """The merges of "bpe" as JSON of the tokenizers library."""
+        text: str = self._merging.to_str()
+        return text
+
     def check(self) -> None:
         """Raises: ValueError if it cannot be used, as in a damaged file."""
         codes = [ord(each) if len(each) == 1 else -1 for each in self.vocabulary]

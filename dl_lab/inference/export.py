@@ -1,0 +1,163 @@
+"""Export a trained model for programs without dl_lab, and verify that it computes what the model computes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from math import inf
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dl_lab.core.devices import PRECISIONS
+from dl_lab.core.errors import ConfigError, Failed
+from dl_lab.data.spec import Head
+from dl_lab.inference import export_files, export_onnx, export_weights
+from dl_lab.inference.export_folder import publishing
+from dl_lab.inference.export_graph import Heads
+from dl_lab.inference.export_samples import samples, stored_of
+from dl_lab.inference.export_trace import Function, Raw, Traced, graph_of, quiet, reason, trace, untraced
+from dl_lab.inference.trained import Trained
+
+Outputs = dict[str, Tensor]
+Target = Literal["onnx", "torch", "safetensors"]
+
+TOLERANCE = 1e-5  # of probabilities, and of values in standard deviations of the target
+NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": (), "safetensors": ("safetensors",)}
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The files of an export, the largest difference of its outputs to those of the model, and remarks."""
+
+    files: list[Path]
+    difference: float
+    notes: list[str]
+
+
+def export(trained: Trained, to: Target, out: Path) -> Exported:
+    """Write the model to the folder `out`, with a script that uses it and a description.
+
+    Raises:
+        ConfigError: if the model cannot be exported, a library is missing, or `out` has files of somebody else.
+        Failed: if the exported model computes other outputs than the model.
+    """
+    for module in NEEDS[to]:
+        try:
+            import_module(module)
+        except ImportError as error:
+            hint = f"pip install 'dl_lab[{to}]'"
+            raise ConfigError(f"to={to} needs {module}, which cannot be imported; hint: {hint}") from error
+    reference, notes = _in_full_precision(trained)
+    with publishing(out) as folder, quiet():
+        difference = WRITERS[to](reference, notes, folder)
+        names = sorted(path.name for path in folder.iterdir())
+    return Exported([out / name for name in names], difference, notes)
+
+
+def _in_full_precision(trained: Trained) -> tuple[Trained, list[str]]:
+    """The same model, in float32 if it was trained in bfloat16, whose rounding no other program repeats."""
+    settings = trained.run.settings
+    if settings.precision != "bfloat16":
+        return trained, []
+    run = replace(trained.run, settings=replace(settings, precision="float32"))
+    return replace(trained, run=run), ["the run computes in bfloat16, the exported model in float32, more precisely"]
+
+
+def _precision(trained: Trained) -> torch.dtype:
+    return PRECISIONS[trained.run.settings.precision]
+
+
+def _to_onnx(trained: Trained, notes: list[str], folder: Path) -> float:
+    """Compute in the run's precision, or in float32 if onnxruntime lacks an operation in float64."""
+    path, precision = folder / "model.onnx", _precision(trained)
+    traced = trace(trained, precision, CPU)
+    try:
+        export_onnx.write_onnx(traced, path)
+        difference = verified(trained, traced, export_onnx.runner(traced, path))
+    except Exception as error:  # of onnxruntime, which has no types of its own for them
+        if isinstance(error, ConfigError | Failed) or precision != torch.float64:
+            raise
+        notes.append(f"it computes in float32, as onnxruntime cannot in float64 ({reason(error)})")
+        traced = trace(trained, torch.float32, CPU)
+        export_onnx.write_onnx(traced, path)
+        difference = verified(trained, traced, export_onnx.runner(traced, path))
+    export_files.write_config(trained, traced, "onnx", {}, folder)
+    export_files.write_texts(traced, "onnx", difference, notes, folder)
+    return difference
+
+
+def _to_torch(trained: Trained, notes: list[str], folder: Path) -> float:
+    traced = trace(trained, _precision(trained), trained.device)
+    assert traced.program is not None
+    torch.export.save(traced.program, folder / "model.pt2")
+    difference = verified(
+        trained, traced, _on_tensors(torch.export.load(folder / "model.pt2").module(), trained.device)
+    )
+    export_files.write_config(trained, traced, "torch", {}, folder)
+    export_files.write_texts(traced, "torch", difference, notes, folder)
+    return difference
+
+
+def _to_safetensors(trained: Trained, notes: list[str], folder: Path) -> float:
+    """Write the weights, and the program where it can be traced; verify it, and the model as it is rebuilt."""
+    traced = untraced(trained)
+    try:
+        traced = trace(trained, _precision(trained), CPU)
+    except ConfigError as error:
+        notes.append(str(error).partition("; hint")[0])
+    about = export_weights.write_weights(trained, traced, folder)
+    export_files.write_config(trained, traced, "safetensors", about, folder)
+    again = export_weights.rebuilt(folder)
+    function = _on_tensors(graph_of(again, _precision(trained), CPU), CPU)
+    difference = verified(trained, replace(traced, any_length=False), function)
+    if (forward := export_weights.program_in(folder)) is not None:
+        difference = max(difference, verified(trained, traced, _on_tensors(forward, CPU)))
+    export_files.write_texts(traced, "safetensors", difference, notes, folder)
+    return difference
+
+
+WRITERS = {"onnx": _to_onnx, "torch": _to_torch, "safetensors": _to_safetensors}
+
+
+def _on_tensors(function: Callable[[Tensor], Outputs], device: torch.device) -> Function:
+    def run(raw: Raw) -> Outputs:
+        with torch.no_grad():
+            return {name: value.cpu() for name, value in function(torch.from_numpy(raw).to(device)).items()}
+
+    return run
+
+
+def verified(trained: Trained, traced: Traced, function: Function) -> float:
+    """The largest difference between the outputs of an exported model and those that dl_lab computes.
+
+    Raises:
+        Failed: if it is larger than TOLERANCE.
+    """
+    heads, largest = Heads(traced.spec.heads, traced.names), 0.0
+    for raw in samples(traced):
+        expected = heads(torch.cat(list(trained.outputs(stored_of(traced, raw)))).double().cpu())
+        found = function(raw)
+        for head, name in zip(traced.spec.heads, traced.names, strict=True):
+            largest = max(largest, _difference(head, expected[name], found[name].double()))
+    if not largest <= TOLERANCE:
+        raise Failed(
+            f"the exported model computes other outputs than the model, by up to {largest:.2g} (allowed: {TOLERANCE}); "
+            "hint: a model that draws random numbers or changes itself in evaluation cannot be exported"
+        )
+    return largest
+
+
+def _difference(head: Head, expected: Tensor, found: Tensor) -> float:
+    """The largest difference; of regression in standard deviations of the target, relative to values above 1."""
+    if head.task == "regression":
+        scale = torch.tensor(head.scale or (1.0,), dtype=torch.float64)
+        offset = torch.tensor(head.offset or (0.0,), dtype=torch.float64)
+        expected, found = ((values - offset) / scale for values in (expected, found))
+        size = max(1.0, float(expected.abs().nan_to_num().max()))
+        expected, found = expected / size, found / size
+    if expected.shape != found.shape or not torch.equal(expected.isfinite(), found.isfinite()):
+        return inf
+    return float((expected - found).nan_to_num().abs().max())
