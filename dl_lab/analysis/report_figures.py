@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 MOST_CURVES = 6  # of the best configurations; TensorBoard has seven colors
 MOST_KEYS = 12  # figures of one swept key
-UNITS = {"accuracy": "fraction of examples", "nats": "nats a token", "bits_per_character": "bits", "seconds": "s"}
+UNITS = {
+    "accuracy": "fraction of examples",
+    "nats": "nats a token",
+    "bits_per_character": "bits",
+    "bits_per_byte": "bits",
+    "seconds": "s",
+}
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 

@@ -22,6 +22,7 @@ EVALUATION_METRICS = {  # those of evaluations only
     "multilabel": ("auroc", "average_precision"),
     "language_modelling": ("bits_per_byte",),
 }
+PRINTED = ("bits_per_byte",)  # of these
 # Computed from all outputs of a split at the end of a run, and at each validation only if train.best is one of them.
 # The others are sums, which take a percent of a validation; these would take a tenth, or cannot be added up.
 GATHERED = ("log_loss", "top5_accuracy", "ece", "auroc", "average_precision", "median_absolute_error")
@@ -111,7 +112,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def all_metrics(task: str) -> tuple[str, ...]:
-    """The metrics of heads with this task; top5_accuracy only of those with more than five classes, and bits_per_byte
-    only of texts.
+    """The metrics of heads with this task; top5_accuracy only of those with more than five classes, bits_per_character
+    and bits_per_byte only of tokens that they suit.
     """
     return (*METRICS[task], *EVALUATION_METRICS.get(task, ()))

@@ -1,4 +1,4 @@
-"""Text as characters, for language models."""
+"""Text for language models, as characters, bytes or merged bytes."""
 
 import hashlib
 from dataclasses import replace
@@ -17,15 +17,19 @@ from dl_lab.data.files import read_text
 from dl_lab.data.partition import SplitConfig, divide
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import Windows
-from dl_lab.data.tokenizers import Tokenizer, characters_of, one_line_end
+from dl_lab.data.tokenizers import Tokenizer, one_line_end
+from dl_lab.datasets.tokenized import TokenizerConfig
 from dl_lab.registry import DATASETS
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+UNITS = {"characters": "character", "bytes": "byte", "bpe": "token"}
 
 
-class TinyShakespeareConfig(SplitConfig):
-    """The text is split in order into training, validation and test; windows have `context_length` characters."""
+class TinyShakespeareConfig(SplitConfig, TokenizerConfig):
+    """The text is split in order into training, validation and test, and then into tokens, so that the parts
+    are the same for every tokenizer; windows have `context_length` tokens.
+    """
 
     context_length: PositiveInt
 
@@ -39,21 +43,21 @@ def _text_data(config: TinyShakespeareConfig, text: str) -> Data:
     cut = divide(len(text), config.validation, config.test, torch.arange(len(text)))
     ends = [0, *accumulate(map(len, cut))]
     texts = [text[start:end] for start, end in pairwise(ends)]
-    tokenizer = characters_of(texts[0])
     allowed = "a training part of two or more distinct characters"
     require(len(set(texts[0])) > 1, "dataset.validation", config.validation, allowed)
-    parts = []
+    tokenizer = config.learned(texts[:1])
+    unit, parts = UNITS[tokenizer.kind], []
     for name, part in zip(("training", "validation", "test"), texts, strict=True):
         tokens = tokenizer.encode(_known(tokenizer, part, name)).int()
         least = config.context_length + 1 if name == "training" else 2
         if part and len(tokens) < least:
             raise ConfigError(
                 f"dataset.context_length={config.context_length} does not fit the {name} part, {len(tokens)} "
-                f"characters; allowed: {least} characters or more"
+                f"{unit}s; allowed: {least} {unit}s or more"
             )
         parts.append(tokens)
     train, validation, test = (Windows(part, config.context_length) for part in parts)
-    head = Head(name="character", task="language_modelling", labels=tokenizer.labels, token_bytes=tokenizer.token_bytes)
+    head = Head(name=unit, task="language_modelling", labels=tokenizer.labels, token_bytes=tokenizer.token_bytes)
     spec = DataSpec(kind="tokens", input_shape=(config.context_length,), heads=(head,), vocabulary=len(tokenizer))
     return Data(spec=spec, train=train, validation=validation, test=test if texts[2] else None, tokenizer=tokenizer)
 

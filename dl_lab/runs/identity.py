@@ -98,7 +98,7 @@ KEYS = {
             ),
             *("dataset.noise", "dataset.classes", "dataset.modulus", "dataset.length", "dataset.digits"),  # generated
             *("dataset.coefficients", "dataset.degree", "dataset.intercept", "dataset.slope", "dataset.weights"),
-            "dataset.turns",
+            *("dataset.turns", "dataset.tokenizer", "dataset.vocabulary_size"),
         ),
         Key(MEASURES),
     ),

@@ -11,12 +11,12 @@ from tqdm import tqdm
 from dl_lab.config.schema import GridConfig
 from dl_lab.core.errors import JobsFailed, printable
 from dl_lab.core.progress import format_metrics
-from dl_lab.data.spec import METRICS, kind_of
+from dl_lab.data.spec import METRICS, PRINTED, kind_of
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest
 from dl_lab.sweeps.pruners import PruningHistory
 
-MAIN = {"step", *(name for names in METRICS.values() for name in names)}  # shown when a job has ended
+MAIN = {"step", *PRINTED, *(name for names in METRICS.values() for name in names)}  # shown when a job has ended
 
 
 class Report(Protocol):

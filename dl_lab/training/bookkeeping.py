@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite, isnan
 
 from dl_lab.core.errors import counted
-from dl_lab.data.spec import higher_is_better
+from dl_lab.data.spec import PRINTED, higher_is_better
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.training import visualize
@@ -59,7 +59,7 @@ def record_validation(run: ActiveRun, metrics: dict[str, float]) -> Outcome | No
         state.validations_since_best = 0
     else:
         state.validations_since_best += 1
-    shown = {name: metrics[name] for name in (*trained, plan.run.train.best)}
+    shown = {name: metrics[name] for name in (*trained, *PRINTED, plan.run.train.best) if name in metrics}
     run.progress.validation(state.step, run.epoch, trained, shown)
     return None
 

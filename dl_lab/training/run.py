@@ -22,6 +22,7 @@ from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stoppe
 from dl_lab.core.progress import Progress, announce, format_metrics
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
+from dl_lab.data.spec import PRINTED
 from dl_lab.runs import resume
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.folders import Snapshot, is_locked, snapshot
@@ -84,8 +85,10 @@ class Result:
 
     def __str__(self) -> str:
         """The main metrics, the run folder, and the command that shows it."""
-        names = dict.fromkeys([*self.plan.task.training_names, self.plan.run.train.best])
-        metrics, tested = [{name: part[name] for name in names} if part else {} for part in (self.best, self.test)]
+        names = dict.fromkeys([*self.plan.task.training_names, *PRINTED, self.plan.run.train.best])
+        metrics, tested = [
+            {name: part[name] for name in names if name in part} for part in (self.best, self.test or {})
+        ]
         early = [f"ended early: {self.outcome.reason}"] if self.outcome.reason else []
         chosen_by = f"(best val/{self.plan.run.train.best}, step {int(self.best['step'])})"
         test = f"{format_metrics(tested)}  (the same checkpoint)" if tested else "this run has no test split"

@@ -58,7 +58,7 @@ def build_data(run: RunConfig, again: bool = False) -> Data:
 
 def refuse_other_run(config: Mapping[str, Any], written: Mapping[str, Any], folder: Path) -> None:
     """Raise ConfigError unless `config` computes what `written`, a configuration found in `folder`, does."""
-    if (other := difference(config, with_new_keys(written))) is not None:
+    if (other := difference(with_new_keys(config), with_new_keys(written))) is not None:
         raise ConfigError(f"{folder} holds another run ({other}); hint: restore its files, or start a new run")
 
 

@@ -1,17 +1,25 @@
-"""Text by characters: the vocabulary, the way back, the cut in order, and what cannot be read."""
+"""Text by characters, bytes and bpe: the vocabulary, the way back, the cut in order, and what cannot be read."""
 
+import json
+import math
 import os
+import random
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+from support.commands import train
 from support.configs import container, parsed
 from torch import Tensor
 
 from dl_lab.config.parse import parse
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.dataset import Data
+from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.splits import PADDING, Windows
+from dl_lab.inference.trained import load_trained
 from dl_lab.training.setup import build_data
 
 # 1, 2, 3 and 4 bytes a character in UTF-8, and one that JSON and numpy would drop
@@ -144,6 +152,58 @@ def test_a_missing_file_and_a_folder_are_reported_in_one_line(tmp_path: Path) ->
         assert f"dataset.path={path} cannot be read" in str(caught.value)
         assert reason in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tokenizer", ["characters", "bytes", "bpe"])
+def test_every_tokenizer_predicts_the_same_text_and_bits_per_byte_count_its_bytes(
+    tmp_path: Path, tokenizer: str
+) -> None:
+    text = "".join(random.Random(0).choices(["die Straße ", "東京", "🐈 ", "ab\r\n"], k=400))
+    (tmp_path / "input.txt").write_bytes(text.encode())
+    small = ("model.num_layers=1", "model.embedding_size=8", "model.num_heads=1", "model.context_length=16")
+    steps = ("train.steps=4", "train.validate_every=4", "train.batch_size=4", "train.accumulate=2", "train.pictures=1")
+    chosen = ("dataset=text", "dataset.path=input.txt", f"dataset.tokenizer={tokenizer}", "train.best=bits_per_byte")
+    ended = train(tmp_path, "model=transformer", *small, *steps, *chosen, "precision=float64")
+    assert ended.status == 0, ended.err
+    trained = load_trained(ended.run)
+    known = trained.preprocessing.tokenizer
+    text = text.replace("\r\n", "\n")
+    sizes = [round(len(text) / 10)] * 2
+    (line,), (test,) = ended.lines("val"), ended.lines("test")
+    for found, part in ((line, text[-sum(sizes) : -sizes[0]]), (test, text[-sizes[0] :])):
+        tokens = known.encode(part)
+        assert known.decode(tokens) == part
+        nats = 0.0
+        for start in range(0, len(tokens) - 1, 16):
+            window = tokens[start : start + 17]
+            logits = trained.model(window[None, :-1])[0]
+            nats += F.cross_entropy(logits, window[1:], reduction="sum").item()
+        first = 1 if tokenizer == "bytes" else len(known.decode(tokens[:1]).encode())
+        bits = nats / math.log(2) / (len(part.encode()) - first)
+        assert found["bits_per_byte"] == pytest.approx(bits, rel=1e-12)
+        assert found["nats"] == pytest.approx(nats / (len(tokens) - 1), rel=1e-12)
+        assert ("bits_per_character" in found) == (tokenizer == "characters")
+    assert f"bits_per_byte {line['bits_per_byte']:.4g}" in ended.out
+
+
+def test_bpe_is_learned_from_the_training_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bpe = ("dataset.tokenizer=bpe", "dataset.context_length=4", "dataset.vocabulary_size=257")
+    data = of_text(tmp_path, "the " * 40 + "xyxyxyxyxyxy" * 4, *bpe, "dataset.validation=24", "dataset.test=24")
+    assert data.tokenizer.labels[256:] in ((" t",), ("he",), ("th",))
+    again = of_text(tmp_path, "the " * 40, *bpe[:2])
+    assert "dataset.vocabulary_size=1024: 259 tokens" in capsys.readouterr().out
+    assert Preprocessing.from_dict(json.loads(json.dumps(again.preprocessing.as_dict()))) == again.preprocessing
+
+
+def test_a_size_of_the_vocabulary_and_the_library_are_needed_by_bpe_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=r"^dataset.vocabulary_size=300 is not allowed; allowed: null with .*=bpe$"):
+        of_text(tmp_path, SENTENCE * 20, "dataset.vocabulary_size=300")
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    of_text(tmp_path, SENTENCE * 20, "dataset.tokenizer=bytes")
+    with pytest.raises(ConfigError, match=r"^dataset.tokenizer=bpe is not installed; hint: pip install '.*bpe\]'$"):
+        of_text(tmp_path, SENTENCE * 20, "dataset.tokenizer=bpe")
 
 
 def test_real_tiny_shakespeare_has_65_characters_and_its_published_parts() -> None:

@@ -19,7 +19,9 @@ class LanguageModelling(HeadTask):
 
     def __init__(self, head: Head, loss: Loss):
         super().__init__(head, loss)
-        self.token_bytes = torch.tensor(head.token_bytes)
+        self.token_bytes = torch.tensor(head.token_bytes, dtype=torch.int64)
+        if head.token_bytes and any(len(label) > 1 for label in head.labels):
+            self.names = tuple(name for name in self.names if name != "bits_per_character")
         self.further_names = self.further_names if head.token_bytes else ()
 
     @property
@@ -58,13 +60,14 @@ class LanguageModelling(HeadTask):
         """loss, accuracy, nats per token, perplexity = e^nats, and bits per character = nats / ln 2."""
         count = totals["count"][0]
         nats = totals["nats"][0] / count
-        return {
+        values = {
             "loss": totals["loss"][0] / count,
             "accuracy": totals["correct"][0] / count,
             "nats": nats,
             "perplexity": exp(min(nats, 700.0)),
             "bits_per_character": nats / log(2),
         }
+        return {name: values[name] for name in self.names}
 
     def further_metrics(self, totals: Numbers) -> dict[str, float]:
         """bits_per_byte = nats / ln 2 / bytes in UTF-8 of all tokens that were predicted."""
