@@ -113,39 +113,12 @@ def with_file(options: EvaluateConfig, path: str) -> "tuple[Plan, Module, int]":
 
 
 def restored(options: EvaluateConfig) -> "tuple[Plan, Module, int]":
-    """What a run needs, its model as in a checkpoint, and the step of the checkpoint.
+    """What a run needs, its model as in a checkpoint, and the step of the checkpoint. Raises as `with_data` does."""
+    from dl_lab.inference.restored import with_data
 
-    Raises:
-        ConfigError: if the folder does not hold a run, or its data have changed.
-    """
-    import torch
-
-    from dl_lab.config.schema import own_data_folder
-    from dl_lab.core.download import only_into
-    from dl_lab.inference.trained import configuration, refuse_mixed_folder
-    from dl_lab.runs import checkpoint
-    from dl_lab.training import setup
-    from dl_lab.training.state import load_model, unfit, warn_of_python_state
-
+    moved = {} if options.data_dir is None else {"data_dir": options.data_dir}
     folder = user_path(options.run, "run")
-    saved = checkpoint.load(folder / "checkpoints" / f"{options.checkpoint}.pt", torch.device("cpu"))
-    changes: dict[str, Any] = {"device": options.device}
-    if options.data_dir is not None:
-        changes["data_dir"] = options.data_dir
-    if options.dataset:
-        changes["dataset"] = {**saved["config"]["dataset"], **options.dataset}
-    run = configuration(saved["config"], options.imports, **changes)
-    refuse_mixed_folder(folder, saved["config"])
-    with only_into(own_data_folder(options.data_dir)):
-        data = setup.build_data(run, again=True)
-    setup.refuse_other_data(run, data, saved.get("data"), folder)
-    plan, state = setup.build_run(run, data)
-    warn_of_python_state(plan, state, saved, folder)
-    try:
-        load_model(state.model, saved)
-    except Exception as error:  # of many kinds
-        raise unfit(folder, error) from error
-    return plan, state.model, saved["step"]
+    return with_data(folder, options.checkpoint, options.imports, options.dataset, device=options.device, **moved)
 
 
 if __name__ == "__main__":

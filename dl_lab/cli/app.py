@@ -105,13 +105,18 @@ def in_quotes(override: str) -> str:
     return (NUMBER if key in ("name", "tags") else HOME).sub(r"'\g<0>'", override)
 
 
+def register_resolvers() -> None:
+    """Register the functions that conf/config.yaml calls."""
+    OmegaConf.register_new_resolver("run_folder", reserve_run_folder, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("choices", choices, replace=True)
+
+
 def run(task: Callable[[DictConfig], Any]) -> None:
     """Compose the configuration from the command line and call `task` with it, once or for each job of a sweep. Exits
     as `exits` describes.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
-    OmegaConf.register_new_resolver("run_folder", reserve_run_folder, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("choices", choices, replace=True)
+    register_resolvers()
     failures: list[Exception] = []
 
     def keeping_failure(config: DictConfig) -> Any:

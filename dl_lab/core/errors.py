@@ -60,7 +60,9 @@ class Failed(Exception):
 
 
 class JobsFailed(Exception):
-    """Some jobs of a sweep failed. The message has one line per job."""
+    """Some jobs of a sweep failed. The message has one line per job. In Python, `sweep` has the other jobs."""
+
+    sweep: Any = None
 
 
 class Stopped(BaseException):

@@ -1,8 +1,10 @@
-"""The progress of a run: a bar on a terminal, otherwise one line per validation."""
+"""The progress of a run: a bar on a terminal and in a notebook, otherwise one line per validation."""
 
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib.util import find_spec
+from typing import Any, Never
 
 from tqdm import tqdm
 
@@ -23,21 +25,37 @@ def announce(line: str) -> None:
     show(printable(line))
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, whose standard error is no terminal but shows a bar."""
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def kind_of_bar() -> Callable[..., "tqdm[Never]"]:
+    """The bar of tqdm: of a notebook, where its widgets are installed."""
+    if in_notebook() and find_spec("ipywidgets") is not None:
+        from tqdm.notebook import tqdm as with_widgets
+
+        return with_widgets
+    return tqdm
+
+
 class Progress:
     """Show the progress of a run with `total_steps` steps, after `done` earlier steps; show nothing if `silent`."""
 
     def __init__(self, total_steps: int, done: int = 0, silent: bool = False):
         self._width = len(str(total_steps))
         self._total = total_steps
-        self._bar = tqdm(
+        notebook = in_notebook()
+        self._bar = kind_of_bar()(
             total=total_steps,
             initial=done,
             unit="step",
             dynamic_ncols=True,
             leave=False,
-            disable=silent or not sys.stderr.isatty(),
+            disable=silent or not (notebook or sys.stderr.isatty()),
         )
-        self._lines = not silent and (self._bar.disable or not sys.stdout.isatty())
+        self._lines = not silent and (self._bar.disable or not (notebook or sys.stdout.isatty()))
         self._training: dict[str, float] = {}
         self._validation: dict[str, float] = {}
 

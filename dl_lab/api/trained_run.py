@@ -1,0 +1,140 @@
+"""A run in its folder: what was measured, and the model to predict with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from dl_lab.api import process
+from dl_lab.api.figures import Figures, curves_of
+from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import announce, format_metrics
+from dl_lab.inference.trained import Trained, load_trained
+from dl_lab.runs.reader import read_configuration, read_lines, read_summary
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from dl_lab.training.state import Plan
+
+INDEX = ("step", "epoch", "split")  # of a point; the others are metrics
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A run. Its folder is read each time, so that it shows a run that another process trains, too."""
+
+    folder: Path
+    checkpoint: str = "best"
+    device: str = "auto"
+    imports: Sequence[str] | None = None  # None: those of the run, which this process has trained
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The contents of summary.json: status, metrics, seconds, versions; empty until the run has ended."""
+        with process.call():
+            return read_summary(self.folder)
+
+    @property
+    def status(self) -> str:
+        """How the run ended: completed, stopped, diverged, failed; or "unfinished"."""
+        return str(self.summary.get("status", "unfinished"))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The whole configuration."""
+        with process.call():
+            return read_configuration(self.folder)
+
+    @property
+    def metrics(self) -> "pl.DataFrame":
+        """The lines of metrics.jsonl; `.to_pandas()` converts them."""
+        import polars as pl
+
+        with process.call():
+            points = [point for _, point in read_lines(self.folder / "metrics.jsonl")]
+        names = dict.fromkeys(name for point in points for name in point) or INDEX
+        types = {name: {"step": pl.Int64(), "split": pl.String()}.get(name, pl.Float64()) for name in names}
+        return pl.DataFrame(points, schema=types)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The model of the checkpoint and its preprocessing. Needs no data."""
+        with process.call():
+            return load_trained(self.folder, self.checkpoint, self.device, self._imports())
+
+    @property
+    def model(self) -> nn.Module:
+        """The model of the checkpoint, in evaluation mode."""
+        return self.trained.model
+
+    def _imports(self) -> list[str]:
+        return list(read_configuration(self.folder)["imports"] if self.imports is None else self.imports)
+
+    def predict(self, x: Any) -> "pl.DataFrame":
+        """Predictions for new rows (a dataframe, or an array with the columns of the training data), pictures (paths or
+        pixels) or a text.
+        """
+        from dl_lab.inference.predictions import predict
+
+        trained = self.trained
+        with process.call():
+            return predict(trained, x)
+
+    def evaluate(self, split: str = "test", *, path: str | Path | None = None) -> dict[str, float]:
+        """The metrics of the checkpoint on a split of its data, which are read again, or on a file of labelled data."""
+        if path is not None:
+            from dl_lab.inference.labelled import evaluate_on
+
+            trained = self.trained
+            with process.call():
+                return evaluate_on(trained, Path(path))
+        from dl_lab.training import loop
+
+        with process.call():
+            plan, model = self._with_data()
+            splits = {name: getattr(plan.data, name, None) for name in ("train", "validation", "test")}
+            if (chosen := splits.get(split)) is None:
+                known = ", ".join(name for name, each in splits.items() if each is not None)
+                raise ConfigError(f"split={split} does not exist in this dataset; allowed: {known}")
+            return loop.evaluate(model, plan, chosen, at_end=True)
+
+    def _with_data(self) -> "tuple[Plan, nn.Module]":
+        from dl_lab.inference.restored import with_data
+
+        plan, model, _ = with_data(self.folder, self.checkpoint, self._imports(), {}, device=self.device)
+        return plan, model
+
+    def export(self, to: str, out: str | Path | None = None) -> Any:
+        """Write the model for other programs: to="onnx", "torch" or "safetensors"."""
+        export = import_module("dl_lab.inference.export").export
+        trained = self.trained
+        with process.call():
+            return export(trained, to, Path(out) if out is not None else self.folder / "export" / to)
+
+    @property
+    def figures(self) -> Figures:
+        """Figures by name: a curve of each metric, and, if the data are still there, those that TensorBoard shows."""
+        figures = curves_of(self.metrics)
+        with process.call():
+            from dl_lab.training.visualize import figures_of
+
+            try:
+                plan, model = self._with_data()
+            except ConfigError as error:
+                announce(f"curves only: {error}")
+                return figures
+            return Figures(figures | figures_of(model, plan.data, plan.task))
+
+    def __repr__(self) -> str:
+        summary = self.summary
+        parts = {name: summary.get(name) or {} for name in ("best", "test")}
+        lines = [f"Run {self.status}, {summary.get('steps', 0)} steps: {self.folder}"]
+        for name, metrics in parts.items():
+            shown = {key: value for key, value in list(metrics.items())[:4] if isinstance(value, int | float)}
+            lines += [f"  {name:<5} {format_metrics(shown)}"] if shown else []
+        return "\n".join(lines)
