@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from dl_lab.cli import app, arguments
+from dl_lab.core.errors import printable
 from dl_lab.core.paths import user_path
 from dl_lab.core.schema import Schema
 
@@ -40,7 +41,7 @@ def main() -> None:
         return
     with app.exits():
         for part in written(sys.argv[1:]):
-            print(part, end="", flush=True)
+            print(printable(part, "\n\t"), end="", flush=True)
         print()
 
 

@@ -10,6 +10,8 @@ from support.configs import choices
 
 from dl_lab import evaluate
 from dl_lab.core import devices
+from dl_lab.inference.generation import generate
+from dl_lab.inference.trained import load_trained
 
 GPU = devices.available()[0]
 EXACT = "float64" if GPU.startswith("cuda") else "float32"
@@ -46,6 +48,12 @@ def test_a_model_learns_what_it_learns_on_the_cpu(name, tmp_path):
     cpu = train(tmp_path / "cpu", *settings, "device=cpu")
     gpu = train(tmp_path / "gpu", *settings, f"device={GPU}")
     assert_close(numbers(gpu), numbers(cpu), CLOSE)
+
+
+def test_a_model_writes_the_text_that_it_writes_on_the_cpu(tmp_path):
+    ended = train(tmp_path, *MODELS["transformer"], *STEPS, f"precision={EXACT}", "device=cpu")
+    cpu, gpu = ("".join(generate(load_trained(ended.run, device=name), "0 1", 300)) for name in ("cpu", GPU))
+    assert cpu == gpu
 
 
 @pytest.mark.parametrize("name", choices("optimizer"))
