@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ from torch import nn
 
 from dl_lab.api import process
 from dl_lab.api.figures import Figures, curves_of
-from dl_lab.core.errors import ConfigError
+from dl_lab.core.errors import ConfigError, unknown
+from dl_lab.core.paths import user_path
 from dl_lab.core.progress import announce, format_metrics
 from dl_lab.inference.trained import Trained, load_trained
 from dl_lab.runs.reader import read_configuration, read_lines, read_summary
@@ -19,6 +19,7 @@ from dl_lab.runs.reader import read_configuration, read_lines, read_summary
 if TYPE_CHECKING:
     import polars as pl
 
+    from dl_lab.inference.export import Target
     from dl_lab.training.state import Plan
 
 INDEX = ("step", "epoch", "split")  # of a point; the others are metrics
@@ -53,9 +54,9 @@ class Run:
     @property
     def metrics(self) -> "pl.DataFrame":
         """The lines of metrics.jsonl; `.to_pandas()` converts them."""
-        import polars as pl
-
         with process.call():
+            import polars as pl
+
             points = [point for _, point in read_lines(self.folder / "metrics.jsonl")]
         names = dict.fromkeys(name for point in points for name in point) or INDEX
         types = {name: {"step": pl.Int64(), "split": pl.String()}.get(name, pl.Float64()) for name in names}
@@ -79,23 +80,23 @@ class Run:
         """Predictions for new rows (a dataframe, or an array with the columns of the training data), pictures (paths or
         pixels) or a text.
         """
-        from dl_lab.inference.predictions import predict
-
         trained = self.trained
         with process.call():
+            from dl_lab.inference.predictions import predict
+
             return predict(trained, x)
 
     def evaluate(self, split: str = "test", *, path: str | Path | None = None) -> dict[str, float]:
         """The metrics of the checkpoint on a split of its data, which are read again, or on a file of labelled data."""
         if path is not None:
-            from dl_lab.inference.labelled import evaluate_on
-
             trained = self.trained
             with process.call():
-                return evaluate_on(trained, Path(path))
-        from dl_lab.training import loop
+                from dl_lab.inference.labelled import evaluate_on
 
+                return evaluate_on(trained, Path(path))
         with process.call():
+            from dl_lab.training import loop
+
             plan, model = self._with_data()
             splits = {name: getattr(plan.data, name, None) for name in ("train", "validation", "test")}
             if (chosen := splits.get(split)) is None:
@@ -109,12 +110,21 @@ class Run:
         plan, model, _ = with_data(self.folder, self.checkpoint, self._imports(), {}, device=self.device)
         return plan, model
 
-    def export(self, to: str, out: str | Path | None = None) -> Any:
-        """Write the model for other programs: to="onnx", "torch" or "safetensors"."""
-        export = import_module("dl_lab.inference.export").export
+    def export(self, to: "Target", out: str | Path | None = None) -> list[Path]:
+        """Write the model for other programs, as "onnx", "torch" or "safetensors", to the folder `out`, by default one
+        in the run folder. Returns the files, among them a script that uses the model without dl_lab.
+        """
         trained = self.trained
         with process.call():
-            return export(trained, to, Path(out) if out is not None else self.folder / "export" / to)
+            from dl_lab.inference.export import NEEDS, export
+
+            if to not in NEEDS:
+                raise unknown("to", to, NEEDS)
+            folder = self.folder / "export" / to if out is None else user_path(str(out), "out")
+            exported = export(trained, to, folder)
+            for note in exported.notes:
+                announce(note)
+            return exported.files
 
     @property
     def figures(self) -> Figures:

@@ -57,9 +57,9 @@ class Sweep:
         """Compare the configurations, as `python -m dl_lab.compare` does, and write its files to `out`, by default the
         folder of the sweep.
         """
-        import polars as pl
-
         with process.call():
+            import polars as pl
+
             folder = self.folder if out is None else user_path(str(out), "out").absolute()
             text = report.write_report([self.folder], metric, folder)
             return Compared(pl.read_csv(folder / "compare.csv"), text, folder)

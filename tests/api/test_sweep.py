@@ -1,0 +1,73 @@
+"""A sweep from Python: the command in a process of its own, with its errors and its comparison."""
+
+from pathlib import Path
+
+import pytest
+from support.commands import TINY, command, spawn, train
+
+import dl_lab
+from dl_lab import compare as compare_command
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_sweep_trains_what_the_command_trains_and_compares_it(folder, capfd):
+    swept = (*TINY, "optimizer.lr=0.1,0.01", "seed=range(2)")
+    sweep = dl_lab.sweep(*swept, launcher="vectorized")
+    assert "together: 4 runs as one stack" in capfd.readouterr().out
+    ended = train(folder / "command", "-m", "hydra/launcher=vectorized", *swept)
+    assert [run.metrics.rows() for run in sweep.runs] == [dl_lab.load(each).metrics.rows() for each in ended.runs]
+    assert sweep.runs[3].config["seed"] == 1
+    compared = sweep.compare(metric="best/accuracy")
+    assert compared.table["seeds"].to_list() == [2, 2]
+    written = {name: (sweep.folder / f"compare.{name}").read_bytes() for name in ("md", "csv")}
+    printed = command(compare_command.main, folder, str(sweep.folder), "metric=best/accuracy")
+    assert printed.out == f"{compared}\n"
+    assert written == {name: (sweep.folder / f"compare.{name}").read_bytes() for name in ("md", "csv")}
+
+
+def test_failed_jobs_raise_the_text_of_the_command_and_the_others_are_there(folder):
+    swept = (*TINY, "train.batch_size=10,9999", "train.steps=3")
+    with pytest.raises(dl_lab.JobsFailed) as caught:
+        dl_lab.sweep(*swept)
+    assert [run.status for run in caught.value.sweep.runs] == ["completed"]
+    ended = train(folder / "command", "-m", *swept)
+    assert ended.err.endswith(f"{caught.value}\n")
+    assert str(caught.value).startswith("1 of 2 jobs failed:\n  #1  ")
+
+
+@pytest.mark.parametrize(
+    "overrides", [("model=cn,ml",), ("sweep=randm",), ("optimizer.lr=range(0)",), ("sweep.resume=no",)]
+)
+def test_a_mistake_raises_the_line_of_the_command(overrides, folder):
+    with pytest.raises(dl_lab.ConfigError) as caught:
+        dl_lab.sweep(*overrides)
+    ended = train(folder, "-m", *overrides)
+    assert ended.err.removeprefix("error: ") == f"{caught.value}\n"
+    assert not (folder / "outputs").exists()
+
+
+def test_control_c_returns_the_sweep_which_can_be_continued(folder):
+    """In a process of its own, whose main thread the signal interrupts."""
+    swept = ["dataset=iris", "train.steps=400", "train.validate_every=100", "seed=range(3)"]
+    (folder / "sweeping.py").write_text(
+        "import os, signal, threading, time, dl_lab\n"
+        "def press():\n"
+        "    while not list(__import__('pathlib').Path('s').glob('0/metrics.jsonl')):\n"
+        "        time.sleep(.01)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=press, daemon=True).start()\n"
+        f"swept = {swept}\n"
+        "sweep = dl_lab.sweep(*swept, 'hydra.sweep.dir=s')\n"
+        "first = [run.status for run in sweep.runs]\n"
+        "assert len(first) < 3 or 'stopped' in first, first\n"
+        "again = dl_lab.sweep(*swept, resume=sweep.folder)\n"
+        "assert [run.status for run in again.runs] == ['completed'] * 3\n"
+        "print('done')\n"
+    )
+    ended = spawn(folder, "sweeping.py")
+    assert ended.stdout.endswith("done\n"), ended.stderr
