@@ -105,10 +105,7 @@ def with_file(options: EvaluateConfig, path: str) -> "tuple[Plan, Module, int]":
     from dl_lab.inference.trained import load_trained
 
     trained = load_trained(user_path(options.run, "run"), options.checkpoint, options.device, options.imports)
-    try:
-        plan = plan_of(trained, user_path(path, "path"), options_of(options.dataset))
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("dataset.path=", "path=")) from error
+    plan = plan_of(trained, user_path(path, "path"), options_of(options.dataset))
     return plan, trained.model, trained.step
 
 

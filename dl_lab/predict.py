@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dl_lab.cli import app, arguments
-from dl_lab.core.errors import ConfigError, counted
+from dl_lab.core.errors import counted
 from dl_lab.core.paths import user_path
 from dl_lab.core.schema import Schema
 
@@ -14,8 +14,8 @@ HELP = """Predict with a run's checkpoint: python -m dl_lab.predict run=FOLDER p
   run=FOLDER        a run folder, such as outputs/2026-11-22/10-00-00
   path=NEW          a table with the columns of the training data, in any order and without targets; a picture, or a
                     folder of pictures; or a text, of which each line is predicted
-  out=FILE          where to write: csv, tsv, parquet or jsonl. Default: predictions.csv, unless a file of another
-                    origin has this name
+  out=FILE          where to write: csv, tsv, parquet or jsonl. Default: predictions.csv, which replaces
+                    only earlier predictions
   checkpoint=best   best or last
   device=auto       auto, cpu, cuda, cuda:1 or mps
   imports=[]        your modules, if the run was trained with imports
@@ -69,15 +69,18 @@ def predict(given: list[str]) -> Path:
 
     options: PredictConfig = typed(PredictConfig, values, "")
     path, out = user_path(options.path, "path"), user_path(options.out or OUT, "out")
-    check_out(out, path)
+    check_out(out, path, replaces=options.out is not None)
     trained = load_trained(user_path(options.run, "run"), options.checkpoint, options.device, options.imports)
-    try:
-        count, first = predict_file(trained, path, out, options_of(options.dataset), replaces=options.out is not None)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("dataset.path=", "path=")) from error
+    count, first = predict_file(trained, path, out, options_of(options.dataset))
     print("\n".join(shown(first.columns, first.rows())))
     print(f"{out}: {counted(count, 'prediction')} ({options.checkpoint} checkpoint, step {trained.step})")
     return out
+
+
+def _text(cell: str) -> str:
+    from dl_lab.data.tables.report import shortened
+
+    return shortened(cell) if cell.strip() else repr(cell)
 
 
 def shown(names: list[str], rows: list[tuple[Any, ...]]) -> list[str]:
@@ -85,7 +88,7 @@ def shown(names: list[str], rows: list[tuple[Any, ...]]) -> list[str]:
     from dl_lab.data.tables.report import aligned, shortened
 
     more = [f"... {len(names) - WIDEST} more"] if len(names) > WIDEST else []
-    cells = [[f"{cell:.6g}" if isinstance(cell, float) else shortened(str(cell)) for cell in row] for row in rows]
+    cells = [[f"{cell:.6g}" if isinstance(cell, float) else _text(str(cell)) for cell in row] for row in rows]
     table = [[shortened(name) for name in names], *cells]
     return aligned([[*row[:WIDEST], *(more if not place else [])] for place, row in enumerate(table)], right=())
 

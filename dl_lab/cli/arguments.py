@@ -51,7 +51,7 @@ def values(arguments: Sequence[str], keys: Collection[str], texts: Collection[st
 def not_taken(argument: str, keys: Collection[str]) -> ConfigError:
     """The error for an argument that a command with these `keys` does not accept."""
     key, equals, _ = argument.partition("=")
-    if equals and key.isidentifier():
+    if equals and key.replace(".", "_").isidentifier():
         return unknown_key("", key, keys)
     hint = f"; hint: run={argument}" if "run" in keys and not equals else ""
     return ConfigError(f"{argument} is not key=value; allowed: {', '.join(f'{key}=VALUE' for key in keys)}{hint}")

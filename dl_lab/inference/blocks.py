@@ -1,7 +1,9 @@
 """Examples that are predicted together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,15 @@ def options_of(dataset: Mapping[str, Any]) -> Options:
     return Options(reading=reading, image_folder=folder)
 
 
+@contextmanager
+def naming_path(raw: Any) -> Iterator[None]:
+    """Name the key `path` in errors about a file, and none in those about data in memory."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("dataset.path=", "path=" if isinstance(raw, Path) else "")) from error
+
+
 def allowed(trained: Trained) -> str:
     """What a model reads, in words."""
     if trained.spec.kind == "tokens":
@@ -66,7 +77,7 @@ def with_problems(
     """A block of pictures, of which some cannot be read."""
     for each in pixels:
         if isinstance(each, ConfigError):
-            announce(f"no prediction: {str(each).partition('; hint')[0]}")
+            announce(f"no prediction: {str(each).removeprefix('dataset.path=')}")
     found = [each for each in pixels if isinstance(each, Tensor)]
     stored = torch.stack(found) if found else torch.empty(0, *trained.spec.input_shape, dtype=torch.uint8)
     return Block(names, np.array([isinstance(each, Tensor) for each in pixels]), stored, part)

@@ -49,7 +49,9 @@ def of_memory(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterato
     if spec.kind == "image" and isinstance(raw, Sequence) and raw and isinstance(raw[0], str | Path):
         return of_pictures(trained, [Path(each) for each in raw], [str(each) for each in raw])
     if spec.kind == "image" and not hasattr(raw, "columns"):
-        pixels = torch.as_tensor(raw)
+        pixels = (
+            raw if isinstance(raw, torch.Tensor) else torch.from_numpy(np.array(raw))
+        )  # a copy, which can be written
         return of_pixels(trained, pixels[None] if pixels.shape == spec.input_shape else pixels)
     if isinstance(raw, Mapping) or (isinstance(raw, list) and raw and isinstance(raw[0], Mapping)):
         raw = pl.DataFrame(raw, infer_schema_length=None)

@@ -26,7 +26,7 @@ from dl_lab.data.tables.types import as_text, check_range, not_a_number, numbers
 from dl_lab.data.tokenizers import one_line_end
 from dl_lab.datasets.class_folders import ALLOWED, below, entries, is_picture, plain, split_folders
 from dl_lab.inference import inputs
-from dl_lab.inference.blocks import NOTHING, Options, allowed
+from dl_lab.inference.blocks import NOTHING, Options, allowed, naming_path
 from dl_lab.inference.trained import Trained
 from dl_lab.training import loop
 from dl_lab.training.state import Plan
@@ -65,13 +65,14 @@ def plan_of(trained: Trained, path: Path, options: Options = NOTHING) -> Plan:
     Raises:
         ConfigError: if it holds no targets, or does not fit the model.
     """
-    if not path.exists():
-        raise ConfigError(f"path={path} does not exist; allowed: {allowed(trained)}, with the targets")
-    if trained.spec.task == "language_modelling":
-        return trained.plan(_text(trained, path))
-    if trained.spec.kind == "image" and path.is_dir():
-        return trained.plan(_class_folders(trained, path))
-    return _table(trained, path, options)
+    with naming_path(path):
+        if not path.exists():
+            raise ConfigError(f"path={path} does not exist; allowed: {allowed(trained)}, with the targets")
+        if trained.spec.task == "language_modelling":
+            return trained.plan(_text(trained, path))
+        if trained.spec.kind == "image" and path.is_dir():
+            return trained.plan(_class_folders(trained, path))
+        return _table(trained, path, options)
 
 
 def _text(trained: Trained, path: Path) -> Split:

@@ -12,9 +12,9 @@ from torch import Tensor
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import Head
 from dl_lab.inference import inputs, texts
-from dl_lab.inference.blocks import NOTHING, Block, Options, allowed
+from dl_lab.inference.blocks import NOTHING, Block, Options, allowed, naming_path
 from dl_lab.inference.trained import Trained
-from dl_lab.inference.writing import refuse_other, writing
+from dl_lab.inference.writing import writing
 
 
 def predict(trained: Trained, raw: Any, options: Options = NOTHING) -> pl.DataFrame:
@@ -24,11 +24,9 @@ def predict(trained: Trained, raw: Any, options: Options = NOTHING) -> pl.DataFr
     return pl.concat(list(in_blocks(trained, raw, options)), how="vertical_relaxed")
 
 
-def predict_file(
-    trained: Trained, path: Path, out: Path, options: Options = NOTHING, replaces: bool = True
-) -> tuple[int, pl.DataFrame]:
+def predict_file(trained: Trained, path: Path, out: Path, options: Options = NOTHING) -> tuple[int, pl.DataFrame]:
     """Write the predictions for a file or folder to `out`, a csv, tsv, parquet or jsonl file, in bounded memory.
-    Returns their number and the first ones. Unless it `replaces` any file, an earlier one must have the same columns.
+    Returns their number and the first ones.
 
     Raises:
         ConfigError: if the inputs do not fit the model, or none of them can be read.
@@ -36,8 +34,6 @@ def predict_file(
     count, first = 0, None
     with writing(out) as write:
         for frame in in_blocks(trained, path, options):
-            if first is None and not replaces:
-                refuse_other(out, frame.columns)
             write(frame)
             count += len(frame)
             first = frame.head(10) if first is None else first
@@ -51,16 +47,16 @@ def in_blocks(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterato
     Raises:
         ConfigError: if the inputs do not fit the model, or none of them can be read.
     """
-    if trained.spec.kind == "tokens" and trained.spec.task == "language_modelling":
-        yield from texts.in_blocks(trained, raw)
-        return
-    blocks = (inputs.of_file if isinstance(raw, Path) else inputs.of_memory)(trained, raw, options)
     usable = 0
-    for block in blocks:
-        usable += len(block.stored)
-        yield of_block(trained, block)
-    if not usable:
-        raise ConfigError("path: no input can be read, as printed above; allowed: " + allowed(trained))
+    with naming_path(raw):
+        if trained.spec.kind == "tokens" and trained.spec.task == "language_modelling":
+            yield from texts.in_blocks(trained, raw)
+            return
+        for block in (inputs.of_file if isinstance(raw, Path) else inputs.of_memory)(trained, raw, options):
+            usable += len(block.stored)
+            yield of_block(trained, block)
+        if not usable:
+            raise ConfigError(f"dataset.path={raw} has no input that can be read; allowed: {allowed(trained)}")
 
 
 def of_block(trained: Trained, block: Block) -> pl.DataFrame:

@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from dl_lab.config.schema import own_data_folder
 from dl_lab.core.download import only_into
-from dl_lab.inference.trained import configuration, refuse_mixed_folder
-from dl_lab.runs import checkpoint
+from dl_lab.inference.trained import configuration, refuse_mixed_folder, saved_in
 from dl_lab.training import setup
 from dl_lab.training.state import Plan, load_model, unfit, warn_of_python_state
 
@@ -23,7 +21,7 @@ def with_data(
     Raises:
         ConfigError: if the folder does not hold a run, or its data have changed.
     """
-    saved = checkpoint.load(folder / "checkpoints" / f"{checkpoint_name}.pt", torch.device("cpu"))
+    saved = saved_in(folder, checkpoint_name)
     if dataset:
         changes["dataset"] = {**saved["config"]["dataset"], **dataset}
     run = configuration(saved["config"], imports, **changes)

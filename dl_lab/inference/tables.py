@@ -9,12 +9,13 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import torch
+from pydantic import ValidationError
 
 from dl_lab.config.parse import typed
 from dl_lab.core.errors import ConfigError, counted, quoted
 from dl_lab.core.progress import announce
 from dl_lab.data.tables.columns import Encoder, encoder_of
-from dl_lab.data.tables.known import Encoding, adapted
+from dl_lab.data.tables.known import Encoding, adapted, check_encoders
 from dl_lab.data.tables.matrix import CHUNK
 from dl_lab.data.tables.parts import Part, parts_of, read_parts
 from dl_lab.data.tables.reading import Reading
@@ -25,7 +26,7 @@ from dl_lab.inference.trained import Trained
 
 CELLS = 2**22  # of a table that are encoded at a time
 DEFAULTS: Mapping[str, Any] = {
-    "separator": "auto",
+    "separator": ",",
     "encoding": "auto",
     "header": True,
     "decimal": ".",
@@ -67,9 +68,13 @@ def reading_of(trained: Trained, options: Options) -> Reading:
 def encoders_of(trained: Trained) -> list[Encoder]:
     """Raises: ConfigError if the checkpoint has columns that are not known."""
     try:
-        return [encoder_of(column) for column in trained.preprocessing.columns]
+        encoders = [encoder_of(column) for column in trained.preprocessing.columns]
+        if encoders:
+            check_encoders(encoders, trained.spec.input_shape[0])
+        return encoders
     except ValueError as error:
-        reason = " ".join(str(error).split())[:200]
+        found = error.errors()[0] if isinstance(error, ValidationError) else None
+        reason = str(error) if found is None else f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
         raise ConfigError(
             f"{trained.folder}: preprocessing.columns is not as dl_lab writes it ({reason}); hint: use "
             "another checkpoint"
@@ -77,13 +82,21 @@ def encoders_of(trained: Trained) -> list[Encoder]:
 
 
 def needed_columns(trained: Trained) -> tuple[str, ...]:
-    """The columns of a table that the model reads; none if any columns of the right number will do."""
-    return tuple(str(column["name"]) for column in trained.preprocessing.columns)
+    """The columns of a table that the model reads; none if any columns of the right number will do.
+
+    Raises:
+        ConfigError: if the checkpoint has others than a model of images needs.
+    """
+    columns, spec = trained.preprocessing.columns, trained.spec
+    kinds = [column["kind"] for column in columns]
+    if spec.kind == "image" and kinds not in ([], ["picture"], ["pixel"] * prod(spec.input_shape)):
+        raise ConfigError(f"{trained.folder}: preprocessing.columns do not fit the model; hint: use another checkpoint")
+    return tuple(str(column["name"]) for column in columns)
 
 
 def _not_features(trained: Trained) -> set[str]:
     """The columns that the training has used or dropped, but not as features."""
-    config, names = trained.run.dataset.config, set[str]()
+    config, names = trained.run.dataset.config, {head.name for head in trained.spec.heads}
     for key in ("targets", "drop", "split", "group", "sample_weight"):
         value = getattr(config, key, None)
         names |= {value} if isinstance(value, str) else {*(value or [])}

@@ -19,6 +19,7 @@ from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory, Split
 from dl_lab.runs import checkpoint
+from dl_lab.runs.finder import SWEEP
 from dl_lab.runs.reader import read_configuration
 from dl_lab.runs.resume import as_argument
 from dl_lab.training import loop, setup
@@ -95,7 +96,7 @@ def load_trained(
     Raises:
         ConfigError: if the folder does not hold a run, or its parts do not fit each other.
     """
-    saved = checkpoint.load(folder / "checkpoints" / f"{checkpoint_name}.pt", torch.device("cpu"))
+    saved = saved_in(folder, checkpoint_name)
     run = configuration(saved["config"], imports or [], device=device)
     refuse_mixed_folder(folder, saved["config"])
     model, preprocessing = setup.trained_model(run, saved, folder)
@@ -104,6 +105,25 @@ def load_trained(
     if any(sizes.get(name) != len(each) for name, each in weights.items()):
         raise ConfigError(f"{folder}: class_weights do not fit the model; hint: use another checkpoint")
     return Trained(folder, run, model, preprocessing, saved["step"], weights)
+
+
+def saved_in(folder: Path, checkpoint_name: str) -> checkpoint.Checkpoint:
+    """The contents of a checkpoint, best or last.
+
+    Raises:
+        ConfigError: if there is none; with a hint if the folder is that of a sweep, or one in or around that of a run.
+    """
+    path, other = folder / "checkpoints" / f"{checkpoint_name}.pt", "last" if checkpoint_name == "best" else "best"
+    if path.exists():
+        return checkpoint.load(path, torch.device("cpu"))
+    if path.with_name(f"{other}.pt").exists():
+        raise ConfigError(f"{path} does not exist; allowed: a checkpoint of the run; hint: checkpoint={other}")
+    inner = sorted(folder.glob("*/checkpoints")) or sorted(folder.glob("*/*/checkpoints"))
+    around = [each for each in folder.parents if (each / "checkpoints").is_dir() and each.name]
+    found = [each.parent for each in inner] or around
+    what = f"{folder} is a sweep" if (folder / SWEEP).exists() else f"{path} does not exist"
+    hint = f"run={found[0]}" if found else "give the folder of a run that has saved a checkpoint"
+    raise ConfigError(f"{what}; allowed: the folder of a run; hint: {hint}")
 
 
 def refuse_mixed_folder(folder: Path, config: Mapping[str, Any]) -> None:

@@ -1,8 +1,7 @@
 """Write a table in parts, to a csv, tsv, parquet or jsonl file."""
 
-import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
@@ -21,26 +20,28 @@ CELLS = 2**22  # of a part of a parquet file
 Write = Callable[[pl.DataFrame], None]
 
 
-def check_out(out: Path, path: Path) -> None:
-    """Raises: ConfigError if predictions cannot be written to `out`, or it is the input `path`."""
+FIRST = ("row", "file", "line")  # columns that name what is predicted
+
+
+def check_out(out: Path, path: Path, replaces: bool) -> None:
+    """Raises: ConfigError if predictions cannot be written to `out`, or it is the input `path`, or a file without
+    predictions, unless it `replaces` any file.
+    """
     if out.suffix.lower() not in ENDS:
         raise ConfigError(f"out={out} is not a known kind of file; allowed: a name that ends in {', '.join(ENDS)}")
     if out.is_dir() or not out.absolute().parent.is_dir():
         what = "is a folder" if out.is_dir() else "is in a folder that does not exist"
         raise ConfigError(f"out={out} {what}; allowed: a file in a folder")
-    if out.exists() and (out.samefile(path) or (path.is_dir() and out.resolve().is_relative_to(path.resolve()))):
-        raise ConfigError(f"out={out} is an input of path={path}; allowed: another file")
-
-
-def refuse_other(out: Path, columns: Sequence[str]) -> None:
-    """Raises: ConfigError if the csv file `out` exists and has other columns, as one that somebody else wrote."""
-    if out.exists():
-        with out.open(encoding="utf-8", errors="replace", newline="") as file:
-            if next(csv.reader(file), []) != [*columns]:
-                raise ConfigError(
-                    f"{out} exists, and has other columns than the predictions; allowed: a new file; hint: out={out} "
-                    "replaces it, out=FILE writes another one"
-                )
+    if out.exists() and path.exists() and out.samefile(path):
+        raise ConfigError(f"out={out} is also path={path}; allowed: another file")
+    if out.exists() and not replaces:
+        start = out.read_bytes()[:1000].decode(errors="replace").splitlines()
+        names, cells = (line.split(",") for line in [*start, "", ""][:2])
+        if names[0] not in FIRST or len(names) < 2 or (names[0] != "file" and not cells[0].isdigit()):
+            raise ConfigError(
+                f"{out} exists, and seems to have no predictions; allowed: a new file; hint: out={out} replaces it, "
+                "out=FILE writes another one"
+            )
 
 
 def write_metrics(out: Path, metrics: Mapping[str, float], replaces: bool) -> None:

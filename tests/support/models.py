@@ -89,7 +89,7 @@ def write_pictures(folder: Path, number: int, seed: int, classes: tuple[str, ...
         (folder / name).mkdir(parents=True, exist_ok=True)
         for place in range(number):
             found.append(folder / name / f"{place}.png")
-            Image.fromarray(draw.integers(90 * label, 90 * label + 99, (9, 7, 3), dtype=np.uint8)).save(found[-1])
+            Image.fromarray(draw.integers(70 * label, 70 * label + 99, (9, 7, 3), dtype=np.uint8)).save(found[-1])
     return found
 
 

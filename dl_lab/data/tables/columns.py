@@ -8,18 +8,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
+from dl_lab.core.schema import Finite
 from dl_lab.data.tables.classes import are_numbers, class_numbers, key, labels_by_key
 
 if TYPE_CHECKING:
     import polars as pl
 
-FEATURES_OF_DATES = ("year", "month", "weekday", "hour")
+DateFeature = Literal["year", "month", "weekday", "hour"]
+FEATURES_OF_DATES: tuple[DateFeature, ...] = get_args(DateFeature)
+Seconds = Annotated[float, Interval(gt=-1e12, lt=1e12)]  # since 1970, far beyond the years that dates may have
 
 
 class Block(NamedTuple):
@@ -36,7 +40,7 @@ class Number:
     """A column of numbers, standardized; missing ones are the median."""
 
     name: str
-    fill: float
+    fill: Finite
     indicator: bool
     offset: float = 0.0
     scale: float = 1.0
@@ -112,9 +116,9 @@ class Date:
 
     name: str
     pattern: str
-    first: float
-    fill: float
-    features: tuple[str, ...]
+    first: Seconds
+    fill: Seconds
+    features: tuple[DateFeature, ...]
     indicator: bool
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()

@@ -98,15 +98,17 @@ class Encoding:
             cell, place = report.example[encoder.name]
             what = NOUNS[encoder.kind] + (f" ({encoder.pattern})" if isinstance(encoder, Date) else "")
             hint = other_way(as_text(part.frame[encoder.name]), part.options) if isinstance(encoder, Number) else ""
+            if (
+                "thousands=','" in hint and part.layout is not None and part.layout.separator != ","
+            ):  # such as 1,234 between tabs
+                hint += ", or \"dataset.decimal=','\""
             if not report.known[encoder.name]:
                 raise ConfigError(
                     f"dataset.path={path} {place}: {cell!r} is not {what}, nor is any other of the column; allowed: "
                     f"cells as in the training data; hint: {hint or 'write them as there'}"
                 )
-            announce(
-                f"{path} {place}: {cell!r} is not {what}, and missing ({unread - 1:,} more)"
-                + (f"; hint: {hint}" if hint else "")
-            )
+            more = f" ({unread - 1:,} more)" if unread > 1 else ""
+            announce(f"{path} {place}: {cell!r} is not {what}, and missing{more}" + (f"; hint: {hint}" if hint else ""))
         if missing := [f"{name} {count:,}" for name, count in report.missing.items() if count]:
             announce(f"{path}: missing values, replaced as in training: {', '.join(missing)}")
         for name, cells in report.unseen.items():
@@ -115,6 +117,18 @@ class Encoding:
                     f"{path} column {name}: {counted(cells.total(), 'cell')} with a category that is not in the "
                     f"training data: {quoted([cell for cell, _ in cells.most_common()])}"
                 )
+
+
+def check_encoders(encoders: Sequence[Encoder], outputs: int) -> None:
+    """Raises: ValueError for encoders of a damaged checkpoint, which do not fit a model with so many inputs."""
+    of_dates = [each for each in encoders if isinstance(each, Date)]
+    fits = all((len(each.offset), len(each.scale)) in ((0, 0), (each.scaled, each.scaled)) for each in of_dates)
+    is_distinct = len({each.name for each in encoders}) == len(encoders)
+    for each in encoders:
+        names = each.words if isinstance(each, Boolean) else each.labels if isinstance(each, Category) else ()
+        is_distinct = is_distinct and len(set(names)) == len(names)
+    if not (fits and is_distinct and sum(len(each.outputs) for each in encoders) == outputs):
+        raise ValueError("they do not fit the model")
 
 
 def adapted(encoders: Sequence[Encoder], part: Part) -> tuple[Encoding, Part]:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 from dl_lab.core.atomic_io import open_regular
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.progress import announce
-from dl_lab.data.files import wide_encoding
+from dl_lab.data.files import kind_of, wide_encoding
 from dl_lab.data.tables.cells import without_missing
 from dl_lab.data.tables.encoding import ERRORS, MARKS, TABLES, ZSTD, unpack, unpacking
 from dl_lab.data.tables.layout import Layout, find_layout, names_by_place
@@ -96,8 +96,9 @@ def _parts(
     marks = {text for mark in reading.missing for text in (mark, isinstance(mark, int) and f"{mark}.0") if text}
     first, names = 0, None
     for frame in _of_equal_length(frames, rows):
+        if layout is not None or reading.separator != "auto":  # as the training data, which were text
+            frame = without_missing(frame.with_columns(pl.col(pl.String).str.strip_chars()), map(str, marks))
         if layout is not None:
-            frame = without_missing(frame, map(str, marks))
             names = names or names_by_place(path, frame, layout, needed)
             frame = frame.select(pl.nth(place).alias(name) for place, name in names.items())
         if not first:
@@ -105,7 +106,7 @@ def _parts(
         yield Part(path, frame, reading, layout, {}, first)
         first += len(frame)
     if not first:
-        raise ConfigError(f"dataset.path={path} has no rows; allowed: {TABLES} with rows")
+        raise ConfigError(f"dataset.path={path} has no rows; allowed: a table with rows")
 
 
 def _of_equal_length(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
@@ -180,8 +181,8 @@ def in_utf8(path: str, blocks: Iterable[bytes], encoding: str) -> Iterator[bytes
             place = error.start if isinstance(error, UnicodeDecodeError) else 0
             if name != "utf-8" or not (is_ascii and held[:place].isascii()) or b"\0" in held:
                 raise ConfigError(
-                    f"dataset.path={path} is not in {name} at byte {done + place}; allowed: {TABLES}; hint: save it "
-                    "as UTF-8"
+                    f"dataset.path={path} is not in {name} at byte {done + place}, it looks like {kind_of(held)}; "
+                    f"allowed: {TABLES}; hint: save it as UTF-8"
                 ) from error
             name = encoding if encoding not in ("auto", "utf-8") else "windows-1252"
             announce(f"{path} is not UTF-8 at byte {done + place}; it is read as {name}")

@@ -26,7 +26,7 @@ def check_columns(path: str, names: Sequence[str], needed: Sequence[str], header
         named.append(f"{name} (nearest: {nearest})" if nearest else name)
     more = f" and {len(missing) - MOST} more" if len(missing) > MOST else ""
     hint = ""
-    if header is not None and len(missing) == len(needed) and all(parse_number(name) is not None for name in names):
+    if header is not None and len(missing) == len(needed) and any(parse_number(name) is not None for name in names):
         hint = f"; hint: line {header} seems to be a row; add a header line, such as {','.join(needed[:MOST])}"
         hint += ",..." if len(needed) > MOST else ""
     columns = f"{counted(len(missing), 'column')} that the model needs" if len(missing) > 1 else "a column"
