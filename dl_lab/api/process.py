@@ -25,6 +25,7 @@ from dl_lab.config.messages import explain
 from dl_lab.core import devices
 from dl_lab.core.errors import FAILURES, ConfigError, Diverged, Failed, JobsFailed
 from dl_lab.core.progress import announce
+from dl_lab.data.tables.report import announced
 from dl_lab.runs.folders import remove_empty_folders
 
 LOCK = threading.RLock()  # most of these settings are those of the process: calls in other threads wait
@@ -41,6 +42,7 @@ def call(*arguments: str) -> Iterator[None]:
         for settings in (_interpreter, _hydra, _generators, _torch):
             restored.enter_context(settings())
         announce.cache_clear()
+        announced.clear()
         sys.argv = ["dl_lab", *arguments]
         with _one_line():
             yield

@@ -4,15 +4,17 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dl_lab.api import composing, process, trained_sweep
+from dl_lab.api.examples import examples_of, overrides_of
 from dl_lab.api.trained_run import Run
 from dl_lab.api.trained_sweep import Sweep
 from dl_lab.cli.arguments import take
 from dl_lab.config.compose import quoted
 from dl_lab.core.errors import ConfigError, Failed, Stopped
 from dl_lab.core.paths import user_path
+from dl_lab.datasets.memory import Examples, held
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.reader import read_strict
 from dl_lab.training.rerun import continue_run
@@ -30,9 +32,18 @@ class Work(NamedTuple):
 
 
 def run(
-    *overrides: str, resume: Place | None = None, rerun: Place | None = None, config_dir: Place | None = None
+    *overrides: str,
+    data: Any = None,
+    resume: Place | None = None,
+    rerun: Place | None = None,
+    config_dir: Place | None = None,
 ) -> Run:
     """Train a run, as `python -m dl_lab.train OVERRIDES` does.
+
+    `data=(X, y)` trains on examples in memory: X an array of rows, a dataframe, or images as bytes (image, channel,
+    height, width) or (image, height, width); y an array, a series or a frame of targets, or names of columns of X. As
+    in a table, text and the numbers 0 and 1 are classes, and other numbers are regression, unless
+    "dataset.task=classification". What dataset=memory lists in conf/README.md applies.
 
     `resume` is the folder of a run to continue, `rerun` that of a run to repeat and compare. `config_dir` is a folder
     with choices of your own. Ctrl-C saves the run and returns it; its status is "stopped".
@@ -51,15 +62,22 @@ def run(
     special, others = take(given, ("resume", "rerun"))
     places |= special
     with process.call(*others, *(f"{name}={place}" for name, place in places.items())):
-        work = _continued(places, others) if places else _new(overrides, config_dir)
-        number = _signal_of(work)
+        examples = None if data is None else examples_of(data)
+        with held(examples):
+            work = _continued(places, others) if places else _new(overrides, config_dir, examples)
+            number = _signal_of(work)
     if number not in (None, signal.SIGINT):
         signal.raise_signal(number)  # for the caller: by default, SIGTERM and SIGHUP end the process
-    return Run(work.folder, imports=None)
+    return Run(work.folder, imports=None, data=data)
 
 
-def _new(overrides: Sequence[object], config_dir: Place | None) -> Work:
-    new = composing.composed(composing.checked(overrides, config_dir))
+def _new(overrides: Sequence[object], config_dir: Place | None, examples: Examples | None) -> Work:
+    lines = composing.checked(overrides, config_dir)
+    if examples is not None:
+        if other := [line for line in lines if line.startswith("dataset=")]:
+            raise ConfigError(f"{other[0]} and data=(X, y) are both given; allowed: one of them")
+        lines = [*overrides_of(examples), *lines]
+    new = composing.composed(lines)
     return Work(new.folder, lambda: train(new.run, new.folder, new.overrides, NEW))
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from dl_lab.api import process
+from dl_lab.api.examples import examples_of
 from dl_lab.api.figures import Figures, curves_of
 from dl_lab.core.errors import ConfigError, unknown
 from dl_lab.core.paths import user_path
 from dl_lab.core.progress import announce, format_metrics
+from dl_lab.datasets.memory import held
 from dl_lab.inference.trained import Trained, load_trained
 from dl_lab.runs.reader import read_configuration, read_lines, read_summary
 
@@ -33,6 +35,7 @@ class Run:
     checkpoint: str = "best"
     device: str = "auto"
     imports: Sequence[str] | None = None  # None: those of the run, which this process has trained
+    data: Any = None  # the examples in memory that it was trained on
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -86,14 +89,12 @@ class Run:
 
             return predict(trained, x)
 
-    def evaluate(self, split: str = "test", *, path: str | Path | None = None) -> dict[str, float]:
-        """The metrics of the checkpoint on a split of its data, which are read again, or on a file of labelled data."""
-        if path is not None:
-            trained = self.trained
-            with process.call():
-                from dl_lab.inference.labelled import evaluate_on
-
-                return evaluate_on(trained, Path(path))
+    def evaluate(self, split: str = "test", *, data: Any = None, path: str | Path | None = None) -> dict[str, float]:
+        """The metrics of the checkpoint on a split of its data, which are read again; or on other labelled data:
+        `data=(X, y)` in memory, as for `dl_lab.run`, or the file or folder `path`.
+        """
+        if data is not None or path is not None:
+            return self._evaluated_on(data, path)
         with process.call():
             from dl_lab.training import loop
 
@@ -104,10 +105,23 @@ class Run:
                 raise ConfigError(f"split={split} does not exist in this dataset; allowed: {known}")
             return loop.evaluate(model, plan, chosen, at_end=True)
 
+    def _evaluated_on(self, data: Any, path: str | Path | None) -> dict[str, float]:
+        trained = self.trained
+        with process.call():
+            from dl_lab.inference import labelled
+
+            if path is not None:
+                return labelled.evaluate_on(trained, user_path(str(path), "path"))
+            columns = [str(column["name"]) for column in trained.preprocessing.columns]
+            examples = examples_of(data, columns, labelled.targets_of(trained))
+            plan = labelled.plan_of_memory(trained, examples.frame, examples.pixels)
+            return labelled.metrics_of(trained, plan)
+
     def _with_data(self) -> "tuple[Plan, nn.Module]":
         from dl_lab.inference.restored import with_data
 
-        plan, model, _ = with_data(self.folder, self.checkpoint, self._imports(), {}, device=self.device)
+        with held(None if self.data is None else examples_of(self.data)):
+            plan, model, _ = with_data(self.folder, self.checkpoint, self._imports(), {}, device=self.device)
         return plan, model
 
     def export(self, to: "Target", out: str | Path | None = None) -> list[Path]:

@@ -14,14 +14,11 @@ from dl_lab.datasets.table import TableConfig
 TASKS = ("auto", "regression", "classification", "multilabel", "multi_output")
 
 
-class TableFileConfig(TableConfig, PartitionConfig, Reading):
+class RowsConfig(TableConfig, PartitionConfig):
     """`drop` names columns that are no features; `categories`, `numbers` and `dates` set the types of columns. `task`
     is that of all targets, or of each one by its name.
     """
 
-    path: str
-    validation_path: str | None
-    test_path: str | None
     drop: list[str]
     categories: list[str]
     numbers: list[str]
@@ -31,16 +28,9 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
     max_categories: Annotated[int, Ge(2), "a whole number, 2 or more"]
     sample_weight: str | None
     image_shape: Annotated[list[PositiveInt], Len(3, 3), "a list of 3 whole numbers: channels, height, width"] | None
-    images: str | None
-    image_folder: str | None
 
     def __post_init__(self) -> None:
         PartitionConfig.__post_init__(self)
-        for key in ("validation_path", "test_path"):
-            allowed = f"null with dataset.split={self.split}, which assigns the rows of one file"
-            require(self.split is None or getattr(self, key) is None, f"dataset.{key}", getattr(self, key), allowed)
-        Reading.__post_init__(self)
-        self._check_images()
         each = self.task if isinstance(self.task, dict) else {}
         for name in each:
             if name not in self.targets:
@@ -59,6 +49,43 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
                 )
                 require(typed.count(name) < 2, f"dataset.{key}", name, "one type for each column")
 
+    @property
+    def kind(self) -> str:
+        return "features" if self.image_shape is None else "image"
+
+    def type_of(self, name: str) -> Kind | None:
+        """The type that is set for a column."""
+        kinds: dict[Kind, list[str]] = {"category": self.categories, "number": self.numbers, "date": self.dates}
+        return next((kind for kind, names in kinds.items() if name in names), None)
+
+    def is_feature(self, name: str) -> bool:
+        """Whether a column is a feature of numbers or of a type to be found, and nothing else."""
+        named = [*self.targets, *self.drop, *self.categories, *self.dates]
+        others = (self.split, self.group, self.time, self.sample_weight)
+        is_chosen = name in self.features if self.features else not COUNTER.fullmatch(name)
+        return is_chosen and self.image_shape is None and name not in named and name not in others
+
+    def task_of(self, name: str) -> str:
+        return self.task.get(name, "auto") if isinstance(self.task, dict) else self.task
+
+
+class TableFileConfig(RowsConfig, Reading):
+    """Rows in files; `images` names a column of picture files below `image_folder`."""
+
+    path: str
+    validation_path: str | None
+    test_path: str | None
+    images: str | None
+    image_folder: str | None
+
+    def __post_init__(self) -> None:
+        RowsConfig.__post_init__(self)
+        for key in ("validation_path", "test_path"):
+            allowed = f"null with dataset.split={self.split}, which assigns the rows of one file"
+            require(self.split is None or getattr(self, key) is None, f"dataset.{key}", getattr(self, key), allowed)
+        Reading.__post_init__(self)
+        self._check_images()
+
     def _check_images(self) -> None:
         if self.image_folder is not None and self.images is None:
             raise ConfigError(
@@ -75,26 +102,7 @@ class TableFileConfig(TableConfig, PartitionConfig, Reading):
         grey_or_rgb = self.image_shape[0] in (1, 3)
         require(grey_or_rgb, "dataset.image_shape", self.image_shape, "1 channel (grey) or 3 (RGB) for pictures")
 
-    @property
-    def kind(self) -> str:
-        return "features" if self.image_shape is None else "image"
-
-    def type_of(self, name: str) -> Kind | None:
-        """The type that is set for a column."""
-        kinds: dict[Kind, list[str]] = {"category": self.categories, "number": self.numbers, "date": self.dates}
-        return next((kind for kind, names in kinds.items() if name in names), None)
-
     def needs(self, name: str) -> bool:
         """Whether a file of validation or test rows must have a column."""
         used = [*self.targets, *self.features, self.group, self.time, self.sample_weight, self.images]
         return name in used if self.features else name not in self.drop
-
-    def is_feature(self, name: str) -> bool:
-        """Whether a column is a feature of numbers or of a type to be found, and nothing else."""
-        named = [*self.targets, *self.drop, *self.categories, *self.dates]
-        others = (self.split, self.group, self.time, self.sample_weight)
-        is_chosen = name in self.features if self.features else not COUNTER.fullmatch(name)
-        return is_chosen and self.image_shape is None and name not in named and name not in others
-
-    def task_of(self, name: str) -> str:
-        return self.task.get(name, "auto") if isinstance(self.task, dict) else self.task

@@ -30,8 +30,8 @@ from dl_lab.data.tables.types import Feature, as_text, learned, numbers_rows, ty
 from dl_lab.data.tables.weights import weights_of, with_weights
 from dl_lab.datasets.images import scale
 from dl_lab.datasets.table import choose_columns
-from dl_lab.datasets.table_config import TableFileConfig
-from dl_lab.datasets.table_images import images_of, pictures_of
+from dl_lab.datasets.table_config import RowsConfig, TableFileConfig
+from dl_lab.datasets.table_images import Images, images_of, pictures_of
 from dl_lab.registry import DATASETS
 
 KINDS = ("features", "image")
@@ -49,20 +49,25 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     options = Reading(**{field.name: getattr(config, field.name) for field in fields(Reading)})
     paths = {"path": config.path, "validation_path": config.validation_path, "test_path": config.test_path}
     table = read_tables(paths, options, config.features, config.targets, config.needs, config.is_feature)
-    candidates = _candidates(config, table)
+    return rows_data(config, table, options, seed)
+
+
+def rows_data(config: RowsConfig, table: RawTable, options: Reading, seed: int, pixels: Tensor | None = None) -> Data:
+    """Rows of a table that is written as `options` say; `pixels` are those of their images, if they are in memory."""
+    candidates = _candidates(config, table) if pixels is None else []
     table = with_decimal(table, table.candidates, options)
     table, rows = targets.rows_with_targets(table, config.targets)
     parts = _divided(config, table, rows, seed)
     train = parts.train
     table = with_decimal(table, train, options)
     if table.options.decimal == "," and options.decimal == "auto":
-        announce(f"dataset.path={config.path}: numbers have decimal commas; dataset.decimal=. reads them as text")
+        announce(f"dataset.path={table.path}: numbers have decimal commas; dataset.decimal=. reads them as text")
     found = [_target(config, table, name, rows, train) for name in config.targets]
     parts = targets.known_classes(found, parts)
     names = _without_index(config, table, candidates, train)
     weights = None if config.sample_weight is None else weights_of(table, config.sample_weight, parts)
     if config.image_shape is not None:
-        return _image_data(config, table, names, found, weights, parts)
+        return _image_data(config, table, names, found, weights, parts, pixels)
     features = _features(config, table, names, train)
     announce_columns(table, features, found, train, is_chosen=bool(config.features), weight=config.sample_weight)
     reading = plain(table.options)
@@ -70,7 +75,7 @@ def table_file(config: TableFileConfig, data_dir: Path, seed: int) -> Data:
     return _data(config, reading, features, found, weights, parts)
 
 
-def _candidates(config: TableFileConfig, table: RawTable) -> list[str]:
+def _candidates(config: RowsConfig, table: RawTable) -> list[str]:
     """The columns that may be features.
 
     Raises:
@@ -78,16 +83,19 @@ def _candidates(config: TableFileConfig, table: RawTable) -> list[str]:
     """
     known = table.frame.columns
     for key in ("drop", "categories", "numbers", "dates", "split", "group", "time", "sample_weight", "images"):
-        value = getattr(config, key)
+        value = getattr(config, key, None)
         for name in value if isinstance(value, list) else [value] * (value is not None):
             if name not in known:
                 raise unknown(f"dataset.{key}", name, known)
-    left_out = [*config.drop, *({config.split, config.group, config.sample_weight, config.images} - {*config.features})]
+    left_out = [
+        *config.drop,
+        *({config.split, config.group, config.sample_weight, _images(config)} - {*config.features}),
+    ]
     choose_columns(config, known, [])
     return [name for name in config.features or known if name not in [*left_out, *config.targets]]
 
 
-def _divided(config: TableFileConfig, table: RawTable, rows: Rows, seed: int) -> Parts:
+def _divided(config: RowsConfig, table: RawTable, rows: Rows, seed: int) -> Parts:
     """The rows of each split. One target of classes can be stratified, and only then do its held-out rows matter."""
     given: dict[str, Any] = {}
     if config.split is not None:
@@ -118,7 +126,7 @@ def _times(table: RawTable, name: str, rows: Rows) -> Values:
     return (values if column.kind == "number" else values.dt.epoch("us").cast(float)).to_numpy()
 
 
-def _target(config: TableFileConfig, table: RawTable, name: str, rows: Rows, train: Rows) -> Target:
+def _target(config: RowsConfig, table: RawTable, name: str, rows: Rows, train: Rows) -> Target:
     task = targets.task_of(table, name, train, config.task_of(name))
     if task == "multilabel":
         return targets.label_target(table, name, rows, train, config.label_separator)
@@ -127,20 +135,20 @@ def _target(config: TableFileConfig, table: RawTable, name: str, rows: Rows, tra
     return targets.class_target(table, name, train)
 
 
-def _without_index(config: TableFileConfig, table: RawTable, names: Sequence[str], train: Rows) -> list[str]:
+def _without_index(config: RowsConfig, table: RawTable, names: Sequence[str], train: Rows) -> list[str]:
     """The names without columns that only number the rows, unless features are chosen."""
     if config.features:
         return [*names]
     index = [name for name in names if config.type_of(name) is None and numbers_rows(table, name, train)]
     for name in index:
         announce(
-            f"dataset.path={config.path}: column {table.frame.columns.index(name) + 1} ({name}) is left out, because "
+            f"dataset.path={table.path}: column {table.frame.columns.index(name) + 1} ({name}) is left out, because "
             "it seems to number the rows; dataset.features=[...] can include it"
         )
     return [name for name in names if name not in index]
 
 
-def _features(config: TableFileConfig, table: RawTable, names: Sequence[str], train: Rows) -> list[Feature]:
+def _features(config: RowsConfig, table: RawTable, names: Sequence[str], train: Rows) -> list[Feature]:
     """Learn how to encode each column; polars and NumPy work on several columns at a time."""
 
     def learn(name: str) -> Feature | None:
@@ -150,14 +158,14 @@ def _features(config: TableFileConfig, table: RawTable, names: Sequence[str], tr
     with ThreadPoolExecutor() as pool:
         features = dict(zip(names, pool.map(learn, names), strict=True))
     if empty := [name for name, feature in features.items() if feature is None]:
-        announce(f"dataset.path={config.path}: columns without a value in the training split: {', '.join(empty)}")
+        announce(f"dataset.path={table.path}: columns without a value in the training split: {', '.join(empty)}")
     if len(empty) == len(features):
         raise ConfigError("dataset.features=[]: no column remains beside the targets; allowed: at least one feature")
     return [feature for feature in features.values() if feature is not None]
 
 
 def _data(
-    config: TableFileConfig,
+    config: RowsConfig,
     reading: Mapping[str, Any],
     features: Sequence[Feature],
     found: Sequence[Target],
@@ -177,29 +185,37 @@ def _data(
 
 
 def _image_data(
-    config: TableFileConfig,
+    config: RowsConfig,
     table: RawTable,
     names: Sequence[str],
     found: Sequence[Target],
     weights: Values | None,
     parts: Parts,
+    pixels: Tensor | None,
 ) -> Data:
     """The images of the rows, as bytes, with the statistics of the training split."""
-    shape, order = config.image_shape or [], _order(parts)
-    if config.images is None:
-        images = images_of(table, names, shape, order)
+    shape, order, column = config.image_shape or [], _order(parts), _images(config)
+    if pixels is not None:
+        images, needed = Images(pixels[order], {}), []
+    elif column is None:
+        images, needed = images_of(table, names, shape, order), [("pixel", name) for name in names]
     else:
+        assert isinstance(config, TableFileConfig)
         of_table = Path(config.path).parent
         folder = of_table if config.image_folder is None else user_path(config.image_folder, "dataset.image_folder")
-        images = pictures_of(table, config.images, shape, order, folder)
+        images, needed = pictures_of(table, column, shape, order, folder), [("picture", column)]
     train = images.pixels[: len(parts.train)]
     mean, std = byte_statistics(train) if config.standardize else scale(train)
     data = _in_splits(config, images.pixels, found, weights, parts)
-    files = {"": Path(config.path), **data.files, **images.files} if images.files else data.files
-    kind, columns = ("pixel", names) if config.images is None else ("picture", [config.images])
-    needed = tuple({"kind": kind, "name": name} for name in columns)
-    preprocessing = Preprocessing(spec=data.spec, columns=needed, reading=plain(table.options))
+    files = {"": Path(table.path), **data.files, **images.files} if images.files else data.files
+    columns = tuple({"kind": kind, "name": name} for kind, name in needed)
+    preprocessing = Preprocessing(spec=data.spec, columns=columns, reading=plain(table.options))
     return replace(data, mean=mean, std=std, files=files, preprocessing=preprocessing)
+
+
+def _images(config: RowsConfig) -> str | None:
+    """The column that names picture files."""
+    return config.images if isinstance(config, TableFileConfig) else None
 
 
 def _order(parts: Parts) -> Rows:
@@ -208,7 +224,7 @@ def _order(parts: Parts) -> Rows:
 
 
 def _in_splits(
-    config: TableFileConfig, inputs: Tensor, found: Sequence[Target], weights: Values | None, parts: Parts
+    config: RowsConfig, inputs: Tensor, found: Sequence[Target], weights: Values | None, parts: Parts
 ) -> Data:
     """Data of the inputs (row, ...) of all splits, one after the other."""
     rows, order = len(parts.train), _order(parts)
@@ -227,8 +243,10 @@ def _in_splits(
     )
 
 
-def _files(config: TableFileConfig) -> dict[str, Path]:
+def _files(config: RowsConfig) -> dict[str, Path]:
     """The files by names that stay when they are moved; the default if there is one file only."""
+    if not isinstance(config, TableFileConfig):
+        return {}
     others = {"validation": config.validation_path, "test": config.test_path}
     files = {name: Path(path) for name, path in others.items() if path is not None}
     return {"": Path(config.path), **files} if files else {}

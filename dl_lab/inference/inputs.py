@@ -1,6 +1,6 @@
 """Raw inputs of a trained model, in blocks: rows of tables, pictures, arrays."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from dl_lab.core.errors import ConfigError, quoted
 from dl_lab.core.paths import user_path
 from dl_lab.data.pictures import types
+from dl_lab.data.tables.frames import as_frame, is_frame
 from dl_lab.datasets.class_folders import below, is_picture
 from dl_lab.inference.blocks import NOTHING, Block, Options, allowed
 from dl_lab.inference.pictures import of_pictures, of_pixels
@@ -48,16 +49,16 @@ def of_memory(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterato
         return of_file(trained, user_path(str(raw), "path"), options)
     if spec.kind == "image" and isinstance(raw, Sequence) and raw and isinstance(raw[0], str | Path):
         return of_pictures(trained, [Path(each) for each in raw], [str(each) for each in raw])
-    if spec.kind == "image" and not hasattr(raw, "columns"):
-        pixels = (
-            raw if isinstance(raw, torch.Tensor) else torch.from_numpy(np.array(raw))
-        )  # a copy, which can be written
-        return of_pixels(trained, pixels[None] if pixels.shape == spec.input_shape else pixels)
-    if isinstance(raw, Mapping) or (isinstance(raw, list) and raw and isinstance(raw[0], Mapping)):
-        raw = pl.DataFrame(raw, infer_schema_length=None)
-    if not hasattr(raw, "columns"):
+    if spec.kind == "image" and not is_frame(raw):
+        pixels = raw if isinstance(raw, torch.Tensor) else torch.from_numpy(np.array(raw))  # a copy that can be written
+        if pixels.shape == spec.input_shape:
+            pixels = pixels[None]
+        elif pixels.ndim == 3 and spec.input_shape[0] == 1:
+            pixels = pixels[:, None]  # (image, height, width)
+        return of_pixels(trained, pixels)
+    if not is_frame(raw):
         raw = _of_array(trained, np.asarray(raw))
-    return of_table(trained, raw if isinstance(raw, pl.DataFrame) else _from_pandas(raw), options)
+    return of_table(trained, as_frame(raw), options)
 
 
 def _of_array(trained: Trained, values: np.ndarray) -> pl.DataFrame:
@@ -69,16 +70,3 @@ def _of_array(trained: Trained, values: np.ndarray) -> pl.DataFrame:
             f"{quoted([*needed])}"
         )
     return pl.DataFrame({name: pl.Series(values[:, place], strict=False) for place, name in enumerate(needed)})
-
-
-def _from_pandas(frame: Any) -> pl.DataFrame:
-    """The columns of a dataframe of pandas; missing values are null."""
-
-    def column(name: Any) -> pl.Series:
-        values = frame[name]
-        if values.dtype.kind in "biufM" and isinstance(values.to_numpy(), np.ndarray) and not values.isna().any():
-            return pl.Series(str(name), values.to_numpy())
-        cells = values.astype(object).where(values.notna(), None).tolist()
-        return pl.Series(str(name), cells, strict=False)
-
-    return pl.DataFrame([column(name) for name in frame.columns])

@@ -21,12 +21,13 @@ from dl_lab.data.splits import InMemory, Split, Streamed, Windows
 from dl_lab.data.tables.cells import UNSURE, without
 from dl_lab.data.tables.classes import are_numbers, class_numbers
 from dl_lab.data.tables.labels import label_values
-from dl_lab.data.tables.parts import Part
+from dl_lab.data.tables.parts import Part, parts_of
 from dl_lab.data.tables.types import as_text, check_range, not_a_number, numbers_of
 from dl_lab.data.tokenizers import one_line_end
 from dl_lab.datasets.class_folders import ALLOWED, below, entries, is_picture, plain, split_folders
 from dl_lab.inference import inputs
-from dl_lab.inference.blocks import NOTHING, Options, allowed, naming_path
+from dl_lab.inference.blocks import NOTHING, Block, Options, allowed, naming_path
+from dl_lab.inference.tables import reading_of
 from dl_lab.inference.trained import Trained
 from dl_lab.training import loop
 from dl_lab.training.state import Plan
@@ -52,7 +53,11 @@ def evaluate_on(trained: Trained, path: Path, options: Options = NOTHING) -> dic
     Raises:
         ConfigError: if it holds no targets, or does not fit the model.
     """
-    plan = plan_of(trained, path, options)
+    return metrics_of(trained, plan_of(trained, path, options))
+
+
+def metrics_of(trained: Trained, plan: Plan) -> dict[str, float]:
+    """The metrics of a model on the test split of a plan."""
     assert plan.data.test is not None
     metrics = loop.evaluate(trained.model, plan, plan.data.test, at_end=True)
     trained.model.eval()
@@ -72,7 +77,23 @@ def plan_of(trained: Trained, path: Path, options: Options = NOTHING) -> Plan:
             return trained.plan(_text(trained, path))
         if trained.spec.kind == "image" and path.is_dir():
             return trained.plan(_class_folders(trained, path))
-        return _table(trained, path, options)
+        return _table(trained, inputs.of_file(trained, path, replace(options, others=targets_of(trained))), str(path))
+
+
+def plan_of_memory(trained: Trained, frame: pl.DataFrame, pixels: Tensor | None) -> Plan:
+    """The same for rows in memory, with the targets, and with their images if these are no columns.
+
+    Raises:
+        ConfigError: if there are no targets, or they do not fit the model.
+    """
+    if trained.spec.kind == "tokens":
+        raise ConfigError("data: the model reads text; allowed: path=FILE")
+    options = Options(others=targets_of(trained))
+    if pixels is None:
+        return _table(trained, inputs.of_memory(trained, frame, options), "data")
+    parts = parts_of(frame, reading_of(trained, options), options.others, len(frame))
+    usable, stored = np.ones(len(frame), dtype=bool), trained.preprocessing.stored(pixels)
+    return _table(trained, (Block(pl.DataFrame(), usable, stored, part) for part in parts), "data")
 
 
 def _text(trained: Trained, path: Path) -> Split:
@@ -119,13 +140,13 @@ def _class_folders(trained: Trained, path: Path) -> Split:
     return Streamed(Labelled(files, trained.preprocessing), torch.arange(len(files)), 0, torch.device("cpu"))
 
 
-def _table(trained: Trained, path: Path, options: Options) -> Plan:
+def _table(trained: Trained, blocks: Iterator[Block], path: str) -> Plan:
     """The rows that have all targets, of known classes, with their weights if the file has them."""
     spec, weight = trained.spec, getattr(trained.run.dataset.config, "sample_weight", None)
-    wanted, unseen, lost = targets_of(trained), {head.name: set[str]() for head in spec.heads}, 0
+    unseen, lost = {head.name: set[str]() for head in spec.heads}, 0
     found: list[tuple[Tensor, Tensor]] = []
     weighted = spec.is_weighted
-    for block in inputs.of_file(trained, path, replace(options, others=wanted)):
+    for block in blocks:
         if block.part is None:
             raise ConfigError(f"path={path} is a picture, without a class; allowed: {ALLOWED}, or a table with targets")
         part, rows = block.part, np.flatnonzero(block.is_usable & _have_targets(trained, block.part))

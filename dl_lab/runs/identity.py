@@ -74,6 +74,7 @@ KEYS = {
         (
             *(
                 "dataset.path",
+                "dataset.digest",
                 "dataset.examples",
                 "dataset.validation",
                 "dataset.test",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import sklearn.datasets
 import torch
@@ -28,6 +29,7 @@ from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.splits import PADDING, InMemory, Split, Streamed, Windows
 from dl_lab.datasets.generated import GeneratedConfig
 from dl_lab.datasets.images import image_data
+from dl_lab.datasets.memory import Examples, held
 from dl_lab.datasets.table import TableConfig
 from dl_lab.registry import DATASETS
 from dl_lab.runs import checkpoint
@@ -81,6 +83,8 @@ def files_for(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[
     elif name == "text":
         (folder / "input.txt").write_text(LETTERS)
         return [f"dataset.path={folder}/input.txt", "dataset.context_length=8"]
+    elif name == "memory":  # held by the fixture
+        return ["dataset.targets=[pet,price]", "dataset.digest=x"]
     elif name in ("csv", "table"):
         (folder / "table.csv").write_text(TABLE)
         return [f"dataset.path={folder}/table.csv", "dataset.targets=[pet,price]"]
@@ -102,7 +106,8 @@ class Ready:
 @pytest.fixture(scope="module", params=DATASETS.names())
 def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
     name, entry = request.param, DATASETS[request.param]
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    rows = Examples(pl.read_csv(TABLE.encode()), ("pet", "price"), None, "x")
+    with pytest.MonkeyPatch.context() as monkeypatch, held(rows):
         overrides = files_for(name, tmp_path_factory.mktemp(name), monkeypatch)
         if issubclass(entry.schema, TableConfig):
             overrides.append("dataset.standardize=true")

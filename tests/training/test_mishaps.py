@@ -49,10 +49,10 @@ def files(folder: Path) -> dict[str, tuple[str, ...]]:
     return {**tokens, "text": text, "csv": table, "table": table, "image_folder": pictures(folder)}
 
 
-DOWNLOADED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "tiny_shakespeare")
+ELSEWHERE = ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "tiny_shakespeare", "memory")
 
 
-@pytest.mark.parametrize("name", [name for name in choices("dataset") if name not in DOWNLOADED])
+@pytest.mark.parametrize("name", [name for name in choices("dataset") if name not in ELSEWHERE])
 def test_every_dataset_resumes_bit_for_bit(tmp_path, name):
     assert_resumes(tmp_path, 7, f"dataset={name}", *files(tmp_path).get(name, ()), *SHORT)
 
