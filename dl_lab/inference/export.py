@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from math import inf
 from pathlib import Path
@@ -17,7 +18,7 @@ from dl_lab.inference import export_files, export_onnx, export_weights
 from dl_lab.inference.export_folder import publishing
 from dl_lab.inference.export_graph import Heads
 from dl_lab.inference.export_samples import samples, stored_of
-from dl_lab.inference.export_trace import Function, Raw, Traced, graph_of, quiet, reason, trace, untraced
+from dl_lab.inference.export_trace import Function, Raw, Traced, quiet, reason, trace, untraced
 from dl_lab.inference.trained import Trained
 
 Outputs = dict[str, Tensor]
@@ -111,10 +112,13 @@ def _to_safetensors(trained: Trained, notes: list[str], folder: Path) -> float:
     about = export_weights.write_weights(trained, traced, folder)
     export_files.write_config(trained, traced, "safetensors", about, folder)
     again = export_weights.rebuilt(folder)
-    function = _on_tensors(graph_of(again, _precision(trained), CPU), CPU)
-    difference = verified(trained, replace(traced, any_length=False), function)
+    difference = verified(trained, replace(traced, any_length=False), partial(_by_dl_lab, again, traced))
     if (forward := export_weights.program_in(folder)) is not None:
-        difference = max(difference, verified(trained, traced, _on_tensors(forward, CPU)))
+        try:
+            difference = max(difference, verified(trained, traced, _on_tensors(forward, CPU)))
+        except Failed as error:
+            notes.append(str(error).partition("; hint")[0])
+            (folder / "model.py").unlink()
     export_files.write_texts(traced, "safetensors", difference, notes, folder)
     return difference
 
@@ -130,16 +134,20 @@ def _on_tensors(function: Callable[[Tensor], Outputs], device: torch.device) -> 
     return run
 
 
+def _by_dl_lab(trained: Trained, traced: Traced, raw: Raw) -> Outputs:
+    outputs = torch.cat(list(trained.outputs(stored_of(traced, raw))))
+    return Heads(traced.spec.heads, traced.names)(outputs.double().cpu())
+
+
 def verified(trained: Trained, traced: Traced, function: Function) -> float:
     """The largest difference between the outputs of an exported model and those that dl_lab computes.
 
     Raises:
         Failed: if it is larger than TOLERANCE.
     """
-    heads, largest = Heads(traced.spec.heads, traced.names), 0.0
+    largest = 0.0
     for raw in samples(traced):
-        expected = heads(torch.cat(list(trained.outputs(stored_of(traced, raw)))).double().cpu())
-        found = function(raw)
+        expected, found = _by_dl_lab(trained, traced, raw), function(raw)
         for head, name in zip(traced.spec.heads, traced.names, strict=True):
             largest = max(largest, _difference(head, expected[name], found[name].double()))
     if not largest <= TOLERANCE:

@@ -36,7 +36,8 @@ def _rename(graph: Any, traced: Traced) -> None:
             value.name = f"{value.name}.{number}.inner"
     for name, value in zip(traced.names, graph.outputs, strict=True):
         value.name = name
-    sizes = dict(zip(map(str, graph.inputs[0].shape), ("batch", "time"), strict=False))
+    named = zip(graph.inputs[0].shape, ("batch", "time"), strict=False)
+    sizes = {str(size): name for size, name in named if not isinstance(size, int)}
     for value in (*graph.inputs, *inner):
         if value.shape is not None:
             value.shape = type(value.shape)([sizes.get(str(size), size) for size in value.shape])

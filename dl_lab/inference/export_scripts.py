@@ -60,7 +60,8 @@ def read(paths):
         rows = csv.reader(file, delimiter=SEPARATOR, skipinitialspace=True)
         HEADER
         both = [(column, names.index(column["name"])) for column in columns]
-        return np.array([[number(column, row[place].strip()) for column, place in both] for row in rows if row])
+        table = [[number(column, row[place].strip()) for column, place in both] for row in rows if row]
+        return np.array(table, dtype="float64")
 
 
 def number(column, cell):
@@ -84,7 +85,7 @@ CELLS = {
         for each in column["formats"]:
             with suppress(ValueError):
                 found = datetime.strptime(cell, each)
-                return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
+CENTURY                return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
 """,
     "number": """
     if column["kind"] == "number":
@@ -92,6 +93,9 @@ CELLS = {
             return float(CELL)PERCENT
 """,
 }
+CENTURY = """                if "%y" in each and found.year == 1969:
+                    found = found.replace(year=2069)  # as the model was trained; Python differs for this year only
+"""
 SAME = '''
 
 def same(column, cell):
@@ -226,7 +230,9 @@ def _table(columns: Any, reading: Mapping[str, Any]) -> tuple[str, set[str]]:
         cell += '.replace(",", ".")'
     percent = ' / (100 if cell.endswith("%") else 1)' if reading.get("percent") else ""
     cell += '.rstrip("% ")' if percent else ""
+    has_short_years = any("%y" in column.get("pattern", "") for column in columns)
     cells = "".join(text.removeprefix("\n") for kind, text in CELLS.items() if kind in kinds)
+    cells = cells.replace("CENTURY", CENTURY if has_short_years else "")
     has_header = reading.get("header", True)
     names = (
         "[name.strip() for name in next(rows)]" if has_header else '[f"column_{place}" for place in range(1, 10_000)]'

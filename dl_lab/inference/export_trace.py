@@ -1,11 +1,13 @@
 """Trace a trained model to a program of torch.export."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from io import StringIO
 from typing import Any
 
 import torch
@@ -25,9 +27,10 @@ Function = Callable[[Raw], dict[str, Tensor]]  # outputs by name, on the CPU
 
 MOST = 2**31 - 1  # examples of a batch; without a limit, torch 2.6 takes the end of a slice for one
 HINT = (
-    "hint: replace if and while on the values of tensors by torch.where; to=safetensors exports the weights without "
-    "the program"
+    "hint: use operations on tensors only, such as torch.where instead of if, and no loop over a batch; "
+    "to=safetensors exports the weights without the program"
 )
+ADVICE = re.compile(r"For more information, run with TORCH_LOGS=\S+( - )?")  # of torch, to look at its logs
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def trace(trained: Trained, precision: torch.dtype, device: torch.device) -> Tra
     if traced.spec.kind == "tokens" and shape[0] > 2:
         with suppress(ConfigError):  # a model may take sequences of one length only
             sizes = {0: Dim("batch", max=MOST), 1: Dim("time", max=shape[0])}
-            return replace(traced, program=_program(graph, example[:, 1:], sizes), any_length=True)
+            return replace(traced, program=_program(graph, example[:, 1:].contiguous(), sizes), any_length=True)
     return replace(traced, program=_program(graph, example, {0: Dim("batch", max=MOST)}))
 
 
@@ -116,17 +119,16 @@ def reason(error: BaseException) -> str:
     """The innermost cause of an error, in a few words."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return described(error)[:200]
+    return ADVICE.sub("", described(error))[:200]
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Show no warnings of libraries inside the context."""
-    before = logging.root.manager.disable
+    """Show no warnings of libraries inside the context, and nothing that they print, such as whole graphs."""
+    before, nowhere = logging.root.manager.disable, StringIO()
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(nowhere), redirect_stderr(nowhere):
             yield
     finally:
         logging.disable(before)

@@ -20,10 +20,11 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 Found = list[dict[str, dict[str, float]]]
 
 
-def exported(run: Path, to: str, *arguments: str) -> Path:
-    """The folder that the command writes."""
+def exported(run: Path, to: str, *arguments: str, notes: str = "") -> Path:
+    """The folder that the command writes; `notes` are part of what it prints to standard error."""
     ended = command(export.main, run.parent, f"run={run}", f"to={to}", *arguments)
-    assert (ended.status, ended.err) == (0, "")
+    assert ended.status == 0, ended.err
+    assert notes in ended.err if notes else not ended.err
     return run / "export" / to
 
 
