@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -121,17 +122,20 @@ def command(arguments: list[str]) -> tuple[int, str]:
 def wait(running: "subprocess.Popen[str]") -> None:
     """Wait until the process has ended. Raises KeyboardInterrupt after the second Ctrl-C."""
     try:
-        running.wait()
+        _poll(running)
     except KeyboardInterrupt:
         if IS_POSIX:  # elsewhere it has received the Ctrl-C itself
             running.send_signal(signal.SIGINT)
-        try:
-            running.wait()
-        finally:
-            running.kill()
-    except BaseException:
-        running.kill()
-        raise
+        _poll(running)
+    finally:
+        running.kill()  # nothing, if it has ended
+
+
+def _poll(running: "subprocess.Popen[str]") -> None:
+    """Wait in short pieces: a signal that another thread receives does not end a longer one."""
+    while running.poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(timeout=0.2)
 
 
 def relay(source: IO[str], shown: IO[str], written: list[str]) -> None:
