@@ -64,7 +64,7 @@ def naming_path(raw: Any) -> Iterator[None]:
 
 def allowed(trained: Trained) -> str:
     """What a model reads, in words."""
-    if trained.spec.kind == "tokens":
+    if trained.spec.task == "language_modelling":
         return "a text file"
     if trained.spec.kind == "image":
         return "a picture, a folder of pictures, or a table of pixels or of files as in training"

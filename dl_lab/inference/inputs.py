@@ -41,10 +41,13 @@ def of_file(trained: Trained, path: Path, options: Options = NOTHING) -> Iterato
 
 
 def of_memory(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterator[Block]:
-    """The inputs in memory: a dataframe of polars or pandas, a list of dictionaries, an array of features or pixels, or
-    paths of pictures.
+    """The inputs in memory: a dataframe of polars or pandas, a list of dictionaries, an array of features or pixels,
+    paths of pictures, or texts.
     """
     spec = trained.spec
+    if spec.kind == "tokens" and (isinstance(raw, str) or (isinstance(raw, list) and raw and isinstance(raw[0], str))):
+        (column,) = needed_columns(trained)
+        return of_table(trained, pl.DataFrame({column: [raw] if isinstance(raw, str) else raw}), options)
     if isinstance(raw, str | Path):
         return of_file(trained, user_path(str(raw), "path"), options)
     if spec.kind == "image" and isinstance(raw, Sequence) and raw and isinstance(raw[0], str | Path):

@@ -99,8 +99,7 @@ def plan_of_memory(trained: Trained, frame: pl.DataFrame, pixels: Tensor | None)
 def _text(trained: Trained, path: Path) -> Split:
     """The whole text, without what the model does not know, as in training."""
     tokenizer = trained.preprocessing.tokenizer
-    assert tokenizer is not None
-    if tokenizer.kind == "words":
+    if tokenizer is None or tokenizer.kind == "words":
         raise ConfigError(
             f"path={path} is for a model of sequences, whose targets a file does not name; allowed: split"
         )

@@ -19,7 +19,7 @@ from dl_lab.data.tables.known import Encoding, adapted, check_encoders
 from dl_lab.data.tables.matrix import CHUNK
 from dl_lab.data.tables.parts import Part, parts_of, read_parts
 from dl_lab.data.tables.reading import Reading
-from dl_lab.data.tables.types import numbers_of
+from dl_lab.data.tables.types import as_text, numbers_of
 from dl_lab.datasets.table_images import listed_pictures, pixels_of
 from dl_lab.inference.blocks import Block, Options, allowed, with_problems
 from dl_lab.inference.trained import Trained
@@ -136,6 +136,8 @@ def _block(
     usable = np.ones(len(rows), dtype=bool)
     if encoding is not None:
         return Block(names, usable, torch.from_numpy(encoding.matrix(part)), part)
+    if spec.kind == "tokens":
+        return Block(names, usable, trained.preprocessing.stored(as_text(part.frame[needed[0]]).to_list()), part)
     if spec.kind == "features":
         values = np.column_stack([numbers_of(part, name).to_numpy() for name in needed])
         return Block(names, usable, torch.from_numpy(values), part)

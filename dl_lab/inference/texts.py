@@ -1,6 +1,6 @@
 """What a language model says of texts: how likely each one is, and the most probable next token."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,13 @@ from dl_lab.inference.trained import Trained
 from dl_lab.training import loop
 
 LINES = 1024  # that are written at a time
+COLUMNS = {
+    "tokens": pl.Int64,
+    "nats": pl.Float64,
+    "perplexity": pl.Float64,
+    "next": pl.String,
+    "next/probability": pl.Float64,
+}
 
 
 def in_blocks(trained: Trained, raw: Any) -> Iterator[pl.DataFrame]:
@@ -37,39 +44,52 @@ def in_blocks(trained: Trained, raw: Any) -> Iterator[pl.DataFrame]:
         raise ConfigError(f"path={raw} has no text; allowed: a text file with a line that is not empty")
     unknown: list[ConfigError] = []
     for start in range(0, len(texts), LINES):
-        rows = []
-        for number, text in texts[start : start + LINES]:
-            try:
-                rows.append({"line": number, **_of_text(trained, text)})
-            except ConfigError as error:
-                unknown.append(error)
-                rows.append({"line": number})
-        names = ("tokens", "nats", "perplexity", "next", "next/probability")
-        types = dict(zip(names, (pl.Int64, pl.Float64, pl.Float64, pl.String, pl.Float64), strict=True))
-        yield pl.DataFrame(rows, schema={"line": pl.Int64, **types})
+        numbers, tokens = zip(*texts[start : start + LINES], strict=True)
+        known = [_known(trained, text, unknown) for text in tokens]
+        scores = pl.DataFrame(_scores(trained, known), COLUMNS, orient="row")
+        yield pl.concat([pl.DataFrame({"line": numbers}), scores], how="horizontal")
     if len(unknown) == len(texts):
         raise unknown[0]
     if unknown:
         announce(f"no prediction for {counted(len(unknown), 'line')}: {str(unknown[0]).partition('; allowed')[0]}")
 
 
-def _of_text(trained: Trained, text: str) -> dict[str, Any]:
-    tokens = trained.preprocessing.stored(text)
-    if not len(tokens):
-        raise ConfigError("a text has no token; allowed: one or more")
-    nats = nats_of(trained, tokens)
-    context = trained.spec.input_shape[0]
-    (outputs,) = trained.outputs(tokens[None, -context:])
-    probabilities = outputs[0, -1].double().softmax(0)
-    best = int(probabilities.argmax())
+def _known(trained: Trained, text: str, unknown: list[ConfigError]) -> Tensor:
+    """The tokens of a text; none, and one more error in `unknown`, if the model does not know it."""
+    try:
+        return trained.preprocessing.stored(text)
+    except ConfigError as error:
+        unknown.append(error)
+        return torch.empty(0, dtype=torch.int64)
+
+
+def _scores(trained: Trained, texts: Sequence[Tensor]) -> list[tuple[Any, ...]]:
+    """The `COLUMNS` of texts (token,); those of equal length are computed together."""
+    places: dict[int, list[int]] = {}
+    for place, tokens in enumerate(texts):
+        places.setdefault(len(tokens), []).append(place)
+    found: list[tuple[Any, ...]] = [(None,) * len(COLUMNS)] * len(texts)
+    for length, own in places.items():
+        if length:
+            rows = _of_equal_length(trained, torch.stack([texts[place] for place in own]))
+            for place, row in zip(own, rows, strict=True):
+                found[place] = row
+    return found
+
+
+def _of_equal_length(trained: Trained, tokens: Tensor) -> Iterator[tuple[Any, ...]]:
+    """The `COLUMNS` of texts (text, token)."""
+    (length, context), place = (tokens.shape[1], trained.spec.input_shape[0]), 0
     (head,) = trained.spec.heads
-    return {
-        "tokens": len(tokens),
-        "nats": nats,
-        "perplexity": None if nats is None else exp(min(nats, 700.0)),
-        "next": head.labels[best],
-        "next/probability": float(probabilities[best]),
-    }
+    for outputs in trained.outputs(tokens[:, -context:]):
+        logs, own = outputs.double().log_softmax(-1).cpu(), tokens[place : place + len(outputs)]
+        place += len(outputs)
+        nats: list[float | None] = [nats_of(trained, each) for each in own] if not 1 < length <= context else []
+        if not nats:
+            nats += (-logs[:, :-1].gather(-1, own[:, 1:, None]).mean((1, 2))).tolist()
+        for mean, log in zip(nats, logs[:, -1], strict=True):
+            best, perplexity = int(log.argmax()), None if mean is None else exp(min(mean, 700.0))
+            yield length, mean, perplexity, head.labels[best], exp(float(log[best]))
 
 
 def nats_of(trained: Trained, tokens: Tensor) -> float | None:

@@ -60,6 +60,8 @@ class Trained:
             None if values is None else torch.tensor(values, dtype=torch.float64)
             for values in (self.preprocessing.mean, self.preprocessing.std)
         )
+        dtype = devices.PRECISIONS[self.run.settings.precision]
+        split = split.to(self.device, dtype)
         data = Data(
             spec=self.spec,
             train=split,
@@ -72,7 +74,7 @@ class Trained:
         given, most = self.run.train.batch_size, self.run.train.BATCH_SIZE
         batch = given if isinstance(given, int) else min(most, len(split)) if given is None else len(split)
         schedule = setup.build_schedule(self.run, 1)
-        data = data.to(self.device, devices.PRECISIONS[self.run.settings.precision])
+        data = data.to(self.device, dtype)
         return Plan(self.run, data, self.task, schedule, self.device, batch, 1, 1)
 
     def outputs(self, stored: Tensor) -> Iterator[Tensor]:
