@@ -29,8 +29,17 @@ def with_new_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
         name = f"{group}/{own.get('name', 'default')}" if isinstance(own, Mapping) else ""
         path = CONF / f"{name}.yaml"
         if re.fullmatch(r"\w+/\w+", name) and path.is_file():
-            values[group] = {**own, **{key: new for key, new in defaults(path).items() if key not in own}}
+            new = {key: _selected(value, saved) for key, value in defaults(path).items() if key not in own}
+            values[group] = {**own, **new}
     return values
+
+
+def _selected(value: Any, saved: Mapping[str, Any]) -> Any:
+    """A default, which may be that of another group: ${oc.select:model.context_length,64}."""
+    if (found := re.fullmatch(r"\$\{oc\.select:(\w+)\.(\w+),(\d+)\}", str(value))) is None:
+        return value
+    own = saved.get(found[1])
+    return own.get(found[2], int(found[3])) if isinstance(own, Mapping) else int(found[3])
 
 
 @cache

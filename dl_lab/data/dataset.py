@@ -77,7 +77,7 @@ def preprocessing_of(data: Data) -> Preprocessing:
     """
     known = data.preprocessing or Preprocessing(spec=data.spec)
     tokenizer = data.tokenizer
-    if data.spec.kind == "tokens" and tokenizer is None:
+    if data.spec.kind == "tokens" and data.spec.is_language and tokenizer is None:
         tokenizer = Tokenizer(kind="words", vocabulary=tuple(map(str, data.spec.heads[0].labels)))
     return replace(known, spec=data.spec, mean=nested(data.mean), std=nested(data.std), tokenizer=tokenizer)
 

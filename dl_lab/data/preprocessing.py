@@ -61,7 +61,7 @@ class Preprocessing:
         """
         try:
             made = _adapter().validate_json(json.dumps(values), strict=True)
-            if made.spec.kind == "tokens" and made.tokenizer is None:
+            if made.spec.kind == "tokens" and made.spec.is_language and made.tokenizer is None:
                 made = _of_older_version(made, is_text=bool(values.get("is_text")))
             made._refuse_unusable()
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
@@ -86,7 +86,8 @@ class Preprocessing:
             raise ValueError("mean and std: only one is given")
         if self.tokenizer is not None:
             self.tokenizer.check()
-            if len(self.tokenizer) != spec.vocabulary:
+            size = len(self.tokenizer)
+            if spec.padding not in (None, size) or spec.vocabulary != size + (spec.padding is not None):
                 raise ValueError("tokenizer: it does not fit the vocabulary")
         statistics: list[tuple[str, Nested, Nested, tuple[int, ...]]]
         statistics = [(head.name, head.offset, head.scale, (head.size,)) for head in spec.heads if head.scale]
@@ -103,17 +104,22 @@ class Preprocessing:
             raise ValueError("columns: one has no kind or no name")
 
     def stored(self, raw: Any) -> Tensor:
-        """Raw inputs as a dataset stores them. Images: paths of picture files, or pixels (example, *input_shape). Text:
-        a string, as tokens (token,). Features: numbers (example, column).
+        """Raw inputs as a dataset stores them. Images: paths of picture files, or pixels (example, *input_shape).
+        Language: a string, as tokens (token,). Other text: strings, as (text, token). Features: numbers (example,
+        column).
 
         Raises:
             ConfigError: if they do not fit, or a file cannot be read.
         """
-        if self.spec.kind == "image":
+        spec = self.spec
+        if spec.kind == "image":
             return self._pictures(raw)
-        if self.spec.kind == "tokens":
-            assert self.tokenizer is not None
-            return self.tokenizer.encode(raw)
+        if spec.kind == "tokens":
+            if self.tokenizer is None:
+                raise ConfigError("the model reads tokens that dl_lab did not make; allowed: models of a text")
+            if spec.is_language:
+                return self.tokenizer.encode(raw)
+            return self.tokenizer.padded(map(self.tokenizer.known, raw), *spec.input_shape)
         return self._features(raw)
 
     def prepare(self, stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

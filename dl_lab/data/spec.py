@@ -70,9 +70,10 @@ class DataSpec:
     """The kind of input, its shape without the batch dimension, and the heads that divide the outputs of a model.
 
     `input_shape` is (feature,), (channel, height, width) or, for tokens, (time,). `vocabulary` is the number of
-    distinct tokens. A model maps a batch to (batch, num_outputs), or to (batch, time, num_outputs) for tokens. The
-    metrics of several heads begin with the heads' names, which are therefore distinct. With `is_weighted`, targets are
-    a table whose last column is the weight of each example.
+    distinct tokens, with that of `padding` behind the end of texts that are shorter than others. A model maps a batch
+    to (batch, num_outputs), or to (batch, time, num_outputs) for language. The metrics of several heads begin with the
+    heads' names, which are therefore distinct. With `is_weighted`, targets are a table whose last column is the weight
+    of each example.
     """
 
     kind: str
@@ -80,6 +81,7 @@ class DataSpec:
     heads: tuple[Head, ...]
     vocabulary: int | None = None
     is_weighted: bool = False
+    padding: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         names = [head.name for head in self.heads]

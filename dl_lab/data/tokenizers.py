@@ -63,6 +63,10 @@ class Tokenizer:
         """The number of tokens."""
         return len(self.contents)
 
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.vocabulary)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """A name of each token: its text, with escapes for bytes that are not a whole character."""
@@ -77,7 +81,12 @@ class Tokenizer:
         """The characters or words of a text that are not in the vocabulary, in order."""
         if self.kind not in ("characters", "words"):
             return []
-        return sorted(set(text if self.kind == "characters" else text.split()) - set(self.vocabulary))
+        return sorted(set(text if self.kind == "characters" else text.split()) - self._known)
+
+    def without_unknown(self, text: str) -> str:
+        """A text without the characters that are not in the vocabulary."""
+        unknown = self.unknown(text)
+        return text.translate(dict.fromkeys(map(ord, unknown))) if unknown else text
 
     def encode(self, text: str) -> Tensor:
         """The numbers (token,) of a text, int64.
@@ -98,6 +107,18 @@ class Tokenizer:
             raise ConfigError(
                 f"the text has {error.object[error.start]!r}, which is no character; allowed: UTF-8"
             ) from error
+
+    def known(self, text: str | None) -> Tensor:
+        """The numbers (token,) of a text without its unknown characters; None is an empty text."""
+        return self.encode(self.without_unknown(one_line_end(text or "")))
+
+    def padded(self, texts: Iterable[Tensor], length: int) -> Tensor:
+        """The first `length` tokens of each text (text, length), int32, padded with the number after the last token."""
+        cut = [tokens[:length] for tokens in texts]
+        rows = torch.full((len(cut), length), len(self), dtype=torch.int32)
+        for row, tokens in zip(rows, cut, strict=True):
+            row[: len(tokens)] = tokens
+        return rows
 
     def _numbers(self, text: str) -> np.ndarray:
         match self.kind:

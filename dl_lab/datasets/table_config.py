@@ -10,13 +10,15 @@ from dl_lab.data.tables.partition import PartitionConfig
 from dl_lab.data.tables.reading import Reading
 from dl_lab.data.tables.types import COUNTER, Kind
 from dl_lab.datasets.table import TableConfig
+from dl_lab.datasets.tokenized import TokenizerConfig
 
+DEFAULT = "bytes"  # the tokenizer, as in conf
 TASKS = ("auto", "regression", "classification", "multilabel", "multi_output")
 
 
-class RowsConfig(TableConfig, PartitionConfig):
+class RowsConfig(TableConfig, PartitionConfig, TokenizerConfig):
     """`drop` names columns that are no features; `categories`, `numbers` and `dates` set the types of columns. `task`
-    is that of all targets, or of each one by its name.
+    is that of all targets, or of each one by its name. `text` names a column of texts, the only input.
     """
 
     drop: list[str]
@@ -28,9 +30,13 @@ class RowsConfig(TableConfig, PartitionConfig):
     max_categories: Annotated[int, Ge(2), "a whole number, 2 or more"]
     sample_weight: str | None
     image_shape: Annotated[list[PositiveInt], Len(3, 3), "a list of 3 whole numbers: channels, height, width"] | None
+    text: str | None
+    context_length: PositiveInt
 
     def __post_init__(self) -> None:
         PartitionConfig.__post_init__(self)
+        TokenizerConfig.__post_init__(self)
+        self._check_text()
         each = self.task if isinstance(self.task, dict) else {}
         for name in each:
             if name not in self.targets:
@@ -49,8 +55,20 @@ class RowsConfig(TableConfig, PartitionConfig):
                 )
                 require(typed.count(name) < 2, f"dataset.{key}", name, "one type for each column")
 
+    def _check_text(self) -> None:
+        if self.text is None:
+            no_effect = f"{DEFAULT} without dataset.text; hint: dataset.text=COLUMN names the text"
+            require(self.tokenizer == DEFAULT, "dataset.tokenizer", self.tokenizer, no_effect)
+            return
+        require(self.text not in self.targets, "dataset.text", self.text, "a column that is no target")
+        for key in ("features", "categories", "numbers", "dates", "image_shape"):
+            value = getattr(self, key)
+            require(not value, f"dataset.{key}", value, f"none with dataset.text={self.text}, the only input")
+
     @property
     def kind(self) -> str:
+        if self.text is not None:
+            return "tokens"
         return "features" if self.image_shape is None else "image"
 
     def type_of(self, name: str) -> Kind | None:
@@ -63,7 +81,7 @@ class RowsConfig(TableConfig, PartitionConfig):
         named = [*self.targets, *self.drop, *self.categories, *self.dates]
         others = (self.split, self.group, self.time, self.sample_weight)
         is_chosen = name in self.features if self.features else not COUNTER.fullmatch(name)
-        return is_chosen and self.image_shape is None and name not in named and name not in others
+        return is_chosen and self.kind == "features" and name not in named and name not in others
 
     def task_of(self, name: str) -> str:
         return self.task.get(name, "auto") if isinstance(self.task, dict) else self.task
@@ -104,5 +122,7 @@ class TableFileConfig(RowsConfig, Reading):
 
     def needs(self, name: str) -> bool:
         """Whether a file of validation or test rows must have a column."""
-        used = [*self.targets, *self.features, self.group, self.time, self.sample_weight, self.images]
+        used = [*self.targets, *self.features, self.group, self.time, self.sample_weight, self.images, self.text]
+        if self.text is not None:
+            return name in used
         return name in used if self.features else name not in self.drop

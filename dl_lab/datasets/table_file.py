@@ -32,9 +32,10 @@ from dl_lab.datasets.images import scale
 from dl_lab.datasets.table import choose_columns
 from dl_lab.datasets.table_config import RowsConfig, TableFileConfig
 from dl_lab.datasets.table_images import Images, images_of, pictures_of
+from dl_lab.datasets.table_texts import tokens_of
 from dl_lab.registry import DATASETS
 
-KINDS = ("features", "image")
+KINDS = ("features", "image", "tokens")
 TASKS = ("regression", "classification", "multilabel", "multi_output")
 
 
@@ -64,6 +65,8 @@ def rows_data(config: RowsConfig, table: RawTable, options: Reading, seed: int, 
         announce(f"dataset.path={table.path}: numbers have decimal commas; dataset.decimal=. reads them as text")
     found = [_target(config, table, name, rows, train) for name in config.targets]
     parts = targets.known_classes(found, parts)
+    if config.text is not None:
+        return _text_data(config, table, candidates, found, parts)
     names = _without_index(config, table, candidates, train)
     weights = None if config.sample_weight is None else weights_of(table, config.sample_weight, parts)
     if config.image_shape is not None:
@@ -82,7 +85,7 @@ def _candidates(config: RowsConfig, table: RawTable) -> list[str]:
         ConfigError: for a column that does not exist.
     """
     known = table.frame.columns
-    for key in ("drop", "categories", "numbers", "dates", "split", "group", "time", "sample_weight", "images"):
+    for key in ("drop", "categories", "numbers", "dates", "split", "group", "time", "sample_weight", "images", "text"):
         value = getattr(config, key, None)
         for name in value if isinstance(value, list) else [value] * (value is not None):
             if name not in known:
@@ -211,6 +214,20 @@ def _image_data(
     columns = tuple({"kind": kind, "name": name} for kind, name in needed)
     preprocessing = Preprocessing(spec=data.spec, columns=columns, reading=plain(table.options))
     return replace(data, mean=mean, std=std, files=files, preprocessing=preprocessing)
+
+
+def _text_data(
+    config: RowsConfig, table: RawTable, candidates: Sequence[str], found: Sequence[Target], parts: Parts
+) -> Data:
+    """The texts of the rows, as tokens."""
+    weights = None if config.sample_weight is None else weights_of(table, config.sample_weight, parts)
+    others = [name for name in candidates if name != config.text]
+    tokens, tokenizer = tokens_of(config, table, others, _order(parts), len(parts.train))
+    data = _in_splits(config, tokens, found, weights, parts)
+    spec = replace(data.spec, vocabulary=len(tokenizer) + 1, padding=len(tokenizer))
+    columns = ({"kind": "text", "name": config.text},)
+    preprocessing = Preprocessing(spec=spec, columns=columns, reading=plain(table.options), tokenizer=tokenizer)
+    return replace(data, spec=spec, tokenizer=tokenizer, preprocessing=preprocessing)
 
 
 def _images(config: RowsConfig) -> str | None:

@@ -64,11 +64,10 @@ def _text_data(config: TinyShakespeareConfig, text: str) -> Data:
 
 def _known(tokenizer: Tokenizer, text: str, part: str) -> str:
     """A text without the characters that are not in the vocabulary."""
-    if not (unknown := tokenizer.unknown(text)):
-        return text
-    known = text.translate(dict.fromkeys(map(ord, unknown)))
-    left_out = f"{len(text) - len(known)} of {counted(len(text), 'character')} of the {part} part left out"
-    announce(f"{left_out}, as the training part has none of them: {quoted(unknown)}")
+    known = tokenizer.without_unknown(text)
+    if unknown := tokenizer.unknown(text):
+        left_out = f"{len(text) - len(known)} of {counted(len(text), 'character')} of the {part} part left out"
+        announce(f"{left_out}, as the training part has none of them: {quoted(unknown)}")
     return known
 
 

@@ -1,4 +1,4 @@
-"""A pre-norm Transformer: a causal language model for tokens, a classifier or regressor for patches of an image."""
+"""A pre-norm Transformer: a causal language model, or a classifier or regressor for texts and patches of an image."""
 
 from collections.abc import Callable
 
@@ -56,25 +56,27 @@ class Attention(nn.Module):
         query, key, value = split.permute(2, 0, 3, 1, 4)  # (3, batch, head, time, embedding / heads)
         return query, key, value
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x (batch, time, embedding) to the same shape."""
-        return self.with_cache(x, None)[0]
+    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+        """Map x (batch, time, embedding) to the same shape. Positions that are not `real` (batch, time) are padding."""
+        return self.with_cache(x, None, real)[0]
 
-    def with_cache(self, x: Tensor, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
+    def with_cache(self, x: Tensor, past: KeyValue | None, real: Tensor | None = None) -> tuple[Tensor, KeyValue]:
         """Map x, all positions (past=None) or the one after the `past`, to the same shape and what is past then."""
         query, key, value = self._heads(x)
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        mixed = functional.attention(query, key, value, self.causal and past is None)
+        mixed = functional.attention(query, key, value, self.causal and past is None, real)
         return self.projection(mixed.transpose(1, 2).flatten(2)), (key, value)
 
-    def weights(self, x: Tensor) -> Tensor:
+    def weights(self, x: Tensor, real: Tensor | None = None) -> Tensor:
         """Return the attention weights softmax(Q K^T / sqrt(d)), of shape (batch, head, query, key)."""
         query, key, _ = self._heads(x)
         scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
         if self.causal:
             future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
             scores = scores.masked_fill(future, float("-inf"))
+        if real is not None:
+            scores = scores.masked_fill(~real[:, None, None], float("-inf"))
         return scores.softmax(dim=-1)
 
 
@@ -93,13 +95,13 @@ class Block(nn.Module):
         self.contract = nn.Linear(4 * size, size, bias=config.bias)
         self.feedforward_dropout = make_dropout()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x (batch, time, embedding) to the same shape."""
-        return self.with_cache(x, None)[0]
+    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+        """Map x (batch, time, embedding) to the same shape. Positions that are not `real` (batch, time) are padding."""
+        return self.with_cache(x, None, real)[0]
 
-    def with_cache(self, x: Tensor, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
+    def with_cache(self, x: Tensor, past: KeyValue | None, real: Tensor | None = None) -> tuple[Tensor, KeyValue]:
         """As that of Attention."""
-        mixed, past = self.attention.with_cache(self.attention_norm(x), past)
+        mixed, past = self.attention.with_cache(self.attention_norm(x), past, real)
         x = x + self.attention_dropout(mixed)
         hidden = self.activation(self.expand(self.feedforward_norm(x)))
         return x + self.feedforward_dropout(self.contract(hidden)), past
@@ -107,15 +109,16 @@ class Block(nn.Module):
 
 @MODELS.register("transformer", TransformerConfig, kinds={"tokens", "image"})
 class Transformer(nn.Module):
-    """The layout and initialization of GPT-2 (Radford et al. 2019) for tokens. For images, a Vision Transformer without
-    mask and class token: the head receives the mean over positions (Dosovitskiy et al. 2020, arXiv:2010.11929).
+    """The layout and initialization of GPT-2 (Radford et al. 2019) for language. For images, a Vision Transformer
+    (Dosovitskiy et al. 2020, arXiv:2010.11929) without class token: no position is hidden from another, and the head
+    receives the mean over positions. The same for targets of a text, whose padding is ignored.
     """
 
     gains_from_compiling = True  # many operations between the matrix products: compiling saves a sixth of a step
 
     def __init__(self, config: TransformerConfig, spec: DataSpec, make_dropout: Callable[[], nn.Module]):
         super().__init__()
-        self.on_tokens = spec.kind == "tokens"
+        self.on_tokens, self.causal, self.padding = spec.kind == "tokens", spec.is_language, spec.padding
         self.patch_size = config.patch_size
         size = config.embedding_size
         if self.on_tokens:
@@ -133,9 +136,9 @@ class Transformer(nn.Module):
             self.embedding = nn.Linear(patch_values, size)
         self.positions = nn.Embedding(positions, size)
         self.embedding_dropout = make_dropout()
-        self.blocks = nn.ModuleList(Block(config, self.on_tokens, make_dropout) for _ in range(config.num_layers))
+        self.blocks = nn.ModuleList(Block(config, self.causal, make_dropout) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(size, bias=config.bias)
-        tied = self.on_tokens and config.tied_embeddings
+        tied = self.causal and config.tied_embeddings
         self.head = nn.Linear(size, spec.num_outputs, bias=config.bias and not tied)
         self._initialize(config.num_layers)
         if tied:
@@ -168,12 +171,20 @@ class Transformer(nn.Module):
         return self.embedding(inputs) + self.positions.weight[: inputs.shape[1]]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map tokens (batch, time) to logits (batch, time, vocabulary), or images to outputs (batch, output)."""
-        x = self.embedding_dropout(self._embed(inputs))
+        """Map tokens (batch, time) or images to logits (batch, time, vocabulary) or other outputs (batch, output)."""
+        x, real = self.embedding_dropout(self._embed(inputs)), self._real(inputs)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, real)
         x = self.norm(x)
-        return self.head(x if self.on_tokens else x.mean(dim=1))
+        if real is not None:
+            return self.head((x * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True))
+        return self.head(x if self.causal else x.mean(dim=1))
+
+    def _real(self, inputs: Tensor) -> Tensor | None:
+        """The positions (batch, time) that are no padding. The first one counts even in an empty text."""
+        if self.padding is None:
+            return None
+        return (inputs != self.padding) | (torch.arange(inputs.shape[1], device=inputs.device) == 0)
 
     def with_cache(self, tokens: Tensor, cache: list[KeyValue] | None) -> tuple[Tensor, list[KeyValue]]:
         """Logits of tokens (batch, time), and a cache with which the next call takes one further token (batch, 1)."""
@@ -187,9 +198,9 @@ class Transformer(nn.Module):
 
     def attention_weights(self, inputs: Tensor) -> Tensor:
         """Return the attention weights (layer, batch, head, query, key); each row sums to 1."""
-        x, weights = self._embed(inputs), []
+        x, real, weights = self._embed(inputs), self._real(inputs), []
         for block in self.blocks:
             assert isinstance(block, Block)
-            weights.append(block.attention.weights(block.attention_norm(x)))
-            x = block(x)
+            weights.append(block.attention.weights(block.attention_norm(x), real))
+            x = block(x, real)
         return torch.stack(weights)

@@ -12,15 +12,19 @@ def is_mapped(tensor: Tensor) -> bool:
     return torch._C._functorch.is_batchedtensor(tensor)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V for queries, keys and values (batch, head, time, channel). Uses torch's fused kernel,
-    except on a CPU under torch.compile, which fuses the formula better (10 % of a step of nanoGPT), and under vmap.
+def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool, real: Tensor | None = None) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V for queries, keys and values (batch, head, time, channel), over all keys or those that
+    are `real` (batch, time). Uses torch's fused kernel, except on a CPU under torch.compile, which fuses the formula
+    better (10 % of a step of nanoGPT), and under vmap.
     """
+    mask = None if real is None else real[:, None, None]
     if query.device.type != "cpu" or not (torch.compiler.is_compiling() or is_mapped(query)):
-        return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
     scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
     if causal:
         scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), float("-inf"))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(dim=-1) @ value
 
 

@@ -110,7 +110,7 @@ KEYS = {
     "dataset.numbers": Key(COMPUTES),
     "dataset.dates": Key(COMPUTES),
     "dataset.max_categories": Key(COMPUTES),
-    **dict.fromkeys(("dataset.image_shape", "dataset.images", "dataset.image_folder"), Key(COMPUTES)),
+    **dict.fromkeys(("dataset.image_shape", "dataset.images", "dataset.image_folder", "dataset.text"), Key(COMPUTES)),
     "dataset.size": Key(COMPUTES),
     "dataset.grey": Key(COMPUTES),
     "dataset.statistics_examples": Key(COMPUTES),

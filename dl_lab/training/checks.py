@@ -50,8 +50,8 @@ def check_inputs(inputs: Tensor, shape: Sequence[int], kind: str, where: str = "
 
 
 def check_outputs(outputs: object, inputs: Tensor, spec: DataSpec, name: str) -> None:
-    """Raises: UserCodeError unless outputs are floating point (batch, output), or (batch, time, output) for tokens."""
-    expected = (*inputs.shape[: 2 if spec.kind == "tokens" else 1], spec.num_outputs)
+    """Raises: UserCodeError unless outputs are floats (batch, output), or for language (batch, time, output)."""
+    expected = (*inputs.shape[: 2 if spec.is_language else 1], spec.num_outputs)
     if not (isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.shape == expected):
         returned = f"model={name} returned {form(outputs)} for inputs {form(inputs)}"
         raise UserCodeError(f"{returned}; allowed: {expected}, floating point")

@@ -45,7 +45,7 @@ class Plan:
     @property
     def eval_batch_size(self) -> int:
         spec = self.data.spec
-        positions = spec.input_shape[0] if spec.kind == "tokens" else 1
+        positions = spec.input_shape[0] if spec.is_language else 1
         return self.run.train.eval_batch_of(self.batch_size, prod(spec.input_shape) + positions * spec.num_outputs)
 
     @property

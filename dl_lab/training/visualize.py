@@ -23,9 +23,11 @@ def figures_of(model: nn.Module, data: Data, task: Task) -> "dict[str, Figure]":
     """
     spec = data.spec
     with _evaluating(model):
-        if spec.kind == "tokens":
+        if spec.is_language:
             return _attention(model, data)
         figures = figures_of_heads(model, data, task)
+        if spec.kind == "tokens":
+            return figures | _attention(model, data)
         if spec.task == "regression":
             return figures | (_line(model, data) if spec.input_shape == (1,) and spec.num_outputs == 1 else {})
         if spec.kind == "features":

@@ -266,3 +266,29 @@ def test_patches_that_do_not_divide_both_sides_of_an_image_are_refused(patch_siz
     run = parsed("model=transformer", f"model.patch_size={patch_size}")
     with pytest.raises(ConfigError, match=rf"^model\.patch_size={patch_size} .* images of 8x12; allowed: 1, 2, 4$"):
         build_model(run, IMAGES)
+
+
+def classifier() -> Transformer:
+    spec = replace(TEXT, heads=IMAGES.heads, padding=VOCABULARY - 1)
+    return transformer(spec)
+
+
+@torch.no_grad()
+def test_padding_has_no_influence() -> None:
+    model, without = classifier(), classifier()
+    without.padding = None
+    model.embedding.weight[-1] += 7
+    model.positions.weight[6:] += 7
+    texts = tokens(time=6) % (VOCABULARY - 1)
+    padding = torch.full((4, 4), VOCABULARY - 1)
+    expected = without(texts)
+    for count in range(5):
+        padded = torch.cat([texts, padding[:, :count]], dim=1)
+        torch.testing.assert_close(model(padded), expected, **CLOSE)
+    mapped = torch.func.vmap(lambda inputs: model(inputs[None])[0])(padded)
+    torch.testing.assert_close(mapped, expected, **CLOSE)
+    looks = model.attention_weights(padded)
+    assert not looks[..., 6:].any()
+    torch.testing.assert_close(looks[..., :6, :6], without.attention_weights(texts), **CLOSE)
+    torch.testing.assert_close(model(padding), model(padding[:, :1]), **CLOSE)  # texts without a token
+    assert not torch.allclose(expected, without(texts[:, :5]))
