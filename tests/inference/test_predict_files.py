@@ -16,6 +16,7 @@ import torch
 from polars.testing import assert_frame_equal
 from support.commands import Ended, command
 from support.models import rows, table_model, write_csv
+from support.models import trained as trained_with
 
 from dl_lab import predict
 from dl_lab.data.tables import parts
@@ -69,6 +70,8 @@ SAME: dict[str, str | bytes] = {
     "semicolons and decimal commas": TEXT.replace(",", ";").replace(".", ","),
     "tabs and decimal commas": TEXT.replace(",", "\t").replace(".", ","),
     "utf-16": TEXT.encode("utf-16"),
+    "utf-16 without a mark": TEXT.encode("utf-16-be"),
+    "lines above": f"# by me\n{TEXT}",
     "windows": TEXT.replace("\n", "\r\n"),
     "old mac": TEXT.replace("\n", "\r"),
     "blank lines": TEXT.replace("\n", "\n\n"),
@@ -97,6 +100,19 @@ def test_a_table_that_is_written_otherwise_has_the_same_predictions(trained, tmp
     monkeypatch.setattr(parts, "BLOCK", block)
     assert predicted(trained, tmp_path, content).err == ""
     assert (tmp_path / "predictions.csv").read_text() == expected
+
+
+def test_rows_are_predicted_alone_and_without_a_header_as_they_are_together(tmp_path):
+    table = rows(60, 1)
+    lines = [",".join(str(row[name]) for name in ("kind", *FEATURES)) for row in table]
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    data = ("dataset=table", "dataset.path=train.csv", "dataset.targets=[column_1]", "dataset.header=false")
+    model = trained_with(tmp_path, *data)
+    together = predictions.predict(model, tmp_path / "train.csv")
+    (tmp_path / "one.csv").write_text(lines[7].partition(",")[2])  # without the target, which was before the others
+    (alone,) = predictions.predict(model, tmp_path / "one.csv").rows()
+    assert alone[1] == together.row(7)[1]
+    assert alone[2:] == pytest.approx(together.row(7)[2:], rel=1e-6)
 
 
 REFUSED: dict[str, tuple[str | bytes, str]] = {

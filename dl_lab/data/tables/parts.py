@@ -99,7 +99,7 @@ def _parts(
         if layout is not None or reading.separator != "auto":  # as the training data, which were text
             frame = without_missing(frame.with_columns(pl.col(pl.String).str.strip_chars()), map(str, marks))
         if layout is not None:
-            names = names or names_by_place(path, frame, layout, needed)
+            names = names or _names(path, frame, layout, needed)
             frame = frame.select(pl.nth(place).alias(name) for place, name in names.items())
         if not first:
             check_columns(path, frame.columns, needed)
@@ -107,6 +107,15 @@ def _parts(
         first += len(frame)
     if not first:
         raise ConfigError(f"dataset.path={path} has no rows; allowed: a table with rows")
+
+
+def _names(path: str, frame: pl.DataFrame, layout: Layout, needed: Sequence[str]) -> dict[int, str]:
+    """The names of columns by place. Without a header, columns as many as needed are these: those of targets, which may
+    have been before them in the training data, are missing.
+    """
+    names = names_by_place(path, frame, layout, needed)
+    is_exact = not layout.names and len(names) == len(needed) and missing_among([*names.values()], needed)
+    return dict(zip(names, needed, strict=True)) if is_exact else names
 
 
 def _of_equal_length(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
@@ -156,8 +165,10 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
 
 
 def _blocks(path: str, file: IO[bytes]) -> Iterator[bytes]:
-    while block := file.read(BLOCK):
+    size = max(BLOCK, SAMPLE)  # the first block shows the encoding
+    while block := file.read(size):
         yield block
+        size = BLOCK
 
 
 def in_utf8(path: str, blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
