@@ -24,14 +24,13 @@ from dl_lab.data.tables.reading import (
     RawTable,
     Reading,
     beginning,
-    below,
     parquet_errors,
     plain_columns,
     with_newlines,
     with_plain_types,
 )
 from dl_lab.data.tables.required import check_columns, missing_among
-from dl_lab.data.tables.rows import is_well_quoted, read_rows
+from dl_lab.data.tables.rows import below, is_well_quoted, read_rows
 from dl_lab.data.tables.separator import SAMPLE
 
 if TYPE_CHECKING:

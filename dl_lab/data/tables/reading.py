@@ -19,7 +19,7 @@ from dl_lab.core.progress import announce
 from dl_lab.data.tables.cells import Numbers, decimal_sign, parse_numbers, without_missing
 from dl_lab.data.tables.encoding import TABLES, as_utf8, refuse_bomb, unpack
 from dl_lab.data.tables.layout import NAMED, Layout, find_layout, read_lines, with_names
-from dl_lab.data.tables.rows import plain_numbers, read_rows
+from dl_lab.data.tables.rows import below, plain_numbers, read_rows
 from dl_lab.data.tables.separator import SAMPLE
 
 if TYPE_CHECKING:
@@ -104,13 +104,12 @@ def read_table(
     content = with_newlines(content)
     start = beginning(content)
     layout = find_layout(path, start, options.separator, options.header)
-    content = below(content, layout.above)
     plain = {}
     if len(start) < len(content) and _has_usual_numbers(options, layout):
         plain = plain_numbers(below(start.encode(), layout.above), layout)
         names = layout.names
         plain = {place: cell for place, cell in plain.items() if names[place] and is_feature(names[place])}
-    frame = read_rows(path, content, layout, plain)
+    frame = read_rows(path, content, layout, plain, layout.above)
     if not len(frame):
         raise ConfigError(f"dataset.path={path} has a header but no rows; allowed: {TABLES} with rows")
     marks = {text for mark in options.missing for text in (mark, isinstance(mark, int) and f"{mark}.0") if text}
@@ -208,16 +207,6 @@ def beginning(content: bytes) -> str:
             return content.decode()
     end = max(end, content.rfind(b"\n", 0, SAMPLE))
     return content[: end + 1].decode()
-
-
-def below(content: bytes, above: int) -> bytes:
-    """The text below so many lines, without blank lines at its end."""
-    start, end = 0, len(content)
-    for _ in range(above):
-        start = content.find(b"\n", start) + 1 or end
-    while end > start and content[end - 1] in b"\r\n":
-        end -= 1
-    return content[start:end]
 
 
 def with_decimal(table: RawTable, rows: NDArray[np.int64], given: Reading) -> RawTable:

@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 PLAIN = r"^-?\d+\.\d+$"  # a number that polars reads in a csv file as in a text
 
 
+def below(text: bytes, above: int) -> bytes:
+    """The text below so many lines, without blank lines at its end."""
+    start, end = _extent(text, above)
+    return text[start:end]
+
+
+def _extent(text: bytes, above: int) -> tuple[int, int]:
+    start, end = 0, len(text)
+    for _ in range(above):
+        start = text.find(b"\n", start) + 1 or end
+    while end > start and text[end - 1] in b"\r\n":
+        end -= 1
+    return start, end
+
+
 def plain_numbers(body: bytes, layout: Layout) -> dict[int, str]:
     """The places of columns that seem to be numbers such as -1.5, from the first rows, and their first cells."""
     import polars as pl
@@ -28,53 +43,59 @@ def plain_numbers(body: bytes, layout: Layout) -> dict[int, str]:
     return {place: cell for place, cell in enumerate(frame.row(0)) if are_plain[place]}
 
 
-def read_rows(path: str, body: bytes, layout: Layout, numbers: Collection[int]) -> pl.DataFrame:
-    """The cells as stripped text, and those in the places of `numbers` as Float64, if all are: finite, and not so large
-    that distinct texts may be one number.
+def read_rows(path: str, text: bytes, layout: Layout, numbers: Collection[int], above: int = 0) -> pl.DataFrame:
+    """The cells below `above` lines as stripped text, and those in the places of `numbers` as Float64, if all are:
+    finite, and not so large that distinct texts may be one number.
 
     Raises:
         ConfigError: naming the line, if quotes or the number of cells do not fit.
     """
     import polars as pl
 
-    if numbers and (frame := _read_fast(body, layout, numbers)) is not None:
-        found = frame.select(pl.col(pl.Float64))
+    if numbers and (frame := _read_fast(text, layout, numbers, above)) is not None:
+        found = frame.select(pl.col(pl.Float64)).rechunk()  # of a single chunk, rows are taken many times faster
         if all(found.select((pl.all().abs() < 2.0**53).all()).row(0)):
-            return frame.with_columns(found.rechunk())  # of a single chunk, rows are taken many times faster
-    frame = _read_fast(body, layout)
-    return _read_slowly(path, body, layout) if frame is None else frame
+            return frame.with_columns(found)
+    frame = _read_fast(text, layout, above=above)
+    return _read_slowly(path, below(text, above), layout) if frame is None else frame
 
 
-def _read_fast(body: bytes, layout: Layout, numbers: Collection[int] = ()) -> pl.DataFrame | None:
+def _read_fast(text: bytes, layout: Layout, numbers: Collection[int] = (), above: int = 0) -> pl.DataFrame | None:
     """Read rows with polars, those of `numbers` as Float64; None if it might read them differently from Python's
     csv module, or they do not fit.
     """
     import polars as pl
 
     sign, width = layout.separator, layout.width
-    is_quoted = layout.quote.encode() in body
-    if not sign.isascii() or (is_quoted and (sign == " " or not is_well_quoted(body, sign, layout.quote))):
+    start, end = _extent(text, above)
+    is_quoted = text.find(layout.quote.encode(), start) >= 0
+    # polars skips a header without a copy
+    if start == end or is_quoted or sign == " " or text[end:] not in (b"", b"\n", b"\r\n"):
+        text, start, above = text[start:end], 0, 0
+    if not sign.isascii() or (is_quoted and (sign == " " or not is_well_quoted(text, sign, layout.quote))):
         return None
     if sign == " ":
-        body = re.sub(rb"^ +| +(?=\r?$)|(?<= ) +", b"", body, flags=re.MULTILINE)
-    if body.endswith(sign.encode()):
-        body += b"\n"  # or polars overlooks a last cell too many
+        text = re.sub(rb"^ +| +(?=\r?$)|(?<= ) +", b"", text, flags=re.MULTILINE)
+    if text.endswith(sign.encode()):
+        text += b"\n"  # or polars overlooks a last cell too many
     schema = {str(place): pl.Float64 if place in numbers else pl.String for place in range(width)}
     texts = pl.col(pl.String)
-    if not body:
+    if start == len(text):
         return pl.DataFrame(schema=schema)
     quote = layout.quote if is_quoted else None
     try:
-        frame = pl.read_csv(body, has_header=False, separator=sign, quote_char=quote, schema=schema)
+        frame = pl.read_csv(text, has_header=False, separator=sign, quote_char=quote, schema=schema, skip_lines=above)
     except pl.exceptions.PolarsError:
         return None
     if frame.to_series(-1).null_count():  # polars fills short lines with nulls, which leaves fewer separators
         within = frame.select(texts.str.count_matches(sign, literal=True).sum()).row(0) if is_quoted else ()
-        if body.count(sign.encode()) - sum(filter(None, within)) != (width - 1) * len(frame):
+        if text.count(sign.encode(), start) - sum(filter(None, within)) != (width - 1) * len(frame):
+            body = text[start:]
             shorter = body if is_quoted else re.sub(rb"^[\r ]*\n", b"", body, flags=re.MULTILINE)
             return _read_fast(shorter, layout, numbers) if len(shorter) < len(body) else None
-    has_breaks = is_quoted and body.count(b"\n") + 1 != len(frame)
-    if has_breaks or not body.isascii() or any(space in body for space in b" \t\v\f"):
+    has_breaks = is_quoted and text.count(b"\n") + 1 != len(frame)
+    is_short = 2 * len(numbers) > width  # stripping few texts takes less time than looking for spaces
+    if is_short or has_breaks or not text.isascii() or any(space in text for space in b" \t\v\f"):
         frame = frame.with_columns(texts.str.strip_chars())
     return frame.filter(frame.to_series().fill_null("") != "") if width == 1 else frame
 
