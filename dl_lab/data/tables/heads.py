@@ -24,7 +24,9 @@ def statistics(values: Values, standardize: bool) -> tuple[Values, Values]:
         return np.zeros(columns), np.ones(columns)
     error = rows * np.finfo(np.float64).eps
     with np.errstate(over="ignore"):  # refused by in_float32
-        mean, variance = values.mean(axis=0), values.var(axis=0)
+        mean = values.mean(axis=0)
+        deviation = values - mean
+        variance = np.square(deviation, out=deviation).mean(axis=0)  # as values.var, which finds the mean again
         is_constant = variance <= error * variance + (error * mean) ** 2
     return mean, np.where(is_constant, 1.0, np.sqrt(variance))
 
