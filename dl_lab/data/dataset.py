@@ -82,15 +82,20 @@ def preprocessing_of(data: Data) -> Preprocessing:
     return replace(known, spec=data.spec, mean=nested(data.mean), std=nested(data.std), tokenizer=tokenizer)
 
 
+def files_fingerprint(files: Mapping[str, Path]) -> str:
+    """As core.atomic_io; raises ConfigError if a file cannot be read."""
+    try:
+        return atomic_io.fingerprint(files)
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be read ({error.strerror}); allowed: a file") from error
+
+
 def fingerprint(data: Data) -> str | None:
     """The fingerprint of the files of a dataset, the same for every seed. Without files, "examples" and the fingerprint
     of the examples in memory; None for a stream of unknown source.
     """
     if data.files:
-        try:
-            return atomic_io.fingerprint(data.files)
-        except OSError as error:
-            raise ConfigError(f"{error.filename} cannot be read ({error.strerror}); allowed: a file") from error
+        return files_fingerprint(data.files)
     digest = hashlib.sha256(repr(data.spec).encode())
     for split in filter(None, (data.train, data.validation, data.test)):
         if not isinstance(split, InMemory | Windows):

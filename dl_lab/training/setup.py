@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -19,7 +20,7 @@ from dl_lab.core.devices import PRECISIONS
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.core.paths import user_path
 from dl_lab.data.batching import steps_in_epoch, training_batches
-from dl_lab.data.dataset import Data, fingerprint, preprocessing_of
+from dl_lab.data.dataset import Data, files_fingerprint, fingerprint, preprocessing_of
 from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.splits import InMemory
@@ -47,13 +48,16 @@ def build_data(run: RunConfig, again: bool = False) -> Data:
         if before is not None and not user_path(before, key).exists():
             raise ConfigError(f"{key}={before} does not exist; hint: if it was moved, {key}=PATH")
     devices.seed_global_generators(rng.seed_for(run.settings.seed, "data"), CPU)  # for datasets of the user's own
-    data = cast(Data, run.dataset.entry.build(run.dataset.config, run.settings.data_folder, run.settings.seed))
+    with ThreadPoolExecutor(1) as pool:  # a file is hashed while it is read
+        hashed = pool.submit(files_fingerprint, {"": Path(path)}) if path and Path(path).is_file() else None
+        data = cast(Data, run.dataset.entry.build(run.dataset.config, run.settings.data_folder, run.settings.seed))
     check_data(data, run.dataset.entry.name)
     if len(run.dataset.entry.tasks) > 1:
         check_task(run, data.spec.task)
     if path is not None and not data.files:
         data = replace(data, files=atomic_io.files_of(Path(path)))
-    return replace(data, fingerprint=fingerprint(data), preprocessing=preprocessing_of(data))
+    known = hashed.result() if hashed and data.files.keys() == {""} else fingerprint(data)
+    return replace(data, fingerprint=known, preprocessing=preprocessing_of(data))
 
 
 def refuse_other_run(config: Mapping[str, Any], written: Mapping[str, Any], folder: Path) -> None:
