@@ -1,8 +1,10 @@
 """The Python API: the files, errors and metrics of the commands, as objects."""
 
 import json
+import re
 import subprocess
 import sys
+from doctest import DocTestParser
 from pathlib import Path
 
 import polars as pl
@@ -184,3 +186,26 @@ def test_a_run_is_repeated_and_lengthened(folder):
     longer = dl_lab.run("train.steps=9", resume=run.folder)
     assert longer.folder == run.folder
     assert longer.summary["steps"] == 9
+
+
+@pytest.mark.parametrize("function", [dl_lab.run, dl_lab.load, dl_lab.sweep])
+def test_examples_of_a_function_are_true(function):
+    names = {"dl_lab": dl_lab}
+    if function is dl_lab.load:
+        names["folder"] = dl_lab.run(*TINY).folder
+    examples = DocTestParser().get_examples(function.__doc__)
+    assert any(example.want for example in examples)
+    for example in examples:
+        if example.want:
+            assert repr(eval(example.source, names)) == example.want.strip()
+        else:
+            exec(example.source, names)
+
+
+def test_example_of_the_guide_runs(capsys):
+    text = (Path(dl_lab.__file__).parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(
+        r"```python\n(.*?)```", text.partition("## Python")[2].partition("## The run folder")[0], re.DOTALL
+    )
+    exec(code, {})
+    assert "2 configurations, 2 runs, by best/loss" in capsys.readouterr().out
