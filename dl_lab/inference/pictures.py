@@ -19,6 +19,12 @@ PICTURES = 256  # that are predicted at a time
 
 def of_pixels(trained: Trained, pixels: Tensor) -> Iterator[Block]:
     pixels = trained.preprocessing.stored(pixels)
+    if pixels.is_floating_point() and trained.preprocessing.mean is not None:
+        white = f"{trained.preprocessing.white:g}"
+        raise ConfigError(
+            f"pixels are {str(pixels.dtype).removeprefix('torch.')}; allowed: whole numbers from 0 to {white}; "
+            f"hint: (x * {white}).round() as uint8, for values from 0 to 1"
+        )
     for start in range(0, len(pixels), CHUNK):
         stored = pixels[start : start + CHUNK]
         names = pl.DataFrame({"row": pl.Series(range(start + 1, start + 1 + len(stored)))})

@@ -62,7 +62,7 @@ def in_blocks(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterato
 def of_block(trained: Trained, block: Block) -> pl.DataFrame:
     """The names and predictions of each example; null for those without inputs."""
     size = trained.spec.num_outputs
-    found = [outputs.double().cpu() for outputs in trained.outputs(block.stored)] if len(block.stored) else []
+    found = [outputs.cpu().double() for outputs in trained.outputs(block.stored)] if len(block.stored) else []
     frame = columns_of(trained.spec.heads, torch.cat(found) if found else torch.empty(0, size, dtype=torch.float64))
     if not block.is_usable.all():
         places = np.where(block.is_usable, block.is_usable.cumsum() - 1, -1)

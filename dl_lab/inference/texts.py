@@ -82,7 +82,7 @@ def _of_equal_length(trained: Trained, tokens: Tensor) -> Iterator[tuple[Any, ..
     (length, context), place = (tokens.shape[1], trained.spec.input_shape[0]), 0
     (head,) = trained.spec.heads
     for outputs in trained.outputs(tokens[:, -context:]):
-        logs, own = outputs.double().log_softmax(-1).cpu(), tokens[place : place + len(outputs)]
+        logs, own = outputs.cpu().double().log_softmax(-1), tokens[place : place + len(outputs)]
         place += len(outputs)
         nats: list[float | None] = [nats_of(trained, each) for each in own] if not 1 < length <= context else []
         if not nats:
@@ -101,7 +101,8 @@ def nats_of(trained: Trained, tokens: Tensor) -> float | None:
     total = 0.0
     with torch.no_grad():
         for outputs, targets in loop.predictions(trained.model, plan, plan.data.test):
-            found = outputs.double().log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+            outputs, targets = outputs.cpu().double(), targets.cpu()
+            found = outputs.log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
             total -= float(found[targets != PADDING].sum())
     trained.model.eval()
     return total / (len(tokens) - 1)

@@ -59,6 +59,8 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_predicted(of_
     assert found.row(1)[2:] == pytest.approx(single[2:])
     pixels = np.asarray(Image.open(test / "cat/0.png").resize((8, 8))).transpose(2, 0, 1)
     assert predict_raw(model, pixels).row(0)[2:] == pytest.approx(single[2:])
+    with pytest.raises(ValueError, match="pixels are float64; allowed: whole numbers from 0 to 255; hint: "):
+        predict_raw(model, pixels / 255)
     ended = run(predict.main, tmp_path, model, "new/b.jpg")
     assert ended.err.startswith("error: path=new/b.jpg has no input that can be read; allowed: a picture, ")
 

@@ -65,6 +65,7 @@ TABLES = {  # by name: the targets and further arguments
     "columns of labels": (["good", "active"], ["dataset.task=multilabel"]),
     "heads": (["kind", "cost", "tags"], ["dataset.task={tags: multilabel}", "dataset.label_separator=';'"]),
     "weights": (["kind", "cost"], ["dataset.sample_weight=weight"]),
+    "texts": (["kind", "cost"], ["dataset.text=since", "model=transformer", "dataset.context_length=8"]),
 }
 
 
