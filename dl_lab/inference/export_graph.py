@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dl_lab.data.preprocessing import Nested, Preprocessing
+from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.spec import Head
 
 DAY = 86400.0  # seconds
@@ -152,7 +152,8 @@ class Graph(nn.Module):
         self.heads = Heads(preprocessing.spec.heads, names)
         self.normalizes = preprocessing.mean is not None
         for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
-            self.register_buffer(name, _statistic(values, precision))
+            if values is not None:  # torch 2.6 cannot trace a buffer that is None
+                self.register_buffer(name, torch.tensor(values, dtype=torch.float64).to(precision))
         is_table = preprocessing.spec.kind == "features" and preprocessing.columns
         self.columns = Columns(preprocessing.columns) if is_table else None
 
@@ -164,10 +165,6 @@ class Graph(nn.Module):
         if self.normalizes:
             inputs = (inputs - self.get_buffer("mean")) / self.get_buffer("std")
         return self.heads(self.network(inputs).to(self.precision))
-
-
-def _statistic(values: Nested, dtype: torch.dtype) -> Tensor | None:
-    return None if values is None else torch.tensor(values, dtype=torch.float64).to(dtype)
 
 
 class Features(Graph):

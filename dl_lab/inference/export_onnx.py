@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.export import ExportedProgram
 
 from dl_lab.core.errors import ConfigError
 from dl_lab.inference.export_trace import Function, Raw, Traced, reason
@@ -16,8 +18,7 @@ def write_onnx(traced: Traced, path: Path) -> None:
     assert traced.program is not None
     try:
         with torch.no_grad():
-            found = torch.onnx.export(traced.program, (), dynamo=True, verbose=False, input_names=[traced.spec.kind])
-        assert found is not None
+            found = _converted(traced.program, traced.spec.kind)
         _rename(found.model.graph, traced)
         size = sum(value.numel() * value.element_size() for value in traced.program.state_dict.values())
         found.save(path, external_data=size > LARGEST)
@@ -25,6 +26,31 @@ def write_onnx(traced: Traced, path: Path) -> None:
         raise ConfigError(
             f"the model cannot be exported to ONNX ({reason(error)}); allowed: torch, safetensors"
         ) from error
+
+
+def _converted(program: ExportedProgram, name: str) -> Any:
+    try:
+        return torch.onnx.export(program, (), dynamo=True, verbose=False, input_names=[name])
+    except Exception:  # torch 2.6 cannot convert batch normalization with a newer onnxscript
+        simpler = program.run_decompositions({torch.ops.aten._native_batch_norm_legit_no_training.default: _normalized})
+        return torch.onnx.export(simpler, (), dynamo=True, verbose=False, input_names=[name])
+
+
+def _normalized(
+    inputs: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch normalization in evaluation as a formula; the other results are those of training."""
+    shape = [1, -1, *[1] * (inputs.ndim - 2)]
+    outputs = (inputs - mean.view(shape)) * (variance + eps).rsqrt().view(shape)
+    outputs = outputs if weight is None else outputs * weight.view(shape)
+    outputs = outputs if bias is None else outputs + bias.view(shape)
+    return outputs, inputs.new_zeros(0), inputs.new_zeros(0)
 
 
 def _rename(graph: Any, traced: Traced) -> None:

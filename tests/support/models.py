@@ -94,11 +94,11 @@ def write_pictures(folder: Path, number: int, seed: int, classes: tuple[str, ...
     return found
 
 
-def folder_model(folder: Path) -> tuple[Trained, Path]:
+def folder_model(folder: Path, *arguments: str) -> tuple[Trained, Path]:
     write_pictures(folder / "pictures/train", 12, 1)
     write_pictures(folder / "pictures/test", 6, 2)
     size = ("dataset.size=8", "dataset.num_workers=0", "dataset.validation=4")
-    return trained(folder, "dataset=image_folder", "dataset.path=pictures", *size), folder / "pictures/test"
+    return trained(folder, "dataset=image_folder", "dataset.path=pictures", *size, *arguments), folder / "pictures/test"
 
 
 def pixel_rows(number: int, seed: int) -> list[dict[str, object]]:
