@@ -1,8 +1,10 @@
 """Text files of the user."""
 
+from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 
-from dl_lab.core.atomic_io import read_bytes
+from dl_lab.core.atomic_io import open_regular, read_bytes
 from dl_lab.core.errors import ConfigError
 
 SAMPLE = 4000  # bytes at the beginning of a file
@@ -46,6 +48,17 @@ def read_text(path: str, allowed: str) -> str:
     if "\0" in text and kind_of(content) != "a binary file":
         raise ConfigError(f"dataset.path={path} is not text, {looks_like}")
     return text
+
+
+def lines_of(path: Path, allowed: str) -> Iterator[str]:
+    """The lines of a UTF-8 file without their ends, in bounded memory. Raises ConfigError as `read_text` does."""
+    try:
+        with open_regular(path) as file, TextIOWrapper(file, encoding="utf-8-sig") as text:
+            for line in text:
+                yield line.removesuffix("\n")
+    except (OSError, UnicodeDecodeError):
+        read_text(str(path), allowed)
+        raise
 
 
 def wide_encoding(content: bytes) -> str | None:

@@ -10,10 +10,9 @@ import torch
 
 from dl_lab.core.errors import ConfigError, quoted
 from dl_lab.core.paths import user_path
-from dl_lab.data.files import read_text
+from dl_lab.data.files import lines_of
 from dl_lab.data.pictures import types
 from dl_lab.data.tables.frames import as_frame, is_frame
-from dl_lab.data.tokenizers import one_line_end
 from dl_lab.datasets.class_folders import below, is_picture
 from dl_lab.inference.blocks import NOTHING, Block, Options, allowed
 from dl_lab.inference.pictures import of_pictures, of_pixels
@@ -40,9 +39,9 @@ def of_file(trained: Trained, path: Path, options: Options = NOTHING) -> Iterato
     if is_image and is_picture(path):
         return of_pictures(trained, [path], [path.name])
     if trained.spec.kind == "tokens" and path.suffix == ".txt":
-        lines = one_line_end(read_text(str(path), "a text file")).split("\n")
-        if not {*needed_columns(trained)} & {*lines[0].split("\t")}:  # no table: a text in each line
-            return of_memory(trained, [line for line in lines if line], options)
+        lines = [line for line in lines_of(path, "a text file") if line]
+        if lines and not {*needed_columns(trained)} & {*lines[0].split("\t")}:  # no table: a text in each line
+            return of_memory(trained, lines, options)
     return of_table(trained, path, options)
 
 

@@ -1,6 +1,7 @@
 """What a language model says of texts: how likely each one is, and the most probable next token."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ from torch import Tensor
 
 from dl_lab.core.errors import ConfigError, counted
 from dl_lab.core.progress import announce
-from dl_lab.data.files import read_text
+from dl_lab.data.files import lines_of
 from dl_lab.data.splits import PADDING, Windows
-from dl_lab.data.tokenizers import one_line_end
 from dl_lab.inference.trained import Trained
 from dl_lab.training import loop
 
@@ -35,20 +35,19 @@ def in_blocks(trained: Trained, raw: Any) -> Iterator[pl.DataFrame]:
     Raises:
         ConfigError: if there is no text, or none that the model knows.
     """
-    if isinstance(raw, Path):
-        content = one_line_end(read_text(str(raw), "a text file"))
-        texts = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line]
-    else:
-        texts = list(enumerate([raw] if isinstance(raw, str) else [str(text) for text in raw], 1))
-    if not texts:
-        raise ConfigError(f"path={raw} has no text; allowed: a text file with a line that is not empty")
+    lines = lines_of(raw, "a text file") if isinstance(raw, Path) else [raw] if isinstance(raw, str) else map(str, raw)
+    texts = ((number, text) for number, text in enumerate(lines, 1) if text or not isinstance(raw, Path))
     unknown: list[ConfigError] = []
-    for start in range(0, len(texts), LINES):
-        numbers, tokens = zip(*texts[start : start + LINES], strict=True)
-        known = [_known(trained, text, unknown) for text in tokens]
+    count = 0
+    while block := list(islice(texts, LINES)):
+        count += len(block)
+        numbers = [number for number, _ in block]
+        known = [_known(trained, text, unknown) for _, text in block]
         scores = pl.DataFrame(_scores(trained, known), COLUMNS, orient="row")
         yield pl.concat([pl.DataFrame({"line": numbers}), scores], how="horizontal")
-    if len(unknown) == len(texts):
+    if not count:
+        raise ConfigError(f"dataset.path={raw} has no text; allowed: a text file with a line that is not empty")
+    if len(unknown) == count:
         raise unknown[0]
     if unknown:
         announce(f"no prediction for {counted(len(unknown), 'line')}: {str(unknown[0]).partition('; allowed')[0]}")

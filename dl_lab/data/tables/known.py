@@ -23,8 +23,6 @@ from dl_lab.data.tables.types import as_text, check_range, native, numbers_of
 if TYPE_CHECKING:
     import polars as pl
 
-NOUNS = {"number": "a number", "date": "a date", "boolean": "true or false"}
-
 
 @dataclass
 class Report:
@@ -96,7 +94,8 @@ class Encoding:
             if not (unread := report.unread[encoder.name]):
                 continue
             cell, place = report.example[encoder.name]
-            what = NOUNS[encoder.kind] + (f" ({encoder.pattern})" if isinstance(encoder, Date) else "")
+            what = " or ".join(encoder.words) if isinstance(encoder, Boolean) else f"a {encoder.kind}"
+            what += f" ({encoder.pattern})" if isinstance(encoder, Date) else ""
             hint = other_way(as_text(part.frame[encoder.name]), part.options) if isinstance(encoder, Number) else ""
             if (
                 "thousands=','" in hint and part.layout is not None and part.layout.separator != ","

@@ -137,6 +137,7 @@ def _layout(path: str, text: str, reading: Reading, needed: Sequence[str]) -> La
         ConfigError: if one is missing.
     """
     layout = find_layout(path, text, reading.separator, reading.header)
+    needed = [name for name in needed if not name.startswith("Unnamed: ")]  # which the header lacks
     missing = missing_among(layout.names, needed)
     if missing and reading.header and reading.separator != "auto":
         found = find_layout(path, text, "auto", reading.header)
