@@ -224,5 +224,7 @@ def _library():  # type: ignore[no-untyped-def]  # a module
     try:
         import tokenizers
     except ImportError as error:
-        raise ConfigError("dataset.tokenizer=bpe is not installed; hint: pip install 'dl_lab[bpe]'") from error
+        raise ConfigError(
+            "dataset.tokenizer=bpe is not installed; hint: pip install 'dl_lab[bpe]', or dataset.tokenizer=bytes"
+        ) from error
     return tokenizers

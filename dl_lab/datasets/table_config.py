@@ -12,7 +12,7 @@ from dl_lab.data.tables.types import COUNTER, Kind
 from dl_lab.datasets.table import TableConfig
 from dl_lab.datasets.tokenized import TokenizerConfig
 
-DEFAULT = "bytes"  # the tokenizer, as in conf
+DEFAULT = "bpe"  # the tokenizer, as in conf
 TASKS = ("auto", "regression", "classification", "multilabel", "multi_output")
 
 

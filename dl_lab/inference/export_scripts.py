@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dl_lab.data.spec import DataSpec
 from dl_lab.data.tokenizers import Tokenizer
 from dl_lab.inference.export_trace import Traced
 
@@ -125,9 +126,9 @@ def read(paths):
 '''
 TEXT = '''
 def read(texts):
-    """The numbers of the last tokens of a text."""
+    """The numbers of the WHICH tokens of a text."""
     text = texts[0].replace("\\r\\n", "\\n").replace("\\r", "\\n")
-    VOCABULARYreturn np.array([TOKENS[-LENGTH:]])
+    VOCABULARYreturn np.array([TOKENS[CUT]])
 '''
 TOKENS = {
     "characters": "[vocabulary.index(character) for character in text]",
@@ -167,7 +168,7 @@ def script(traced: Traced, to: str) -> str:
     modules, last = {"json", "sys"}, ""
     more = list(IMPORTS[to])
     if spec.kind == "tokens":
-        read = _text(preprocessing.tokenizer, spec.input_shape[0])
+        read = _text(preprocessing.tokenizer, spec)
         more += ["from tokenizers import Tokenizer"] if "Tokenizer" in read else []
         last = "[-1]" if spec.task == "language_modelling" else ""
     elif traced.columns:
@@ -195,10 +196,17 @@ def script(traced: Traced, to: str) -> str:
     )
 
 
-def _text(tokenizer: Tokenizer | None, length: int) -> str:
+def _text(tokenizer: Tokenizer | None, spec: DataSpec) -> str:
+    """The reader of a text, of which a language model takes the end, and other models the beginning, without unknown
+    characters.
+    """
     assert tokenizer is not None
+    length, of_kind = spec.input_shape[0], dict(TOKENS)
+    if not spec.is_language:
+        of_kind["characters"] = "[vocabulary.index(character) for character in text if character in vocabulary]"
     read = TEXT.replace("VOCABULARY", VOCABULARY if tokenizer.vocabulary else "")
-    return read.replace("TOKENS", TOKENS[tokenizer.kind]).replace("LENGTH", str(length))
+    which, cut = ("last", f"-{length}:") if spec.is_language else ("first", f":{length}")
+    return read.replace("TOKENS", of_kind[tokenizer.kind]).replace("CUT", cut).replace("WHICH", which)
 
 
 def _imports(modules: set[str], more: list[str]) -> str:

@@ -110,7 +110,7 @@ def test_a_text_may_predict_numbers_and_several_targets(here: Path) -> None:
         (["dataset.text=reviews"], r"^dataset.text=reviews is not known \(nearest: review\)"),
         (["dataset.text=kind"], r"^dataset.text=kind is not allowed; allowed: a column that is no target"),
         (["dataset.features=[size]"], r"^dataset.features=\['size'\] is not allowed; .* with dataset.text=review"),
-        (["dataset.text=null", "dataset.tokenizer=bpe"], r"^dataset.tokenizer=bpe .*hint: dataset.text=COLUMN"),
+        (["dataset.text=null", "dataset.tokenizer=bytes"], r"^dataset.tokenizer=bytes .*hint: dataset.text=COLUMN"),
         (["dataset.context_length=65"], r"^model.context_length=64 is not allowed; allowed: 65 or more$"),
     ],
 )
