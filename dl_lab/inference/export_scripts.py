@@ -128,7 +128,7 @@ TEXT = '''
 def read(texts):
     """The numbers of the WHICH tokens of a text."""
     text = texts[0].replace("\\r\\n", "\\n").replace("\\r", "\\n")
-    VOCABULARYreturn np.array([TOKENS[CUT]])
+    VOCABULARYreturn np.array([TOKENSCUT])
 '''
 TOKENS = {
     "characters": "[vocabulary.index(character) for character in text]",
@@ -205,7 +205,7 @@ def _text(tokenizer: Tokenizer | None, spec: DataSpec) -> str:
     if not spec.is_language:
         of_kind["characters"] = "[vocabulary.index(character) for character in text if character in vocabulary]"
     read = TEXT.replace("VOCABULARY", VOCABULARY if tokenizer.vocabulary else "")
-    which, cut = ("last", f"-{length}:") if spec.is_language else ("first", f":{length}")
+    which, cut = ("last", f"[-{length}:]") if spec.is_language else ("first", f"[:{length}] or [{spec.padding}]")
     return read.replace("TOKENS", of_kind[tokenizer.kind]).replace("CUT", cut).replace("WHICH", which)
 
 

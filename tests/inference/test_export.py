@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from support.exports import Found, by_script, exported
-from support.models import MODELS
+from support.models import MODELS, texts_model
 
 from dl_lab.data.spec import Head
 from dl_lab.inference.predictions import predict
@@ -37,3 +37,13 @@ def test_a_table_with_all_types_and_tasks_is_predicted_without_dl_lab(table, to)
     trained, test = table
     found = by_script(exported(trained.folder, to), test)
     assert_same(trained, found, predict(trained, test))
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "to"), [("characters", "safetensors"), ("bytes", "torch"), ("bpe", "onnx"), ("bpe", "safetensors")]
+)
+def test_a_text_is_classified_without_dl_lab(tmp_path, tokenizer, to):
+    trained, _ = texts_model(tmp_path, tokenizer)
+    folder = exported(trained.folder, to)
+    for text in ("red old 東京", "old\r\nsüß " * 20, "red \u2603", ""):
+        assert_same(trained, by_script(folder, text), predict(trained, pl.DataFrame({"say": [text]})))

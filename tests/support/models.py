@@ -131,11 +131,25 @@ def listed_model(folder: Path) -> tuple[Trained, Path]:
     return trained(folder, *paths, "dataset.images=file", "dataset.image_shape=[3,6,6]"), folder / "test.csv"
 
 
+def texts_model(folder: Path, tokenizer: str) -> tuple[Trained, Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, number, more in (("train", 40, ""), ("test", 21, "\u2603")):
+        draw = random.Random(part)
+        words = [draw.choices(["red", "süß", "東京", "old", more], k=draw.randrange(9)) for _ in range(number)]
+        table = [{"size": len(each), "say": " ".join(each), "kind": "ab"["red" in each]} for each in words]
+        write_csv(folder / f"{part}.csv", table)
+    paths = ("dataset=table", "dataset.path=train.csv", "dataset.test_path=test.csv", "dataset.targets=[kind]")
+    small = ("model=transformer", "model.num_layers=1", "model.num_heads=1", "model.embedding_size=8")
+    text = ("dataset.text=say", f"dataset.tokenizer={tokenizer}", "model.context_length=16")
+    return trained(folder, *paths, *small, *text), folder / "test.csv"
+
+
 MODELS: dict[str, Callable[[Path], tuple[Trained, Path]]] = {
     **{
         name: lambda folder, targets=targets, arguments=arguments: table_model(folder, targets, *arguments)
         for name, (targets, arguments) in TABLES.items()
     },
+    "texts": lambda folder: texts_model(folder, "bpe"),
     "image folder": folder_model,
     "pixels": pixel_model,
     "listed pictures": listed_model,
