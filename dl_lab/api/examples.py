@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dl_lab.config.compose import quoted
 from dl_lab.core.errors import ConfigError
-from dl_lab.data.tables.frames import as_frame, as_series, is_frame
+from dl_lab.core.progress import announce
+from dl_lab.data.tables.frames import as_array, as_frame, as_series, is_frame
 from dl_lab.data.tables.reading import plain_columns, with_plain_types
 from dl_lab.datasets.memory import Examples
 
@@ -33,7 +34,7 @@ def examples_of(data: Any, names_of_x: Sequence[str] = (), names_of_y: Sequence[
     if is_frame(inputs):
         features = as_frame(inputs)
     else:
-        array = as_array(inputs, "X")
+        array = as_array(inputs, "data: X", ALLOWED)
         if array.ndim > 2:
             pixels = images(array)
         else:
@@ -55,6 +56,8 @@ def examples_of(data: Any, names_of_x: Sequence[str] = (), names_of_y: Sequence[
     if features.is_empty():
         raise ConfigError(f"data: there are no rows; allowed: {ALLOWED}")
     frame = with_plain_types("data", features.select(plain_columns()))
+    if left := [name for name in features.columns if name not in [*frame.columns, *names]]:
+        announce(f"data: columns of lists, objects and the like are left out: {', '.join(left)}")
     if lost := [name for name in names if name not in frame.columns]:
         raise ConfigError(f"data: target {lost[0]} has no plain values; allowed: numbers, text, true and false, dates")
     return Examples(frame, tuple(names), pixels, digest(frame, pixels))
@@ -67,24 +70,6 @@ def overrides_of(examples: Examples) -> list[str]:
     if examples.pixels is None:
         return chosen
     return [*chosen, f"dataset.image_shape=[{','.join(map(str, examples.pixels.shape[1:]))}]"]
-
-
-def as_array(values: Any, name: str) -> np.ndarray:
-    """An array of numbers or text, from NumPy, torch, a sparse matrix or a nested list."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        values = values.float() if values.dtype == torch.bfloat16 else values
-    if hasattr(values, "toarray"):
-        values = values.toarray()
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # lists of different lengths
-        raise ConfigError(f"data: {name} is no array ({error}); allowed: {ALLOWED}") from error
-    if array.ndim == 0 or array.dtype.kind not in "biufOUSM":
-        raise ConfigError(
-            f"data: {name} is a {type(values).__name__} {array.shape} of {array.dtype}; allowed: {ALLOWED}"
-        )
-    return array.astype(str) if array.dtype.kind == "S" else array
 
 
 def columns_of(array: np.ndarray, name: str, names: Sequence[str]) -> pl.DataFrame:
@@ -102,7 +87,7 @@ def target_frame(targets: Any, names: Sequence[str]) -> pl.DataFrame:
         return as_frame(targets)
     if hasattr(targets, "name"):  # a series of polars or pandas
         return as_series(targets, str(targets.name or "target")).to_frame()
-    array = as_array(targets, "y")
+    array = as_array(targets, "data: y", ALLOWED)
     if array.ndim == 1 or array.shape[1:] == (1,):
         return as_series(array.reshape(-1), names[0] if len(names) == 1 else "target").to_frame()
     return columns_of(array, "target", names)

@@ -12,7 +12,7 @@ from dl_lab.core.errors import ConfigError, quoted
 from dl_lab.core.paths import user_path
 from dl_lab.data.files import lines_of
 from dl_lab.data.pictures import types
-from dl_lab.data.tables.frames import as_frame, is_frame
+from dl_lab.data.tables.frames import as_array, as_frame, as_series, is_frame
 from dl_lab.datasets.class_folders import below, is_picture
 from dl_lab.inference.blocks import NOTHING, Block, Options, allowed
 from dl_lab.inference.pictures import of_pictures, of_pixels
@@ -65,16 +65,19 @@ def of_memory(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterato
             pixels = pixels[:, None]  # (image, height, width)
         return of_pixels(trained, pixels)
     if not is_frame(raw):
-        raw = _of_array(trained, np.asarray(raw))
+        raw = _of_array(trained, as_array(raw, "x", allowed(trained)))
     return of_table(trained, as_frame(raw), options)
 
 
 def _of_array(trained: Trained, values: np.ndarray) -> pl.DataFrame:
-    """An array (row, column) with the names of the model's columns."""
-    needed = needed_columns(trained) or [f"column_{place}" for place in range(1, trained.spec.input_shape[0] + 1)]
-    if values.ndim != 2 or values.shape[1] != len(needed):
+    """An array (row, column) with the names of the model's columns. Names such as column_3 say which ones they are."""
+    values = values[:, None] if values.ndim == 1 else values
+    numbered = [f"column_{place}" for place in range(1, values.shape[1] + 1)]
+    needed = list(needed_columns(trained)) or numbered[: trained.spec.input_shape[0]]
+    names = numbered if set(needed) <= set(numbered) else needed
+    if values.ndim != 2 or values.shape[1] != len(names):
         raise ConfigError(
             f"inputs {values.shape} do not fit the model; allowed: (row, {len(needed)}), with the columns "
             f"{quoted([*needed])}"
         )
-    return pl.DataFrame({name: pl.Series(values[:, place], strict=False) for place, name in enumerate(needed)})
+    return pl.DataFrame([as_series(column, name) for column, name in zip(values.T, names, strict=True)])

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from support.commands import command, train
 
 import dl_lab
@@ -75,6 +76,9 @@ def test_a_frame_in_memory_trains_as_the_same_table_in_a_file(kind, folder):
 ARRAYS: dict[str, Callable[[NDArray[Any]], Any]] = {
     "numpy": lambda array: array,
     "torch": torch.from_numpy,
+    "with gradient": lambda array: torch.tensor(array, requires_grad=True),
+    "masked": np.ma.masked_invalid,
+    "sparse": csr_matrix,
     "list": lambda array: array.tolist(),
     "pandas": lambda array: pd.DataFrame(array, columns=[f"column_{place + 1}" for place in range(array.shape[1])]),
 }
@@ -108,6 +112,7 @@ def test_arrays_of_all_libraries_train_the_same(kind, y, folder):
     )
     assert (run.folder / "metrics.jsonl").read_bytes() == (ended.run / "metrics.jsonl").read_bytes()
     assert run.evaluate() == dl_lab.load(ended.run).evaluate()
+    assert run.predict(ARRAYS[kind](x)).equals(run.predict(frame))
     assert run.evaluate(data=(x, given)) == pytest.approx(run.evaluate(path="rows.parquet"))
 
 
@@ -136,6 +141,7 @@ MISTAKES = [
     ((pl.DataFrame(columns()), pd.Series([1.0] * ROWS, name="price")), "data: X and y both have a column price; .*"),
     ((np.zeros((4, 8, 8)), np.zeros(4)), r"data: X are images \(4, 8, 8\) of float64; allowed: bytes .*; hint: .*"),
     ((np.zeros((4, 32, 32, 3), dtype=np.uint8), np.zeros(4)), "data: X .* channels last; .* hint: X.transpose.*"),
+    ((pd.DataFrame([[1, 2]] * 4, columns=["a", "a"]), np.zeros(4)), "data: column 'a' appears twice; .*"),
     (([[1, 2], [3]], [1, 2]), "data: X is no array .*"),
     ((np.zeros((4, 2), dtype=complex), np.zeros(4)), "data: X is a ndarray .* of complex128; allowed: .*"),
     ((np.zeros((0, 2)), np.zeros(0)), "data: there are no rows; .*"),
@@ -189,3 +195,16 @@ def test_data_are_not_changed(folder):
     before = frame.copy(deep=True)
     dl_lab.run(*SHORT, data=(frame, "pet"))
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_one_feature_is_an_array_of_one_dimension(folder):
+    x = np.arange(ROWS, dtype=float)
+    run = dl_lab.run("model=linear", *SHORT, data=(x, 2 * x))
+    assert run.predict(x).equals(run.predict(pl.DataFrame({"column_1": x})))
+
+
+def test_columns_of_other_objects_are_left_out_with_a_line(folder, capsys):
+    frame = pl.DataFrame({"x": range(ROWS), "list": [[1]] * ROWS})
+    run = dl_lab.run(*SHORT, data=(frame, np.arange(ROWS) / 2))
+    assert "data: columns of lists, objects and the like are left out: list" in capsys.readouterr().out
+    assert run.trained.spec.input_shape == (1,)

@@ -123,7 +123,7 @@ def test_tables_in_memory_are_predicted_as_files(of_table):
     ("raw", "message"),
     [(np.zeros((3, 2)), "inputs (3, 2) do not fit the model; allowed: (row, 5), with the columns 'age'"),
      (pl.DataFrame({"age": [3]}), "data lacks 4 columns that the model needs: city, since, active, size"),
-     (pl.DataFrame(schema=["age"]), "data has no rows"), (3, "inputs () do not fit"), ([], "inputs (0,) do not fit"),
+     (pl.DataFrame(schema=["age"]), "data has no rows"), (3, "x is a int ()"), ([], "inputs (0,) do not fit"),
      ("nowhere.csv", "path=nowhere.csv does not exist")],
 )  # fmt: skip
 def test_values_in_memory_that_do_not_fit_are_refused(of_table, raw, message):

@@ -1,11 +1,16 @@
-"""Dataframes of others as those of polars."""
+"""Dataframes and arrays of other libraries as those of polars and NumPy."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from dl_lab.core.errors import ConfigError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +33,8 @@ def as_frame(values: Any) -> pl.DataFrame:
     if not hasattr(type(values), "columns"):
         return pl.DataFrame(values, infer_schema_length=None)
     names = [str(name) for name in values.columns]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ConfigError(f"data: column {twice[0]!r} appears twice; allowed: distinct names; hint: rename one of them")
     return pl.DataFrame([as_series(values.iloc[:, place], name) for place, name in enumerate(names)])
 
 
@@ -43,3 +50,25 @@ def as_series(values: Any, name: str) -> pl.Series:
         values = values.astype(object).where(values.notna(), None)
     cells = [None if cell != cell else cell for cell in np.asarray(values, dtype=object).tolist()]
     return pl.Series(name, cells, strict=False)
+
+
+def as_array(values: Any, where: str, allowed: str) -> np.ndarray:
+    """An array of numbers, text or dates, from NumPy, torch, a sparse matrix, a series or a nested list.
+
+    Raises:
+        ConfigError: naming `where`, if it is none.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values
+    if hasattr(values, "toarray"):
+        values = values.toarray()
+    try:
+        if isinstance(values, np.ma.MaskedArray):
+            values = np.ma.filled(values.astype(float), np.nan)
+        array = np.asarray(values)
+    except ValueError as error:  # lists of different lengths, a masked text
+        raise ConfigError(f"{where} is no array ({error}); allowed: {allowed}") from error
+    if array.ndim == 0 or array.dtype.kind not in "biufOUSM":
+        raise ConfigError(f"{where} is a {type(values).__name__} {array.shape} of {array.dtype}; allowed: {allowed}")
+    return array.astype(str) if array.dtype.kind == "S" else array
