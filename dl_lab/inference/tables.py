@@ -57,7 +57,7 @@ def reading_of(trained: Trained, options: Options) -> Reading:
     """
     saved = {**DEFAULTS, **(trained.preprocessing.reading or {})}
     if saved["decimal"] == "auto":
-        saved["decimal"] = "."
+        saved["decimal"] = "," if saved["thousands"] == "." else "."
     try:
         reading = typed(Reading, saved, "preprocessing.reading")
     except ConfigError as error:

@@ -18,9 +18,10 @@ from support.commands import Ended, command
 from support.models import rows, table_model, write_csv
 from support.models import trained as trained_with
 
-from dl_lab import predict
+from dl_lab import evaluate, predict
 from dl_lab.data.tables import parts
 from dl_lab.inference import predictions, tables, writing
+from dl_lab.inference.labelled import evaluate_on
 from dl_lab.inference.trained import Trained
 from dl_lab.runs import checkpoint
 
@@ -113,6 +114,22 @@ def test_rows_are_predicted_alone_and_without_a_header_as_they_are_together(tmp_
     (alone,) = predictions.predict(model, tmp_path / "one.csv").rows()
     assert alone[1] == together.row(7)[1]
     assert alone[2:] == pytest.approx(together.row(7)[2:], rel=1e-6)
+
+
+def test_numbers_are_read_as_the_keys_of_the_training_say(tmp_path):
+    for name, seed in (("train", 1), ("test", 2)):
+        table = rows(40, seed)
+        for row in table:
+            row["size"], row["cost"] = (
+                f"{row['size']}%".replace(".", ","),
+                f"1.{str(row['cost']).replace('.', '')[:3]},5",
+            )
+        write_csv(tmp_path / f"{name}.csv", table, "\t")
+    data = ("dataset=table", "dataset.path=train.csv", "dataset.test_path=test.csv", "dataset.targets=[cost]")
+    keys = ("dataset.decimal=','", "dataset.thousands='.'", "dataset.percent=true")
+    model = trained_with(tmp_path, *data, *keys)
+    measured = evaluate.evaluate([f"run={model.folder}", "device=cpu"])
+    assert evaluate_on(model, tmp_path / "test.csv") == pytest.approx(measured, rel=1e-6)
 
 
 REFUSED: dict[str, tuple[str | bytes, str]] = {

@@ -16,6 +16,7 @@ from dl_lab.data.tables.cells import UNSURE, decimal_sign, other_way
 from dl_lab.data.tables.classes import class_numbers
 from dl_lab.data.tables.columns import Boolean, Category, Date, Encoder, Number
 from dl_lab.data.tables.heads import Values, in_float32
+from dl_lab.data.tables.layout import Layout
 from dl_lab.data.tables.matrix import assemble
 from dl_lab.data.tables.parts import Part
 from dl_lab.data.tables.types import as_text, check_range, native, numbers_of
@@ -134,21 +135,26 @@ def adapted(encoders: Sequence[Encoder], part: Part) -> tuple[Encoding, Part]:
     """The encoding for a file of which `part` is the beginning, and the part with the sign before fractions of the
     file: the other one, if that of the training data leaves numbers unread and the other does not.
     """
-    numbers = [each.name for each in encoders if isinstance(each, Number)]
+    if part.layout is not None and part.options.thousands is None:
+        part = _with_other_sign(part, part.layout, [each.name for each in encoders if isinstance(each, Number)])
+    found = [_with_pattern(each, part) if isinstance(each, Date) and not each.pattern else each for each in encoders]
+    return Encoding(found), part
+
+
+def _with_other_sign(part: Part, layout: Layout, numbers: Sequence[str]) -> Part:
     sign: Literal[".", ","] = "," if part.options.decimal == "." else "."
     other = replace(part, options=replace(part.options, decimal=sign))
 
     def unread(table: Part) -> int:
         return sum(numbers_of(table, name).null_count() for name in numbers)
 
-    least = sum(_without_unsure(part, name).null_count() for name in numbers)
-    if part.layout is not None and part.options.thousands is None and unread(part) > least == unread(other):
-        separator = part.layout.separator
-        if sign == "." or (separator != "," and decimal_sign(part.frame.select(numbers), separator) == ","):
-            announce(f"{part.path}: numbers have decimal {'commas' if sign == ',' else 'points'}")
-            part = other
-    found = [_with_pattern(each, part) if isinstance(each, Date) and not each.pattern else each for each in encoders]
-    return Encoding(found), part
+    if not unread(part) > sum(_without_unsure(part, name).null_count() for name in numbers) == unread(other):
+        return part
+    separator = layout.separator
+    if sign == "," and (separator == "," or decimal_sign(part.frame.select(numbers), separator) != ","):
+        return part  # between tabs, 1,234 may be a thousand
+    announce(f"{part.path}: numbers have decimal {'commas' if sign == ',' else 'points'}")
+    return other
 
 
 def _without_unsure(part: Part, name: str) -> pl.Series:
