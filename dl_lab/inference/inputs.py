@@ -71,13 +71,13 @@ def of_memory(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterato
 
 def _of_array(trained: Trained, values: np.ndarray) -> pl.DataFrame:
     """An array (row, column) with the names of the model's columns. Names such as column_3 say which ones they are."""
+    given = values.shape
     values = values[:, None] if values.ndim == 1 else values
     numbered = [f"column_{place}" for place in range(1, values.shape[1] + 1)]
     needed = list(needed_columns(trained)) or numbered[: trained.spec.input_shape[0]]
     names = numbered if set(needed) <= set(numbered) else needed
     if values.ndim != 2 or values.shape[1] != len(names):
         raise ConfigError(
-            f"inputs {values.shape} do not fit the model; allowed: (row, {len(needed)}), with the columns "
-            f"{quoted([*needed])}"
+            f"inputs {given} do not fit the model; allowed: (row, {len(needed)}), with the columns {quoted([*needed])}"
         )
     return pl.DataFrame([as_series(column, name) for column, name in zip(values.T, names, strict=True)])
