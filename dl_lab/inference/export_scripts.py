@@ -191,7 +191,7 @@ def script(traced: Traced, to: str) -> str:
         argument=argument(traced),
         imports=_imports(modules, more),
         read=read.strip(),
-        run=RUNS[to].replace("DEVICE", "").rstrip(),
+        run=RUNS[to].replace("DEVICE", "" if traced.device == "cpu" else f".to({traced.device!r})").rstrip(),
         last=last,
     )
 

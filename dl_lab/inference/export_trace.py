@@ -44,6 +44,7 @@ class Traced:
     names: list[str]  # of the outputs
     dtype: torch.dtype  # of raw inputs
     any_length: bool
+    device: str = "cpu"
 
     @property
     def spec(self) -> DataSpec:
@@ -76,7 +77,7 @@ def trace(trained: Trained, precision: torch.dtype, device: torch.device) -> Tra
     Raises:
         ConfigError: if torch.export cannot trace the model.
     """
-    graph, traced = graph_of(trained, precision, device), untraced(trained)
+    graph, traced = graph_of(trained, precision, device), replace(untraced(trained), device=str(device))
     shape = traced.raw_shape
     example = torch.zeros(3, *shape, dtype=traced.dtype, device=device)  # it takes a size of 1 for a constant
     if traced.spec.kind == "tokens" and shape[0] > 2:
