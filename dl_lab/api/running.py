@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dl_lab.api import composing, process, trained_sweep
-from dl_lab.api.examples import examples_of, overrides_of
 from dl_lab.api.trained_run import Run
 from dl_lab.api.trained_sweep import Sweep
 from dl_lab.cli.arguments import take
@@ -62,21 +61,29 @@ def run(
     special, others = take(given, ("resume", "rerun"))
     places |= special
     with process.call(*others, *(f"{name}={place}" for name, place in places.items())):
-        examples = None if data is None else examples_of(data)
+        examples, chosen = (None, []) if data is None else _in_memory(data)
         with held(examples):
-            work = _continued(places, others) if places else _new(overrides, config_dir, examples)
+            work = _continued(places, others) if places else _new(overrides, config_dir, chosen)
             number = _signal_of(work)
     if number not in (None, signal.SIGINT):
         signal.raise_signal(number)  # for the caller: by default, SIGTERM and SIGHUP end the process
     return Run(work.folder, imports=None, data=data)
 
 
-def _new(overrides: Sequence[object], config_dir: Place | None, examples: Examples | None) -> Work:
+def _in_memory(data: Any) -> tuple[Examples, list[str]]:
+    """The examples of data=(X, y), and the overrides that choose them."""
+    from dl_lab.api.examples import examples_of, overrides_of  # imports polars, which changes the environment
+
+    examples = examples_of(data)
+    return examples, overrides_of(examples)
+
+
+def _new(overrides: Sequence[object], config_dir: Place | None, chosen: Sequence[str]) -> Work:
     lines = composing.checked(overrides, config_dir)
-    if examples is not None:
+    if chosen:
         if other := [line for line in lines if line.startswith("dataset=")]:
             raise ConfigError(f"{other[0]} and data=(X, y) are both given; allowed: one of them")
-        lines = [*overrides_of(examples), *lines]
+        lines = [*chosen, *lines]
     new = composing.composed(lines)
     return Work(new.folder, lambda: train(new.run, new.folder, new.overrides, NEW))
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from dl_lab.api import process
-from dl_lab.api.examples import examples_of
 from dl_lab.api.figures import Figures, curves_of
 from dl_lab.core.errors import ConfigError, unknown
 from dl_lab.core.paths import user_path
@@ -40,8 +39,7 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """The contents of summary.json: status, metrics, seconds, versions; empty until the run has ended."""
-        with process.call():
-            return read_summary(self.folder)
+        return read_summary(self.folder)
 
     @property
     def status(self) -> str:
@@ -51,8 +49,7 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The whole configuration."""
-        with process.call():
-            return read_configuration(self.folder)
+        return read_configuration(self.folder)
 
     @property
     def metrics(self) -> "pl.DataFrame":
@@ -108,6 +105,7 @@ class Run:
     def _evaluated_on(self, data: Any, path: str | Path | None) -> dict[str, float]:
         trained = self.trained
         with process.call():
+            from dl_lab.api.examples import examples_of
             from dl_lab.inference import labelled
 
             if path is not None:
@@ -118,6 +116,7 @@ class Run:
             return labelled.metrics_of(trained, plan)
 
     def _with_data(self) -> "tuple[Plan, nn.Module]":
+        from dl_lab.api.examples import examples_of
         from dl_lab.inference.restored import with_data
 
         with held(None if self.data is None else examples_of(self.data)):

@@ -254,3 +254,18 @@ def test_a_hydra_application_can_call(folder, trained):
 def test_the_command_still_works_after_a_call(folder, trained):
     dl_lab.run(*TINY)
     assert train(folder / "command", *TINY).status == 0
+
+
+def test_the_first_use_of_a_name_changes_nothing_of_the_process(folder):
+    """In a process of its own, which has imported no library yet. These add filters for their own warnings."""
+    look = (
+        "import os, random, signal, sys, logging\n"
+        "def look():\n"
+        "    return [dict(os.environ), sys.argv, list(sys.path), random.getstate(), signal.getsignal(signal.SIGINT),\n"
+        "            list(logging.root.handlers), logging.root.level, os.getcwd()]\n"
+        "before = look()\n"
+        "import dl_lab\n"
+        f"dl_lab.run({', '.join(map(repr, TINY))}, data=None).metrics\n"
+        "print([[one, other] for one, other in zip(before, look()) if one != other])"
+    )
+    assert spawn(folder, "-c", look).stdout.splitlines()[-1] == "[]"
