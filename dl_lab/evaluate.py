@@ -19,7 +19,7 @@ HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key
   run=FOLDER        a run folder, such as outputs/2026-11-22/10-00-00
   split=test        train, validation or test
   path=FILE         instead of a split: a table or a text with the targets, or a folder with a folder for each class
-  out=metrics.json  a file for the exact numbers; with path=FILE, metrics.json by default
+  out=metrics.json  a file for the exact numbers; with path=FILE, metrics.json by default, which replaces only metrics
   checkpoint=best   best or last
   device=auto       auto, cpu, cuda, cuda:1 or mps
   data_dir=null     where downloaded data are now, if they were moved
@@ -76,10 +76,13 @@ def evaluate(given: list[str]) -> dict[str, float]:
 
     from dl_lab.config.parse import typed  # after the arguments are known to be readable
     from dl_lab.core.progress import format_metrics
-    from dl_lab.inference.writing import write_metrics
+    from dl_lab.inference.writing import check_metrics_file, write_metrics
     from dl_lab.training import loop, prediction_tables
 
     options: EvaluateConfig = typed(EvaluateConfig, values, "")
+    out = user_path(options.out or OUT, "out") if on_file or options.out is not None else None
+    if out is not None:
+        check_metrics_file(out, replaces=options.out is not None)
     plan, model, step = restored(options) if options.path is None else with_file(options, options.path)
     split, name = (plan.data.test, options.path) if on_file else (getattr(plan.data, options.split), options.split)
     if split is None:
@@ -89,8 +92,8 @@ def evaluate(given: list[str]) -> dict[str, float]:
     print(f"{name}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {step}{weighted})")
     for table in prediction_tables.tables_of(plan, model, split):
         print(table, end="\n\n")
-    if on_file or options.out is not None:
-        write_metrics(user_path(options.out or OUT, "out"), metrics, replaces=options.out is not None)
+    if out is not None:
+        write_metrics(out, metrics)
     return metrics
 
 

@@ -170,6 +170,8 @@ def _table(trained: Trained, blocks: Iterator[Block], path: str) -> Plan:
         raise ConfigError(
             f"path={path} has no row with a known target; allowed: rows with the targets of the training data"
         )
+    if weighted and not targets[:, -1].sum() > 0:
+        raise ConfigError(f"path={path} column {weight} is 0 in all rows; allowed: a weight above 0")
     if spec.is_weighted and not weighted:
         announce(f"{path} has no column {weight}: metrics are not weighted")
         known = trained.preprocessing

@@ -23,15 +23,20 @@ Write = Callable[[pl.DataFrame], None]
 FIRST = ("row", "file", "line")  # columns that name what is predicted
 
 
+def check_folder(out: Path) -> None:
+    """Raises: ConfigError if `out` is a folder, or in one that does not exist."""
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        what = "is a folder" if out.is_dir() else "is in a folder that does not exist"
+        raise ConfigError(f"out={out} {what}; allowed: a file in a folder")
+
+
 def check_out(out: Path, path: Path, replaces: bool) -> None:
     """Raises: ConfigError if predictions cannot be written to `out`, or it is the input `path`, or a file without
     predictions, unless it `replaces` any file.
     """
     if out.suffix.lower() not in ENDS:
         raise ConfigError(f"out={out} is not a known kind of file; allowed: a name that ends in {', '.join(ENDS)}")
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        what = "is a folder" if out.is_dir() else "is in a folder that does not exist"
-        raise ConfigError(f"out={out} {what}; allowed: a file in a folder")
+    check_folder(out)
     if out.exists() and path.exists() and out.samefile(path):
         raise ConfigError(f"out={out} is also path={path}; allowed: another file")
     if out.exists() and not replaces:
@@ -44,21 +49,23 @@ def check_out(out: Path, path: Path, replaces: bool) -> None:
             )
 
 
-def write_metrics(out: Path, metrics: Mapping[str, float], replaces: bool) -> None:
-    """Write metrics as JSON; null is a number that is not finite. Unless it `replaces` any file, an earlier one must
-    have metrics too.
+def check_metrics_file(out: Path, replaces: bool) -> None:
+    """Raises: ConfigError if metrics cannot be written to `out`, or it is a file without metrics, unless it `replaces`
+    any file.
     """
+    check_folder(out)
     if out.exists() and not replaces:
         with suppress(ValueError, OSError, TypeError):
             replaces = "loss" in json.loads(out.read_text(encoding="utf-8"))
         if not replaces:
             raise ConfigError(f"{out} exists, and has no metrics; allowed: a new file; hint: out={out} replaces it")
+
+
+def write_metrics(out: Path, metrics: Mapping[str, float]) -> None:
+    """Write metrics as JSON; null is a number that is not finite."""
     values = {name: value if isfinite(value) else None for name, value in metrics.items()}
-    try:
-        with atomic_write(out) as file:
-            file.write(f"{json.dumps(values, indent=2)}\n".encode())
-    except OSError as error:
-        raise ConfigError(f"out={out} cannot be written ({error.strerror}); allowed: a file in a folder") from error
+    with atomic_write(out) as file:
+        file.write(f"{json.dumps(values, indent=2)}\n".encode())
 
 
 @contextmanager

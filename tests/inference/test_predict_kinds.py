@@ -150,6 +150,35 @@ def test_rows_without_a_known_target_and_weights_are_left_out(of_table, tmp_path
     assert json.loads((tmp_path / "numbers.json").read_text())["cost/mae"] == pytest.approx(errors.mean(), rel=1e-6)
 
 
+def test_metrics_replace_only_metrics_unless_out_is_given(of_table, tmp_path):
+    model, test = of_table
+    (tmp_path / "metrics.json").write_text('{"mine": 1}')
+    assert run(evaluate.main, tmp_path, model, test).err.startswith("error: metrics.json exists, and has no metrics; ")
+    assert run(evaluate.main, tmp_path, model, test, "out=.").err.startswith("error: out=. is a folder; allowed: ")
+    assert (tmp_path / "metrics.json").read_text() == '{"mine": 1}'
+    for arguments in ("out=metrics.json", "checkpoint=best"):
+        assert run(evaluate.main, tmp_path, model, test, arguments).status == 0
+    split = command(evaluate.main, tmp_path, f"run={model.folder}", "out=split.json", "device=cpu")
+    assert split.status == 0
+    found, expected = (json.loads((tmp_path / name).read_text()) for name in ("metrics.json", "split.json"))
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "message"),
+    [("weight", "-1", "row 1, column weight: no weight; allowed: 0 or more"),
+     ("weight", "0", "column weight is 0 in all rows; allowed: a weight above 0"),
+     ("cost", "much", "row 1, column cost: 'much' is not a number"),
+     ("kind", "other", "has no row with a known target"), ("kind", "", "has no row with a known target")],
+)  # fmt: skip
+def test_targets_and_weights_that_cannot_be_used_are_refused(of_table, tmp_path, name, cell, message):
+    table = [{**row, name: cell} for row in rows(5, 7)]
+    ended = run(evaluate.main, tmp_path, of_table[0], write_csv(tmp_path / "new.csv", table))
+    assert ended.status == 2
+    assert ended.err.startswith(f"error: path={tmp_path / 'new.csv'} {message}")
+    assert not (tmp_path / "metrics.json").exists()
+
+
 def test_bundled_datasets_read_files_with_the_same_columns(tmp_path):
     iris = trained(tmp_path / "iris", "dataset=iris")
     flowers, _ = load_iris(return_X_y=True)
