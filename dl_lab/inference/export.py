@@ -18,7 +18,7 @@ from dl_lab.inference import export_files, export_onnx, export_weights
 from dl_lab.inference.export_folder import publishing
 from dl_lab.inference.export_graph import Heads
 from dl_lab.inference.export_samples import samples, stored_of
-from dl_lab.inference.export_trace import Function, Raw, Traced, quiet, reason, trace, untraced
+from dl_lab.inference.export_trace import Function, Raw, Traced, placed, quiet, reason, trace, untraced
 from dl_lab.inference.trained import Trained
 
 Outputs = dict[str, Tensor]
@@ -51,20 +51,25 @@ def export(trained: Trained, to: Target, out: Path) -> Exported:
         except ImportError as error:
             hint = f"pip install 'dl_lab[{to}]'"
             raise ConfigError(f"to={to} needs {module}, which cannot be imported; hint: {hint}") from error
-    reference, notes = _in_full_precision(trained)
+    reference, notes = _reference(trained, to)
     with publishing(out) as folder, quiet():
         difference = WRITERS[to](reference, notes, folder)
         names = sorted(path.name for path in folder.iterdir())
     return Exported([out / name for name in names], difference, notes)
 
 
-def _in_full_precision(trained: Trained) -> tuple[Trained, list[str]]:
-    """The same model, in float32 if it was trained in bfloat16, whose rounding no other program repeats."""
-    settings = trained.run.settings
-    if settings.precision != "bfloat16":
-        return trained, []
-    run = replace(trained.run, settings=replace(settings, precision="float32"))
-    return replace(trained, run=run), ["the run computes in bfloat16, the exported model in float32, more precisely"]
+def _reference(trained: Trained, to: Target) -> tuple[Trained, list[str]]:
+    """The model that the exported one is compared with: in float32 if it was trained in bfloat16, whose rounding no
+    other program repeats; on a CPU, unless the program is for its device, as a GPU may round convolutions to TF32.
+    """
+    settings, notes = trained.run.settings, []
+    if settings.precision == "bfloat16":
+        settings = replace(settings, precision="float32")
+        notes.append("the run computes in bfloat16, the exported model in float32, more precisely")
+    if to != "torch":
+        settings = replace(settings, device="cpu")
+    reference = replace(trained, run=replace(trained.run, settings=settings))
+    return replace(reference, model=placed(trained.model, _precision(reference), reference.device)), notes
 
 
 def _precision(trained: Trained) -> torch.dtype:

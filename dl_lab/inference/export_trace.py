@@ -95,11 +95,11 @@ def untraced(trained: Trained) -> Traced:
 def graph_of(trained: Trained, precision: torch.dtype, device: torch.device) -> Graph:
     """The model between its preprocessing and its heads."""
     kind, names = trained.spec.kind, output_names(trained.spec.heads, trained.spec.kind)
-    network = _on(trained.model, precision, device)
+    network = placed(trained.model, precision, device)
     return GRAPHS[kind](network, trained.preprocessing, names, precision).to(device).eval()
 
 
-def _on(model: nn.Module, precision: torch.dtype, device: torch.device) -> nn.Module:
+def placed(model: nn.Module, precision: torch.dtype, device: torch.device) -> nn.Module:
     """The model itself, or a copy that computes on another device or in another precision."""
     weights = next(model.parameters())
     if weights.device == device and weights.dtype in (precision, torch.bfloat16):
