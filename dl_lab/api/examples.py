@@ -67,9 +67,20 @@ def overrides_of(examples: Examples) -> list[str]:
     """The overrides that choose these examples: they say in the run folder that its data were in memory."""
     targets = ",".join(map(quoted, examples.targets))
     chosen = ["dataset=memory", f"dataset.targets=[{targets}]", f"dataset.digest={quoted(examples.digest)}"]
+    if len(examples.targets) == 1 and are_classes(examples.frame[examples.targets[0]]):
+        chosen.append("dataset.task=classification")
     if examples.pixels is None:
         return chosen
     return [*chosen, f"dataset.image_shape=[{','.join(map(str, examples.pixels.shape[1:]))}]"]
+
+
+def are_classes(targets: pl.Series) -> bool:
+    """Whether targets are the whole numbers 0, 1, 2 and so on, as libraries number classes, each of two or more rows on
+    average. The caller's dataset.task has the last word.
+    """
+    count = targets.n_unique()
+    is_whole = targets.dtype.is_integer() and not targets.null_count()
+    return bool(is_whole and targets.min() == 0 and targets.max() == count - 1 and 2 * count <= len(targets))
 
 
 def columns_of(array: np.ndarray, name: str, names: Sequence[str]) -> pl.DataFrame:

@@ -40,9 +40,9 @@ def run(
     """Train a run, as `python -m dl_lab.train OVERRIDES` does.
 
     `data=(X, y)` trains on examples in memory: X an array of rows, a dataframe, or images as bytes (image, channel,
-    height, width) or (image, height, width); y an array, a series or a frame of targets, or names of columns of X. As
-    in a table, text and the numbers 0 and 1 are classes, and other numbers are regression, unless
-    "dataset.task=classification". What dataset=memory lists in conf/README.md applies.
+    height, width) or (image, height, width); y an array, a series or a frame of targets, or names of columns of X. Text
+    and the whole numbers 0, 1, 2 and so on are classes, and other numbers are regression; "dataset.task=regression" or
+    "dataset.task=classification" has the last word. What dataset=memory lists in conf/README.md applies.
 
     `resume` is the folder of a run to continue, `rerun` that of a run to repeat and compare. `config_dir` is a folder
     with choices of your own. Ctrl-C saves the run and returns it; its status is "stopped".

@@ -208,3 +208,19 @@ def test_columns_of_other_objects_are_left_out_with_a_line(folder, capsys):
     run = dl_lab.run(*SHORT, data=(frame, np.arange(ROWS) / 2))
     assert "data: columns of lists, objects and the like are left out: list" in capsys.readouterr().out
     assert run.trained.spec.input_shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("y", "overrides", "task"),
+    [
+        (np.arange(ROWS) % 3, (), "classification"),
+        (torch.arange(ROWS) % 3, (), "classification"),
+        (np.arange(ROWS) % 3, ("dataset.task=regression",), "regression"),
+        (np.arange(ROWS) % 3 + 1, (), "regression"),  # counts or grades
+        (np.arange(ROWS) % 3 * 1.0, (), "regression"),
+        (np.arange(ROWS), (), "regression"),
+    ],
+)
+def test_whole_numbers_from_0_are_classes(y, overrides, task):
+    run = dl_lab.run(*SHORT, *overrides, data=(np.arange(2.0 * ROWS).reshape(ROWS, 2), y))
+    assert run.trained.spec.task == task
