@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from dl_lab.core.errors import counted
+from dl_lab.core.errors import counted, require
 from dl_lab.core.progress import announce
 from dl_lab.data.tables.division import Rows
 from dl_lab.data.tables.reading import RawTable
@@ -21,6 +21,8 @@ def tokens_of(
     """
     assert config.text is not None
     texts, length = as_text(table.frame[config.text]).gather(order).to_list(), config.context_length
+    allowed = "a column with text in the training split"
+    require(any(texts[:train]), "dataset.text", config.text, allowed)
     tokenizer = config.learned([text or "" for text in texts[:train]])
     tokens = [tokenizer.known(text) for text in texts]
     lengths = sorted(map(len, tokens[:train]))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Interval
 
 from dl_lab.core.errors import counted, require
 from dl_lab.core.progress import announce
@@ -17,7 +17,7 @@ class TokenizerConfig(Schema):
     """`vocabulary_size` is the number of tokens of bpe; null: BPE_TOKENS."""
 
     tokenizer: Literal["characters", "bytes", "bpe"]
-    vocabulary_size: Annotated[int, Ge(BYTES + 1), "a whole number, 257 or more"] | None
+    vocabulary_size: Annotated[int, Interval(ge=BYTES + 1, le=2**20), "a whole number from 257 to 1,048,576"] | None
 
     def __post_init__(self) -> None:
         is_free = self.vocabulary_size is None or self.tokenizer == "bpe"

@@ -33,9 +33,9 @@ def write(folder: Path, rows: int = 240) -> tuple[list[str], list[str]]:
     reviews = [" ".join(chance.sample(text, len(text))) for text in texts]
     with (folder / "t.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["review", "kind", "stars", "size"])
+        table.writerow(["review", "kind", "stars", "size", "empty"])
         for number, (review, kind) in enumerate(zip(reviews, kinds, strict=True)):
-            table.writerow([review, kind, len(review) / 2 + (kind == "good"), number])
+            table.writerow([review, kind, len(review) / 2 + (kind == "good"), number, ""])
     return reviews, kinds
 
 
@@ -55,12 +55,12 @@ def test_a_text_is_cut_or_padded_and_read_again_from_a_checkpoint(
     here: Path, capsys: pytest.CaptureFixture[str], tokenizer: str
 ) -> None:
     reviews, _ = write(here)
-    (here / "t.csv").write_text((here / "t.csv").read_text("utf-8") + ",bad,1,1\n", "utf-8")
+    (here / "t.csv").write_text((here / "t.csv").read_text("utf-8") + ",bad,1,1,\n", "utf-8")
     order = ("dataset.shuffle=false", "dataset.test=1", "dataset.validation=40")
     data = built(f"dataset.tokenizer={tokenizer}", *order, "dataset.context_length=8")
     printed = capsys.readouterr().out
     assert "are longer than dataset.context_length=8" in printed
-    assert "left out beside dataset.text: stars, size" in printed
+    assert "left out beside dataset.text: stars, size, empty" in printed
     known = Preprocessing.from_dict(data.preprocessing.as_dict())
     assert data.spec == known.spec
     for split, texts in ((data.train, reviews[:200]), (data.validation, reviews[200:]), (data.test, [None])):
@@ -111,6 +111,14 @@ def test_a_text_may_predict_numbers_and_several_targets(here: Path) -> None:
         (["dataset.text=kind"], r"^dataset.text=kind is not allowed; allowed: a column that is no target"),
         (["dataset.features=[size]"], r"^dataset.features=\['size'\] is not allowed; .* with dataset.text=review"),
         (["dataset.text=null", "dataset.tokenizer=bytes"], r"^dataset.tokenizer=bytes .*hint: dataset.text=COLUMN"),
+        (
+            ["dataset.text=empty"],
+            r"^dataset.text=empty is not allowed; allowed: a column with text in the training split",
+        ),
+        (
+            ["dataset.tokenizer=bpe", f"dataset.vocabulary_size={10**12}"],
+            r"^dataset.vocabulary_size=.* 257 to 1,048,576",
+        ),
         (["dataset.context_length=65"], r"^model.context_length=64 is not allowed; allowed: 65 or more$"),
     ],
 )
