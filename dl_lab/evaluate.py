@@ -70,6 +70,10 @@ def evaluate(given: list[str]) -> dict[str, float]:
         ConfigError: for a wrong argument, or a folder that does not hold a run.
     """
     on_file = any(argument.startswith("path=") for argument in given)
+    if on_file and (both := [each for each in given if each.startswith("split=")]):
+        raise ConfigError(
+            f"{both[0]} is a part of the training data; allowed: split or path; hint: leave one of them out"
+        )
     of_data = ("path", *arguments.TABLE_KEYS) if on_file else ("split", "data_dir", *MOVED)
     keys = ("run", "out", "checkpoint", "device", "imports", *of_data)
     values = {**DEFAULTS, **arguments.values(given, keys, texts=("run", "path", "out"))}
