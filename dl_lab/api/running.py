@@ -15,7 +15,9 @@ from dl_lab.core.errors import ConfigError, Failed, Stopped
 from dl_lab.core.paths import user_path
 from dl_lab.datasets.memory import Examples, held
 from dl_lab.runs.folders import reserve_run_folder
+from dl_lab.runs.identity import HARMLESS_KEYS
 from dl_lab.runs.reader import read_strict
+from dl_lab.runs.resume import newest_unfinished
 from dl_lab.training.rerun import continue_run
 from dl_lab.training.rerun import rerun as run_again
 from dl_lab.training.run import NEW, train
@@ -44,8 +46,9 @@ def run(
     and the whole numbers 0, 1, 2 and so on are classes, and other numbers are regression; "dataset.task=regression" or
     "dataset.task=classification" has the last word. What dataset=memory lists in conf/README.md applies.
 
-    `resume` is the folder of a run to continue, `rerun` that of a run to repeat and compare. `config_dir` is a folder
-    with choices of your own. Ctrl-C saves the run and returns it; its status is "stopped".
+    `resume` is the folder of a run to continue, or "auto" for the newest unfinished one of these overrides; `rerun` is
+    the folder of a run to repeat and compare. `config_dir` is a folder with choices of your own. Ctrl-C saves the run
+    and returns it; its status is "stopped".
 
     >>> run = dl_lab.run("dataset=iris", "train.epochs=5", "optimizer.lr=0.01")
     >>> run.status
@@ -63,7 +66,10 @@ def run(
     with process.call(*others, *(f"{name}={place}" for name, place in places.items())):
         examples, chosen = (None, []) if data is None else _in_memory(data)
         with held(examples):
-            work = _continued(places, others) if places else _new(overrides, config_dir, chosen)
+            if places in ({}, {"resume": "auto"}):
+                work = _new(others if places else overrides, config_dir, chosen, resumes=bool(places))
+            else:
+                work = _continued(places, others)
             number = _signal_of(work)
     if number not in (None, signal.SIGINT):
         signal.raise_signal(number)  # for the caller: by default, SIGTERM and SIGHUP end the process
@@ -78,13 +84,20 @@ def _in_memory(data: Any) -> tuple[Examples, list[str]]:
     return examples, overrides_of(examples)
 
 
-def _new(overrides: Sequence[object], config_dir: Place | None, chosen: Sequence[str]) -> Work:
+def _new(overrides: Sequence[object], config_dir: Place | None, chosen: Sequence[str], resumes: bool) -> Work:
+    """A new run, or if it `resumes`, the newest one of this configuration that has not ended."""
     lines = composing.checked(overrides, config_dir)
     if chosen:
         if other := [line for line in lines if line.startswith("dataset=")]:
             raise ConfigError(f"{other[0]} and data=(X, y) are both given; allowed: one of them")
         lines = [*chosen, *lines]
     new = composing.composed(lines)
+    if resumes:
+        is_given = any(line.startswith("hydra.run.dir=") for line in lines)
+        roots = [new.folder] if is_given else sorted(Path("outputs").glob("*/*"), reverse=True)
+        if (found := newest_unfinished(roots, new.run.as_dict)) is not None:
+            harmless = [line for line in new.overrides if line.partition("=")[0] in HARMLESS_KEYS]
+            return Work(found.absolute(), lambda: continue_run(found, harmless))
     return Work(new.folder, lambda: train(new.run, new.folder, new.overrides, NEW))
 
 
@@ -93,10 +106,10 @@ def _continued(places: dict[str, str], overrides: list[str]) -> Work:
     if len(places) > 1:
         raise ConfigError(f"resume={places['resume']} and rerun={places['rerun']}; allowed: one of them")
     ((name, place),) = places.items()
-    folder, lines = user_path(place, name), composing.checked(overrides, None)
+    folder = user_path(place, name)
     if name == "resume":
-        return Work(folder.absolute(), lambda: continue_run(folder, lines))
-    where, lines = take(lines, ("hydra.run.dir",))
+        return Work(folder.absolute(), lambda: continue_run(folder, overrides))
+    where, lines = take(overrides, ("hydra.run.dir",))
     new = Path(where.get("hydra.run.dir") or reserve_run_folder("outputs")).absolute()
 
     def again() -> None:
@@ -135,7 +148,7 @@ def load(folder: Place, *, checkpoint: str = "best", device: str = "auto", impor
         place = user_path(str(folder), "folder")
         read_strict(place)
         place = place.absolute()
-    return Run(place, checkpoint=checkpoint, device=device, imports=list(imports))
+    return Run(place, checkpoint=checkpoint, device=device, imports=tuple(imports))
 
 
 def sweep(

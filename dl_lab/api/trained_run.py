@@ -1,7 +1,6 @@
 """A run in its folder: what was measured, and the model to predict with."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +32,8 @@ class Run:
     folder: Path
     checkpoint: str = "best"
     device: str = "auto"
-    imports: Sequence[str] | None = None  # None: those of the run, which this process has trained
-    data: Any = None  # the examples in memory that it was trained on
+    imports: tuple[str, ...] | None = None  # None: those of the run, which this process has trained
+    data: Any = field(default=None, compare=False)  # the examples in memory that it was trained on
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -170,7 +170,12 @@ def test_control_c_returns_the_saved_run_which_can_be_continued(folder, trained,
     (run,) = runs
     assert run.status == "stopped"
     assert "hint: continue with resume=" in capsys.readouterr().err
-    assert dl_lab.run(resume=run.folder).metrics.equals(trained.metrics)
+    other = dl_lab.run(*TINY, "seed=1", resume="auto")
+    assert other.folder != run.folder
+    again = dl_lab.run(*TINY, "tags=[again]", resume="auto")
+    assert again == run
+    assert again.config["tags"] == ["again"]
+    assert again.metrics.equals(trained.metrics)
 
 
 def test_a_second_control_c_interrupts(monkeypatch):
