@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from io import BytesIO, StringIO
+from dataclasses import dataclass
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dl_lab.core.atomic_io import open_regular
 from dl_lab.core.errors import ConfigError
-from dl_lab.core.progress import announce
-from dl_lab.data.files import kind_of, wide_encoding
 from dl_lab.data.tables.cells import without_missing
-from dl_lab.data.tables.encoding import ERRORS, MARKS, TABLES, ZSTD, unpack, unpacking
+from dl_lab.data.tables.encoding import ERRORS, TABLES, ZSTD, unpack, unpacking
 from dl_lab.data.tables.layout import Layout, find_layout, names_by_place
 from dl_lab.data.tables.matrix import CHUNK
 from dl_lab.data.tables.reading import (
@@ -26,12 +22,11 @@ from dl_lab.data.tables.reading import (
     beginning,
     parquet_errors,
     plain_columns,
-    with_newlines,
     with_plain_types,
 )
 from dl_lab.data.tables.required import check_columns, missing_among
-from dl_lab.data.tables.rows import below, is_well_quoted, read_rows
 from dl_lab.data.tables.separator import SAMPLE
+from dl_lab.data.tables.streams import below_lines, frames_of, in_lines, in_utf8
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,14 +59,14 @@ def read_parts(path: str, reading: Reading, needed: Sequence[str], rows: int = C
             frames = _parquet_frames(path, file, rows)
             yield from _parts(path, reading, None, frames, needed, rows)
             return
-        pieces = _in_lines(in_utf8(path, _blocks(path, file), reading.encoding))
+        pieces = in_lines(in_utf8(path, _blocks(path, file), reading.encoding))
         first = b""
         for piece in pieces:
             first += piece
             if len(first) > SAMPLE and first.count(b"\n") > 10:
                 break
         layout = _layout(path, beginning(first), reading, needed)
-        frames = _frames(path, _below(chain([first], pieces), layout.above), layout)
+        frames = frames_of(path, below_lines(chain([first], pieces), layout.above), layout)
         yield from _parts(path, reading, layout, frames, needed, rows)
 
 
@@ -169,85 +164,6 @@ def _blocks(path: str, file: IO[bytes]) -> Iterator[bytes]:
     while block := file.read(size):
         yield block
         size = BLOCK
-
-
-def in_utf8(path: str, blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Text in UTF-8, without a byte-order mark. A mark, text that is valid in UTF-8, and zeros of UTF-16 and UTF-32
-    matter more than the `encoding`, which is the one of the training data or "auto".
-
-    Raises:
-        ConfigError: if it is not text, or the encoding changes within it.
-    """
-    decoder, is_ascii, name, done = None, True, "utf-8", 0
-    for block in chain(blocks, [b""]):
-        if decoder is None:
-            mark = next((mark for mark in MARKS if block.startswith(mark)), b"")
-            name = MARKS.get(mark) or (wide_encoding(block) if b"\0" in block else None) or "utf-8"
-            decoder = codecs.getincrementaldecoder(name)()
-            block = block.removeprefix(mark)
-        try:
-            text = decoder.decode(block, final=not block)
-        except UnicodeError as error:
-            held = error.object if isinstance(error, UnicodeDecodeError) else block
-            place = error.start if isinstance(error, UnicodeDecodeError) else 0
-            if name != "utf-8" or not (is_ascii and held[:place].isascii()) or b"\0" in held:
-                raise ConfigError(
-                    f"dataset.path={path} is not in {name} at byte {done + place}, it looks like {kind_of(held)}; "
-                    f"allowed: {TABLES}; hint: save it as UTF-8"
-                ) from error
-            name = encoding if encoding not in ("auto", "utf-8") else "windows-1252"
-            announce(f"{path} is not UTF-8 at byte {done + place}; it is read as {name}")
-            decoder = codecs.getincrementaldecoder(name)("replace")
-            text = decoder.decode(held, final=not block)
-        is_ascii = is_ascii and text.isascii()
-        done += len(block)
-        yield text.encode()
-
-
-def _in_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same text with line feeds at the ends of lines."""
-    held = b""
-    for piece in chain(pieces, [b""]):
-        text = held + piece
-        held = b"\r" if piece and text.endswith(b"\r") else b""  # "\n" may follow
-        yield with_newlines(text.removesuffix(held))
-
-
-def _below(pieces: Iterable[bytes], above: int) -> Iterator[bytes]:
-    """The text below so many lines."""
-    for piece in pieces:
-        while above and piece:
-            above -= b"\n" in piece
-            piece = piece.partition(b"\n")[2]
-        yield piece
-
-
-def _frames(path: str, pieces: Iterable[bytes], layout: Layout) -> Iterator[pl.DataFrame]:
-    """The rows of a text, as far as they are whole in its pieces."""
-    rest, lines = b"", layout.above
-    for piece in chain(pieces, [b""]):
-        rest += piece
-        end = _end_of_rows(rest, layout) if piece else len(rest)
-        if body := below(rest[:end], 0):
-            yield read_rows(path, body, replace(layout, above=lines), {})
-        lines += rest.count(b"\n", 0, end)
-        rest = rest[end:]
-
-
-def _end_of_rows(text: bytes, layout: Layout) -> int:
-    """How many bytes are whole rows: a line feed between quotes ends none."""
-    end, quote = text.rfind(b"\n") + 1, layout.quote.encode()
-    is_open = text.count(quote, 0, end) % 2
-    while is_open and end:
-        start = text.rfind(b"\n", 0, end - 1) + 1
-        is_open ^= text.count(quote, start, end) % 2
-        end = start
-    if quote not in text or is_well_quoted(text[:end], layout.separator, layout.quote):
-        return end
-    lines = StringIO(text.decode(), newline="")  # quotes within cells: only the csv module knows which ones count
-    reader = csv.reader(lines, delimiter=layout.separator, quotechar=layout.quote, skipinitialspace=True)
-    ends = [reader.line_num for _ in reader]  # the last row may not be whole
-    return sum(map(len, text.splitlines(keepends=True)[: ends[-2]])) if len(ends) > 1 else 0
 
 
 def _parquet_frames(path: str, file: IO[bytes], rows: int) -> Iterator[pl.DataFrame]:
