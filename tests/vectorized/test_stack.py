@@ -126,11 +126,20 @@ def test_what_else_a_run_can_be_is_the_same_in_a_stack(case, tmp_path):
     assert_equal_runs(tmp_path, *OTHERS[case])
 
 
-def test_text_is_the_same_in_a_stack(tmp_path):
-    text = tmp_path / "text.txt"
-    text.write_text("to be or not to be, that is the question. " * 200)
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        ["dataset=text"],
+        ["dataset=text", "dataset.tokenizer=bpe", "dataset.vocabulary_size=280"],
+        ["dataset=table", "dataset.text=say", "dataset.targets=[kind]"],
+    ],
+)
+def test_text_is_the_same_in_a_stack(dataset, tmp_path):
+    text = tmp_path / "text.csv"
+    lines = [f"{'to be or nöt ' * (number % 3)}that is the {number},{'ab'[number % 2]}" for number in range(200)]
+    text.write_text("\n".join(["say,kind", *lines]), encoding="utf-8")
     tiny = ["model=transformer", "model.embedding_size=8", "model.num_layers=1", "model.num_heads=2"]
-    common = ["dataset=text", f"dataset.path={text}", *tiny, "train.steps=20", "precision=float64"]
+    common = [*dataset, f"dataset.path={text}", *tiny, "train.steps=20", "precision=float64"]
     assert_equal_runs(tmp_path, common, SEEDS)
 
 
