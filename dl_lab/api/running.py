@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from omegaconf import OmegaConf
+
 from dl_lab.api import composing, process, trained_sweep
 from dl_lab.api.trained_run import Run
 from dl_lab.api.trained_sweep import Sweep
@@ -16,7 +18,7 @@ from dl_lab.core.paths import user_path
 from dl_lab.datasets.memory import Examples, held
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.identity import HARMLESS_KEYS
-from dl_lab.runs.reader import read_strict
+from dl_lab.runs.reader import read_configuration, read_strict
 from dl_lab.runs.resume import newest_unfinished
 from dl_lab.training.rerun import continue_run
 from dl_lab.training.rerun import rerun as run_again
@@ -73,7 +75,7 @@ def run(
             number = _signal_of(work)
     if number not in (None, signal.SIGINT):
         signal.raise_signal(number)  # for the caller: by default, SIGTERM and SIGHUP end the process
-    return Run(work.folder, imports=None, data=data)
+    return Run(work.folder, imports=tuple(read_configuration(work.folder)["imports"]), data=data)
 
 
 def _in_memory(data: Any) -> tuple[Examples, list[str]]:
@@ -168,6 +170,7 @@ def sweep(
     with process.call():
         lines = composing.checked(overrides, config_dir)
         given, _ = take(list(map(str, overrides)), ("sweep.resume", "hydra.sweep.dir"))
+        imports, _ = take(list(map(str, overrides)), ("imports",))
         place = (
             resume or given.get("sweep.resume") or given.get("hydra.sweep.dir") or reserve_run_folder("outputs/sweeps")
         )
@@ -175,4 +178,5 @@ def sweep(
         lines += [] if launcher is None else [f"hydra/launcher={launcher}"]
         lines += [] if resume is None else [f"sweep.resume={quoted(folder)}"]
         lines += [] if resume or given else [f"hydra.sweep.dir={quoted(folder)}"]
-        return trained_sweep.trained(lines, folder)
+        modules = OmegaConf.from_dotlist([f"{key}={text}" for key, text in imports.items()]).get("imports", [])
+        return trained_sweep.trained(lines, Sweep(folder, tuple(modules)))

@@ -32,7 +32,7 @@ class Run:
     folder: Path
     checkpoint: str = "best"
     device: str = "auto"
-    imports: tuple[str, ...] | None = None  # None: those of the run, which this process has trained
+    imports: tuple[str, ...] = ()  # modules that may run code, which are never taken from a folder of others
     data: Any = field(default=None, compare=False)  # the examples in memory that it was trained on
 
     @property
@@ -65,15 +65,12 @@ class Run:
     def trained(self) -> Trained:
         """The model of the checkpoint and its preprocessing. Needs no data."""
         with process.call():
-            return load_trained(self.folder, self.checkpoint, self.device, self._imports())
+            return load_trained(self.folder, self.checkpoint, self.device, list(self.imports))
 
     @property
     def model(self) -> nn.Module:
         """The model of the checkpoint, in evaluation mode."""
         return self.trained.model
-
-    def _imports(self) -> list[str]:
-        return list(read_configuration(self.folder)["imports"] if self.imports is None else self.imports)
 
     def predict(self, x: Any) -> "pl.DataFrame":
         """Predictions for new rows (a dataframe, or an array with the columns of the training data), pictures (paths or
@@ -119,7 +116,7 @@ class Run:
         from dl_lab.inference.restored import with_data
 
         with held(None if self.data is None else examples_of(self.data)):
-            plan, model, _ = with_data(self.folder, self.checkpoint, self._imports(), {}, device=self.device)
+            plan, model, _ = with_data(self.folder, self.checkpoint, list(self.imports), {}, device=self.device)
         return plan, model
 
     def export(self, to: "Target", out: str | Path | None = None) -> list[Path]:

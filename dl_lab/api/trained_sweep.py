@@ -43,16 +43,17 @@ class Compared:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The runs of a sweep."""
+    """The runs of a sweep, with the modules that it has imported."""
 
     folder: Path
+    imports: tuple[str, ...] = ()
 
     @property
     def runs(self) -> list[Run]:
         """The runs that have begun, in the order of the jobs."""
         with process.call():
             folders = [self.folder / entry.folder for entry in Manifest(self.folder, "").jobs]
-            return [Run(folder) for folder in folders if holds_run(folder)]
+            return [Run(folder, imports=self.imports) for folder in folders if holds_run(folder)]
 
     def compare(self, metric: str | None = None, out: str | Path | None = None) -> Compared:
         """Compare the configurations, as `python -m dl_lab.compare` does, and write its files to `out`, by default the
@@ -66,8 +67,8 @@ class Sweep:
             return Compared(pl.read_csv(folder / "compare.csv"), text, folder)
 
 
-def trained(overrides: list[str], folder: Path) -> Sweep:
-    """Run the command with these overrides, which name the folder, to its end.
+def trained(overrides: list[str], sweep: Sweep) -> Sweep:
+    """Run the command with these overrides, which name the folder of the sweep, to its end.
 
     Raises:
         ConfigError, JobsFailed, Failed: as the command ends.
@@ -76,12 +77,11 @@ def trained(overrides: list[str], folder: Path) -> Sweep:
     lines = [line.removeprefix("error: ") for line in errors.splitlines() if line.startswith("error: ")]
     if status == MISTAKE and lines:
         raise ConfigError(lines[-1])
-    sweep = Sweep(folder)
     if status == FAILED and (found := JOBS.search(errors)):
         failed = JobsFailed(errors[found.start() :].rstrip())
         failed.sweep = sweep
         raise failed
-    if status == INTERRUPTED and not (folder / NAME).exists():
+    if status == INTERRUPTED and not (sweep.folder / NAME).exists():
         raise KeyboardInterrupt
     if status not in (0, INTERRUPTED):
         raise Failed(lines[-1] if lines else f"the sweep ended with status {status}: {errors.strip()[-2000:]}")

@@ -171,7 +171,19 @@ def test_code_of_a_user_that_exits_is_an_error(folder):
         dl_lab.run("imports=[leaving]")
 
 
-def test_own_choices_come_from_a_folder_and_a_module(folder):
+def test_modules_are_imported_only_if_the_caller_names_them(folder, monkeypatch):
+    (folder / "own.py").write_text("")
+    run = dl_lab.run(*TINY, "imports=[own]")
+    assert run.imports == ("own",)
+    monkeypatch.delitem(sys.modules, "own")
+    loaded = dl_lab.load(run.folder)
+    assert loaded.model is not None
+    assert "own" not in sys.modules  # nothing that the run needs is in it
+    assert dl_lab.load(run.folder, imports=["own"]).model is not None
+    assert "own" in sys.modules
+
+
+def test_own_choices_come_from_a_folder(folder):
     (folder / "conf" / "optimizer").mkdir(parents=True)
     (folder / "conf" / "optimizer" / "slow_sgd.yaml").write_text("# SGD.\ndefaults:\n  - sgd\n  - _self_\nlr: 1.0e-5\n")
     run = dl_lab.run(*TINY, "optimizer=slow_sgd", config_dir="conf")

@@ -77,7 +77,7 @@ def test_control_c_returns_the_sweep_which_can_be_continued(folder):
         "sweep = dl_lab.sweep(*swept)\n"
         "assert [run.status for run in sweep.runs] == ['stopped']\n"
         "again = dl_lab.sweep(*swept, resume=sweep.folder)\n"
-        "assert again == sweep\n"
+        "assert again == sweep and again.runs[0].imports == ('pressing',)\n"
         "assert [run.status for run in again.runs] == ['completed'] * 2\n"
         "print('done')\n"
     )
