@@ -134,7 +134,7 @@ def _torch() -> Iterator[None]:
         for kind in {"cpu", devices.available()[0].partition(":")[0]}:
             if torch.is_autocast_enabled(kind):
                 modes.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":
+        if torch.empty(0).device.type != "cpu":  # by torch.device as a context, too, which torch 2.6 does not report
             modes.enter_context(torch.device("cpu"))
         torch.set_float32_matmul_precision("highest")
         try:
