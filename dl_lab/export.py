@@ -42,7 +42,7 @@ def main() -> None:
         values = {**DEFAULTS, **arguments.values(sys.argv[1:], keys)}
 
         from dl_lab.config.parse import typed  # after the arguments are known to be readable
-        from dl_lab.inference.export import export
+        from dl_lab.inference.exporting.export import export
         from dl_lab.inference.trained import load_trained
 
         options: ExportConfig = typed(ExportConfig, values, "")

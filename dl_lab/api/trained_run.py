@@ -19,7 +19,7 @@ from dl_lab.runs.reader import read_configuration, read_lines, read_summary
 if TYPE_CHECKING:
     import polars as pl
 
-    from dl_lab.inference.export import Target
+    from dl_lab.inference.exporting.export import Target
     from dl_lab.training.state import Plan
 
 INDEX = ("step", "epoch", "split")  # of a point; the others are metrics
@@ -125,7 +125,7 @@ class Run:
         """
         trained = self.trained
         with process.call():
-            from dl_lab.inference.export import NEEDS, export
+            from dl_lab.inference.exporting.export import NEEDS, export
 
             if to not in NEEDS:
                 raise unknown("to", to, NEEDS)

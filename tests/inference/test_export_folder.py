@@ -13,8 +13,8 @@ from support.models import folder_model
 
 from dl_lab import export
 from dl_lab.core.errors import ConfigError
-from dl_lab.inference.export_folder import RECORD, publishing
-from dl_lab.inference.export_graph import features_of_date
+from dl_lab.inference.exporting.folder import RECORD, publishing
+from dl_lab.inference.exporting.graph import features_of_date
 from dl_lab.inference.predictions import predict
 
 

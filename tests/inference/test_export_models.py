@@ -12,7 +12,7 @@ from support.commands import TINY, Ended, command, train
 from support.exports import by_script, exported
 
 from dl_lab import export
-from dl_lab.inference.export_weights import rebuilt
+from dl_lab.inference.exporting.weights import rebuilt
 from dl_lab.inference.trained import Trained, load_trained
 
 USERS = """

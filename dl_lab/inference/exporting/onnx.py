@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from dl_lab.core.errors import ConfigError
-from dl_lab.inference.export_trace import Function, Raw, Traced, reason
+from dl_lab.inference.exporting.trace import Function, Raw, Traced, reason
 
 LARGEST = 1_500_000_000  # bytes of weights in one file, whose format ends at 2 GB
 

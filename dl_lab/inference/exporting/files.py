@@ -11,8 +11,8 @@ import torch
 import dl_lab
 from dl_lab.data.spec import Head
 from dl_lab.data.tables.cells import MISSING
-from dl_lab.inference import export_scripts
-from dl_lab.inference.export_trace import Traced
+from dl_lab.inference.exporting import scripts
+from dl_lab.inference.exporting.trace import Traced
 from dl_lab.inference.trained import Trained
 
 MODELS = {"onnx": "model.onnx", "torch": "model.pt2", "safetensors": "model.safetensors"}
@@ -56,7 +56,7 @@ def write_texts(traced: Traced, to: str, difference: float, notes: list[str], fo
     """Write README.md, and predict.py if there is a program."""
     has_program = to != "safetensors" or (folder / "model.py").exists()
     if has_program:
-        script = export_scripts.script(traced, to)
+        script = scripts.script(traced, to)
         (folder / "predict.py").write_text(script, encoding="utf-8")
         if (tokenizer := traced.preprocessing.tokenizer) is not None and tokenizer.kind == "bpe":
             (folder / "tokenizer.json").write_text(tokenizer.as_library(), encoding="utf-8")
@@ -155,12 +155,12 @@ def _use(to: str, has_program: bool, traced: Traced) -> list[str]:
         return [
             "The program of this model could not be traced: the weights need dl_lab and the code of the model:",
             "",
-            "    from dl_lab.inference.export_weights import rebuilt",
+            "    from dl_lab.inference.exporting.weights import rebuilt",
             "    rebuilt(Path('.'), imports=[...]).model",
         ]
     needs = {"onnx": "numpy and onnxruntime", "torch": "numpy and torch", "safetensors": "numpy, torch and safetensors"}
     files = " `model.py` is the program in PyTorch." if to == "safetensors" else ""
     return [
-        f"`python predict.py {export_scripts.argument(traced)}` prints one line of JSON for each example. It needs "
-        f"{needs[to]}{export_scripts.more_needs(traced)}, no dl_lab.{files} `config.json` has all names and labels.",
+        f"`python predict.py {scripts.argument(traced)}` prints one line of JSON for each example. It needs "
+        f"{needs[to]}{scripts.more_needs(traced)}, no dl_lab.{files} `config.json` has all names and labels.",
     ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
 
 from dl_lab.dropouts.layers import Dropout
-from dl_lab.inference.export_trace import Traced
+from dl_lab.inference.exporting.trace import Traced
 from dl_lab.inference.trained import Trained, configuration
 from dl_lab.runs.identity import MOVED
 from dl_lab.training import setup

@@ -19,7 +19,7 @@ from dl_lab.config.messages import described
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.preprocessing import Preprocessing
 from dl_lab.data.spec import DataSpec
-from dl_lab.inference.export_graph import GRAPHS, Graph, output_names
+from dl_lab.inference.exporting.graph import GRAPHS, Graph, output_names
 from dl_lab.inference.trained import Trained
 
 Raw = NDArray[Any]

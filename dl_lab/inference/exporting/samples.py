@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dl_lab.data.preprocessing import Preprocessing
-from dl_lab.inference.export_trace import Raw, Traced
+from dl_lab.inference.exporting.trace import Raw, Traced
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,7 +55,7 @@ def _values(
 
 
 def _column(random: np.random.Generator, column: Mapping[str, Any], rows: int, is_like_data: bool) -> Raw:
-    """Values of a column as `export_graph.Columns` reads them; some are missing."""
+    """Values of a column as `graph.Columns` reads them; some are missing."""
     match column["kind"]:
         case "category":
             values = random.integers(0, len(column["labels"]) + 1, rows).astype(float)

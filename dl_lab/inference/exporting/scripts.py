@@ -5,7 +5,7 @@ from typing import Any
 
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.tokenizers import Tokenizer
-from dl_lab.inference.export_trace import Traced
+from dl_lab.inference.exporting.trace import Traced
 
 SCRIPT = '''"""Print the outputs of the model for each example of a file, as JSON: python predict.py {argument}"""
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.core.errors import ConfigError, Failed
 from dl_lab.data.spec import Head
-from dl_lab.inference import export_files, export_onnx, export_weights
-from dl_lab.inference.export_folder import publishing
-from dl_lab.inference.export_graph import Heads
-from dl_lab.inference.export_samples import samples, stored_of
-from dl_lab.inference.export_trace import Function, Raw, Traced, placed, quiet, reason, trace, untraced
+from dl_lab.inference.exporting import files, onnx, weights
+from dl_lab.inference.exporting.folder import publishing
+from dl_lab.inference.exporting.graph import Heads
+from dl_lab.inference.exporting.samples import samples, stored_of
+from dl_lab.inference.exporting.trace import Function, Raw, Traced, placed, quiet, reason, trace, untraced
 from dl_lab.inference.trained import Trained
 
 Outputs = dict[str, Tensor]
@@ -81,17 +81,17 @@ def _to_onnx(trained: Trained, notes: list[str], folder: Path) -> float:
     path, precision = folder / "model.onnx", _precision(trained)
     traced = trace(trained, precision, CPU)
     try:
-        export_onnx.write_onnx(traced, path)
-        difference = verified(trained, traced, export_onnx.runner(traced, path))
+        onnx.write_onnx(traced, path)
+        difference = verified(trained, traced, onnx.runner(traced, path))
     except Exception as error:  # of onnxruntime, which has no types of its own for them
         if isinstance(error, ConfigError | Failed) or precision != torch.float64:
             raise
         notes.append(f"it computes in float32, as onnxruntime cannot in float64 ({reason(error)})")
         traced = trace(trained, torch.float32, CPU)
-        export_onnx.write_onnx(traced, path)
-        difference = verified(trained, traced, export_onnx.runner(traced, path))
-    export_files.write_config(trained, traced, "onnx", {}, folder)
-    export_files.write_texts(traced, "onnx", difference, notes, folder)
+        onnx.write_onnx(traced, path)
+        difference = verified(trained, traced, onnx.runner(traced, path))
+    files.write_config(trained, traced, "onnx", {}, folder)
+    files.write_texts(traced, "onnx", difference, notes, folder)
     return difference
 
 
@@ -102,8 +102,8 @@ def _to_torch(trained: Trained, notes: list[str], folder: Path) -> float:
     difference = verified(
         trained, traced, _on_tensors(torch.export.load(folder / "model.pt2").module(), trained.device)
     )
-    export_files.write_config(trained, traced, "torch", {}, folder)
-    export_files.write_texts(traced, "torch", difference, notes, folder)
+    files.write_config(trained, traced, "torch", {}, folder)
+    files.write_texts(traced, "torch", difference, notes, folder)
     return difference
 
 
@@ -114,17 +114,17 @@ def _to_safetensors(trained: Trained, notes: list[str], folder: Path) -> float:
         traced = trace(trained, _precision(trained), CPU)
     except ConfigError as error:
         notes.append(str(error).partition("; hint")[0])
-    about = export_weights.write_weights(trained, traced, folder)
-    export_files.write_config(trained, traced, "safetensors", about, folder)
-    again = export_weights.rebuilt(folder)
+    about = weights.write_weights(trained, traced, folder)
+    files.write_config(trained, traced, "safetensors", about, folder)
+    again = weights.rebuilt(folder)
     difference = verified(trained, replace(traced, any_length=False), partial(_by_dl_lab, again, traced))
-    if (forward := export_weights.program_in(folder)) is not None:
+    if (forward := weights.program_in(folder)) is not None:
         try:
             difference = max(difference, verified(trained, traced, _on_tensors(forward, CPU)))
         except Failed as error:
             notes.append(str(error).partition("; hint")[0])
             (folder / "model.py").unlink()
-    export_files.write_texts(traced, "safetensors", difference, notes, folder)
+    files.write_texts(traced, "safetensors", difference, notes, folder)
     return difference
 
 
