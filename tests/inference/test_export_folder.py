@@ -1,5 +1,6 @@
 """The command: its mistakes, the folder that it writes to, and the parts of the graph against other libraries."""
 
+import errno
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,6 +42,7 @@ def error_line(folder: Path, *arguments: str) -> str:
         (["RUN", "to=torch", "out=mine"], ("mine/notes.txt", "not replaced", "out=FOLDER")),
         (["RUN", "to=torch", "out=mine/notes.txt"], ("notes.txt is a file",)),
         (["RUN", "to=torch", "out=link"], ("link is a link",)),
+        (["RUN", "to=torch", "out=mine/notes.txt/new"], ("notes.txt/new cannot be written",)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -112,3 +114,14 @@ def test_pictures_of_a_model_in_another_precision(tmp_path, precision):
     values = [list(row[head.name].values()) for row in found]
     tolerance = 1e-5 if precision == "float64" else 3e-2  # bfloat16 has 8 bits
     assert np.abs(np.array(values) - expected.to_numpy()).max() < tolerance
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(run, tmp_path, monkeypatch):
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    ended = command(export.main, tmp_path, f"run={run}", "to=safetensors", "out=new")
+    assert (ended.status, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "No space left on device: 'new'" in ended.err
+    assert not (tmp_path / "new").exists()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
+from io import BytesIO
 from math import inf
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dl_lab.core.atomic_io import name_in_errors
 from dl_lab.core.devices import PRECISIONS
 from dl_lab.core.errors import ConfigError, Failed
 from dl_lab.data.spec import Head
@@ -52,7 +54,7 @@ def export(trained: Trained, to: Target, out: Path) -> Exported:
             hint = f"pip install 'dl_lab[{to}]'"
             raise ConfigError(f"to={to} needs {module}, which cannot be imported; hint: {hint}") from error
     reference, notes = _reference(trained, to)
-    with publishing(out) as folder, quiet():
+    with publishing(out) as folder, quiet(), name_in_errors(out):
         difference = WRITERS[to](reference, notes, folder)
         names = sorted(path.name for path in folder.iterdir())
     return Exported([out / name for name in names], difference, notes)
@@ -98,7 +100,9 @@ def _to_onnx(trained: Trained, notes: list[str], folder: Path) -> float:
 def _to_torch(trained: Trained, notes: list[str], folder: Path) -> float:
     traced = trace(trained, _precision(trained), trained.device)
     assert traced.program is not None
-    torch.export.save(traced.program, folder / "model.pt2")
+    content = BytesIO()  # torch's own errors of a full disk are tracebacks
+    torch.export.save(traced.program, content)
+    (folder / "model.pt2").write_bytes(content.getbuffer())
     difference = verified(
         trained, traced, _on_tensors(torch.export.load(folder / "model.pt2").module(), trained.device)
     )

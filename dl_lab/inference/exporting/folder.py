@@ -32,9 +32,13 @@ def publishing(out: Path) -> Iterator[Path]:
         ConfigError: if `out` is a link, or has files that no export has written.
     """
     refuse_others(out)
-    out.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory(prefix=".export.", suffix=".dl_lab.partial", dir=out) as temporary:
+        out.mkdir(parents=True, exist_ok=True)
+        partial = TemporaryDirectory(prefix=".export.", suffix=".dl_lab.partial", dir=out)
+    except OSError as error:
+        raise ConfigError(f"out={out} cannot be written ({error.strerror}); allowed: a folder") from error
+    try:
+        with partial as temporary:
             yield Path(temporary)
             refuse_others(out)
             before = recorded(out)

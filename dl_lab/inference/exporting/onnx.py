@@ -20,12 +20,12 @@ def write_onnx(traced: Traced, path: Path) -> None:
         with torch.no_grad():
             found = _converted(traced.program, traced.spec.kind)
         _rename(found.model.graph, traced)
-        size = sum(value.numel() * value.element_size() for value in traced.program.state_dict.values())
-        found.save(path, external_data=size > LARGEST)
     except Exception as error:  # of many kinds
         raise ConfigError(
             f"the model cannot be exported to ONNX ({reason(error)}); allowed: torch, safetensors"
         ) from error
+    size = sum(value.numel() * value.element_size() for value in traced.program.state_dict.values())
+    found.save(path, external_data=size > LARGEST)
 
 
 def _converted(program: ExportedProgram, name: str) -> Any:

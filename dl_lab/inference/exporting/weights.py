@@ -42,7 +42,7 @@ def forward(weights, inputs):
 
 def write_weights(trained: Trained, traced: Traced, folder: Path) -> dict[str, Any]:
     """Write the weights, what else the program needs, and its code. Returns what config.json says of them."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {name: value.detach() for name, value in trained.model.state_dict().items()}
     constants = {OTHERS + name: value for name, value in _other_buffers(trained.model).items()}
@@ -54,7 +54,7 @@ def write_weights(trained: Trained, traced: Traced, folder: Path) -> dict[str, A
     of_model = {name: value for name, value in state.items() if name not in shared}
     for file, tensors in (("model", of_model), ("constants", constants)):
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        save_file(plain, folder / f"{file}.safetensors", {"format": "pt"})
+        (folder / f"{file}.safetensors").write_bytes(save(plain, {"format": "pt"}))
     return {"shared": shared, "buffers": buffers, "configuration": without_folders(trained.run.as_dict)}
 
 
