@@ -39,7 +39,7 @@ def main() -> None:
         return
     with app.exits():
         keys = ("run", "to", "out", "checkpoint", "device", "imports")
-        values = {**DEFAULTS, **arguments.values(sys.argv[1:], keys)}
+        values = {**DEFAULTS, **arguments.values(sys.argv[1:], keys, texts=("run", "out"))}
 
         from dl_lab.config.parse import typed  # after the arguments are known to be readable
         from dl_lab.inference.exporting.export import export

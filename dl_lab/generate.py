@@ -51,8 +51,9 @@ def written(given: list[str]) -> Iterator[str]:
     Raises:
         ConfigError: for a wrong argument, or a folder that does not hold the run of a language model.
     """
-    prompts = [each for each in given if each.startswith("prompt=")]  # text, not YAML
-    values = arguments.values([each for each in given if each not in prompts], ("run", *MODEL, *TEXT))
+    prompts = [each for each in given if each.startswith("prompt=")]  # which may be empty
+    others = [each for each in given if each not in prompts]
+    values = arguments.values(others, ("run", *MODEL, *TEXT), texts=("run",))
     text = {key: values.pop(key, default) for key, default in TEXT.items()}
     text["prompt"] = "".join(prompts[-1:]).removeprefix("prompt=")
 
