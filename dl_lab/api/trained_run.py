@@ -103,11 +103,12 @@ class Run:
         with process.call():
             from dl_lab.api.examples import examples_of
             from dl_lab.inference import labelled
+            from dl_lab.inference.targets import target_columns
 
             if path is not None:
                 return labelled.evaluate_on(trained, user_path(str(path), "path"))
             columns = [str(column["name"]) for column in trained.preprocessing.columns]
-            examples = examples_of(data, columns, labelled.targets_of(trained))
+            examples = examples_of(data, columns, target_columns(trained))
             plan = labelled.plan_of_memory(trained, examples.frame, examples.pixels)
             return labelled.metrics_of(trained, plan)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -16,23 +15,17 @@ from dl_lab.core.progress import announce
 from dl_lab.data.files import read_text
 from dl_lab.data.pictures import inspect
 from dl_lab.data.preprocessing import Preprocessing
-from dl_lab.data.spec import Head
 from dl_lab.data.splits import InMemory, Split, Streamed, Windows
-from dl_lab.data.tables.cells import UNSURE, without
-from dl_lab.data.tables.classes import are_numbers, class_numbers
-from dl_lab.data.tables.labels import label_values
-from dl_lab.data.tables.parts import Part, parts_of
-from dl_lab.data.tables.types import as_text, check_range, not_a_number, numbers_of
+from dl_lab.data.tables.parts import parts_of
 from dl_lab.data.tokenizers import one_line_end
 from dl_lab.datasets.class_folders import ALLOWED, below, entries, is_picture, plain, split_folders
 from dl_lab.inference import inputs
 from dl_lab.inference.blocks import NOTHING, Block, Options, allowed, naming_path
 from dl_lab.inference.tables import reading_of
+from dl_lab.inference.targets import first_columns, have_targets, target_columns, targets_of, weights_of
 from dl_lab.inference.trained import Trained
 from dl_lab.training import loop
 from dl_lab.training.state import Plan
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -77,18 +70,20 @@ def plan_of(trained: Trained, path: Path, options: Options = NOTHING) -> Plan:
             return trained.plan(_text(trained, path))
         if trained.spec.kind == "image" and path.is_dir():
             return trained.plan(_class_folders(trained, path))
-        return _table(trained, inputs.of_file(trained, path, replace(options, others=targets_of(trained))), str(path))
+        return _table(
+            trained, inputs.of_file(trained, path, replace(options, others=target_columns(trained))), str(path)
+        )
 
 
 def plan_of_memory(trained: Trained, frame: pl.DataFrame, pixels: Tensor | None) -> Plan:
-    """The same for rows in memory, with the targets, and with their images if these are no columns.
+    """As `plan_of`, for rows in memory with their targets; `pixels` are their images, if these are not columns.
 
     Raises:
         ConfigError: if there are no targets, or they do not fit the model.
     """
     if trained.spec.kind == "tokens":
         raise ConfigError("data: the model reads text; allowed: path=FILE")
-    options = Options(others=targets_of(trained))
+    options = Options(others=target_columns(trained))
     if pixels is None:
         return _table(trained, inputs.of_memory(trained, frame, options), "data")
     parts = parts_of(frame, reading_of(trained, options), options.others, len(frame))
@@ -97,19 +92,18 @@ def plan_of_memory(trained: Trained, frame: pl.DataFrame, pixels: Tensor | None)
 
 
 def _text(trained: Trained, path: Path) -> Split:
-    """The whole text, without what the model does not know, as in training."""
+    """The whole text, without the characters that the model does not know, as in training."""
     tokenizer = trained.preprocessing.tokenizer
     if tokenizer is None or tokenizer.kind == "words":
         raise ConfigError(
-            f"path={path} is for a model of sequences, whose targets a file does not name; allowed: split"
+            f"path={path}: a file has no targets for this model of sequences; allowed: split=test, or another split"
         )
     text = one_line_end(read_text(str(path), "a text file"))
+    known = tokenizer.without_unknown(text)
     if unknown := tokenizer.unknown(text):
-        kept = text.translate(dict.fromkeys(map(ord, unknown)))
-        lost = counted(len(text) - len(kept), "character")
+        lost = counted(len(text) - len(known), "character")
         announce(f"{path}: {lost} left out, as the training text has none of them: {quoted(unknown)}")
-        text = kept
-    tokens = tokenizer.encode(text)
+    tokens = tokenizer.encode(known)
     if len(tokens) < 2:
         raise ConfigError(f"path={path} has {counted(len(tokens), 'token')}; allowed: a text of two or more")
     return Windows(tokens, trained.spec.input_shape[0])
@@ -148,14 +142,14 @@ def _table(trained: Trained, blocks: Iterator[Block], path: str) -> Plan:
     for block in blocks:
         if block.part is None:
             raise ConfigError(f"path={path} is a picture, without a class; allowed: {ALLOWED}, or a table with targets")
-        part, rows = block.part, np.flatnonzero(block.is_usable & _have_targets(trained, block.part))
+        part, rows = block.part, np.flatnonzero(block.is_usable & have_targets(trained, block.part))
         weighted = weighted and weight in part.frame.columns
-        values = np.column_stack([_targets(trained, head, part, rows, unseen[head.name]) for head in spec.heads])
+        values = np.column_stack([targets_of(trained, head, part, rows, unseen[head.name]) for head in spec.heads])
         is_known = np.ones(len(rows), dtype=bool)
-        for place, head in _places(spec.heads):
+        for place, head in first_columns(spec.heads):
             is_known &= (values[:, place] >= 0) | (head.task != "classification")
         if weighted:
-            values = np.column_stack([values, _weights(part, str(weight), rows)])
+            values = np.column_stack([values, weights_of(part, str(weight), rows)])
         lost += len(part.frame) - len(rows)
         stored = block.stored[block.is_usable.cumsum()[rows[is_known]] - 1]
         found.append((stored, torch.from_numpy(values[is_known])))
@@ -179,74 +173,3 @@ def _table(trained: Trained, blocks: Iterator[Block], path: str) -> Plan:
     if trained.spec.task == "classification" and not weighted:
         targets = targets[:, 0].long()
     return trained.plan(InMemory(stored, targets))
-
-
-def targets_of(trained: Trained) -> tuple[str, ...]:
-    """The columns of a table that have the targets."""
-    heads = trained.spec.heads
-    plain = [name for head in heads for name in (head.labels if head.task == "regression" else [head.name])]
-    plain = [name for name in plain if name not in {head.name for head in heads if head.task == "multilabel"}]
-    chosen = getattr(trained.run.dataset.config, "targets", []) if len(plain) < len(heads) else []
-    return tuple(dict.fromkeys([*plain, *chosen]))
-
-
-def _have_targets(trained: Trained, part: Part) -> NDArray[np.bool_]:
-    names = targets_of(trained)
-    numbers = [name for head in trained.spec.heads if head.task == "regression" for name in head.labels]
-    texts = [name for name in numbers if part.frame.schema[name] == pl.String]
-    table = part.frame.select(names).with_columns(without(UNSURE, pl.col(texts)))
-    return table.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
-
-
-def _places(heads: tuple[Head, ...]) -> Iterator[tuple[int, Head]]:
-    """The first column of each head among the targets."""
-    place = 0
-    for head in heads:
-        yield place, head
-        place += head.columns
-
-
-def _targets(trained: Trained, head: Head, part: Part, rows: NDArray[np.int64], unseen: set[str]) -> Values:
-    """The targets (row, column) of a head, as in training; -1 for a class that is not known, and added to `unseen`."""
-    if head.task == "regression":
-        values = np.column_stack([_numbers(part, name, rows) for name in head.labels])
-        return (values - np.array(head.offset or 0.0)) / np.array(head.scale or 1.0)
-    if head.task == "multilabel":
-        return _labels(trained, head, part, rows, unseen)
-    cells = as_text(part.frame[head.name]).gather(rows)
-    numbers = class_numbers(cells, head.labels, are_numbers(head.labels))
-    unseen.update(cells.filter(numbers < 0).to_list())
-    return numbers[:, None].astype(np.float64)
-
-
-def _numbers(part: Part, name: str, rows: NDArray[np.int64]) -> Values:
-    numbers = numbers_of(part, name)
-    check_range(part, numbers)
-    if (bad := numbers.gather(rows).is_null()).any():
-        raise not_a_number(part, as_text(part.frame[name]), int(rows[bad.to_numpy()].min()))
-    return numbers.gather(rows).to_numpy()
-
-
-def _labels(trained: Trained, head: Head, part: Part, rows: NDArray[np.int64], unseen: set[str]) -> Values:
-    """0 and 1 (row, label): columns of labels, or the words in their cells; others are added to `unseen`."""
-    separator = getattr(trained.run.dataset.config, "label_separator", None)
-    found = np.zeros((len(rows), head.size))
-    taken = {name for each in trained.spec.heads if each.task == "regression" for name in each.labels}
-    taken |= {each.name for each in trained.spec.heads if each.task == "classification"}
-    for column in [name for name in targets_of(trained) if name not in taken]:
-        places = {label.removeprefix(f"{column}="): place for place, label in enumerate(head.labels)}
-        if column in places:
-            found[:, places[column]] = label_values(part, column, rows, rows, None)[column][rows]
-            continue
-        for row, cell in enumerate(as_text(part.frame[column]).gather(rows).to_list()):
-            words = {word.strip() for word in cell.split(separator)} - {""}
-            unseen |= words - places.keys()
-            found[row, [places[word] for word in words & places.keys()]] = 1
-    return found
-
-
-def _weights(part: Part, name: str, rows: NDArray[np.int64]) -> Values:
-    weights = numbers_of(part, name).gather(rows).fill_null(np.nan).to_numpy()
-    if len(wrong := rows[~((weights >= 0) & np.isfinite(weights))]):
-        raise ConfigError(f"path={part.path} {part.place(int(wrong.min()), name)}: no weight; allowed: 0 or more")
-    return weights

@@ -166,7 +166,7 @@ def test_metrics_replace_only_metrics_unless_out_is_given(of_table, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "cell", "message"),
-    [("weight", "-1", "row 1, column weight: no weight; allowed: 0 or more"),
+    [("weight", "-1", "row 1, column weight: not a weight; allowed: a number of 0 or more"),
      ("weight", "0", "column weight is 0 in all rows; allowed: a weight above 0"),
      ("cost", "much", "row 1, column cost: 'much' is not a number"),
      ("kind", "other", "has no row with a known target"), ("kind", "", "has no row with a known target")],
