@@ -162,8 +162,8 @@ class Tokenizer:
         merging.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
         return merging
 
-    def as_library(self) -> str:
-        """The merges of "bpe" as JSON of the tokenizers library."""
+    def as_json(self) -> str:
+        """The merges of "bpe" as a tokenizer.json of the tokenizers library."""
         text: str = self._merging.to_str()
         return text
 

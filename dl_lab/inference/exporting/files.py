@@ -1,4 +1,4 @@
-"""What lies beside an exported model: config.json, README.md, and predict.py, which uses it without dl_lab."""
+"""Write the files beside an exported model: config.json, README.md, and predict.py, which uses it without dl_lab."""
 
 import json
 import re
@@ -59,7 +59,7 @@ def write_texts(traced: Traced, to: str, difference: float, notes: list[str], fo
         script = scripts.script(traced, to)
         (folder / "predict.py").write_text(script, encoding="utf-8")
         if (tokenizer := traced.preprocessing.tokenizer) is not None and tokenizer.kind == "bpe":
-            (folder / "tokenizer.json").write_text(tokenizer.as_library(), encoding="utf-8")
+            (folder / "tokenizer.json").write_text(tokenizer.as_json(), encoding="utf-8")
     lines = [
         f"# A model exported from dl_lab {dl_lab.__version__}",
         "",
@@ -146,15 +146,16 @@ def _some(labels: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text of the data in Markdown, where it means itself."""
+    """A text of the data, escaped for Markdown."""
     return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(text.split())) or repr(text)
 
 
 def _use(to: str, has_program: bool, traced: Traced) -> list[str]:
     if not has_program:
         return [
-            "The program of this model could not be traced: the weights need dl_lab and the code of the model:",
+            "The program of this model could not be traced: its weights need dl_lab and the code of the model.",
             "",
+            "    from pathlib import Path",
             "    from dl_lab.inference.exporting.weights import rebuilt",
             "    rebuilt(Path('.'), imports=[...]).model",
         ]
@@ -162,5 +163,5 @@ def _use(to: str, has_program: bool, traced: Traced) -> list[str]:
     files = " `model.py` is the program in PyTorch." if to == "safetensors" else ""
     return [
         f"`python predict.py {scripts.argument(traced)}` prints one line of JSON for each example. It needs "
-        f"{needs[to]}{scripts.more_needs(traced)}, no dl_lab.{files} `config.json` has all names and labels.",
+        f"{needs[to]}{scripts.further_packages(traced)}, not dl_lab.{files} `config.json` has all names and labels.",
     ]

@@ -1,147 +1,29 @@
-"""predict.py: a short script that feeds an exported model from files, without dl_lab."""
+"""Compose predict.py, a short script that feeds files to an exported model, without dl_lab."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from dl_lab.data.spec import DataSpec
 from dl_lab.data.tokenizers import Tokenizer
+from dl_lab.inference.exporting.templates import (
+    ARRAY,
+    CELLS,
+    CENTURY,
+    IMPORTS,
+    PICTURES,
+    RUNS,
+    SAME,
+    SCRIPT,
+    TABLE,
+    TEXT,
+    TOKENS,
+    VOCABULARY,
+)
 from dl_lab.inference.exporting.trace import Traced
-
-SCRIPT = '''"""Print the outputs of the model for each example of a file, as JSON: python predict.py {argument}"""
-
-{imports}
-
-folder = Path(__file__).resolve().parent
-config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-
-
-{read}
-
-{run}
-
-
-inputs = read(sys.argv[1:])
-outputs = run(inputs)
-for example in range(len(inputs)):
-    found = {{name: values[example]{last} for name, values in outputs.items()}}
-    labels = {{name: config["outputs"][name]["labels"] for name in found}}
-    print(json.dumps({{name: dict(zip(labels[name], values.tolist())) for name, values in found.items()}}))
-'''
-RUNS = {
-    "onnx": """
-def run(inputs):
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
-    return dict(zip(config["outputs"], session.run(list(config["outputs"]), {config["input"]["name"]: inputs})))
-""",
-    "torch": """
-def run(inputs):
-    program = torch.export.load(folder / "model.pt2").module()
-    with torch.no_grad():
-        outputs = program(torch.from_numpy(inputs)DEVICE)
-    return {name: values.cpu().numpy() for name, values in outputs.items()}
-""",
-    "safetensors": """
-def run(inputs):
-    weights = {**load_file(folder / "model.safetensors"), **load_file(folder / "constants.safetensors")}
-    weights |= {name: weights[other] for name, other in config["shared"].items()}
-    outputs = forward(weights, torch.from_numpy(inputs))
-    return {name: values.numpy() for name, values in outputs.items()}
-""",
-}
-IMPORTS = {
-    "onnx": ["import onnxruntime"],
-    "torch": ["import torch"],
-    "safetensors": ["import torch", "from model import forward", "from safetensors.torch import load_file"],
-}
-TABLE = '''
-def read(paths):
-    """The numbers of a csv file, one for each column of the model."""
-    columns = config["preprocessing"]["columns"]
-    with open(paths[0], encoding="ENCODING", newline="") as file:
-        rows = csv.reader(file, delimiter=SEPARATOR, skipinitialspace=True)
-        HEADER
-        both = [(column, names.index(column["name"])) for column in columns]
-        table = [[number(column, row[place].strip()) for column, place in both] for row in rows if row]
-        return np.array(table, dtype="float64")
-
-
-def number(column, cell):
-    """The number that stands for a cell; nan is missing."""
-    if cell in config["missing"]:
-        return math.nan
-KINDS    return math.nan
-'''
-CELLS = {
-    "boolean": """
-    if column["kind"] == "boolean":
-        return column["words"].index(cell.lower()) if cell.lower() in column["words"] else math.nan
-""",
-    "category": """
-    if column["kind"] == "category":
-        places = {same(column, label): place for place, label in enumerate(column["labels"])}
-        return places.get(same(column, cell), len(places))
-""",
-    "date": """
-    if column["kind"] == "date":
-        for each in column["formats"]:
-            with suppress(ValueError):
-                found = datetime.strptime(cell, each)
-CENTURY                return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
-""",
-    "number": """
-    if column["kind"] == "number":
-        with suppress(ValueError):
-            return float(CELL)PERCENT
-""",
-}
-CENTURY = """                if "%y" in each and found.year == 1969:
-                    found = found.replace(year=2069)  # as the model was trained; Python differs for this year only
-"""
-SAME = '''
-
-def same(column, cell):
-    """What all spellings of a category have in common."""
-    with suppress(ValueError):
-        return float(cell) if column["as_numbers"] else unicodedata.normalize("NFC", cell)
-'''
-PICTURES = '''
-def read(paths):
-    """The pixels of pictures, or of an array (example, channel, height, width) in a .npy file."""
-    if paths[0].endswith(".npy"):
-        return np.load(paths[0]).astype("TYPE")
-    return np.stack([pixels(path) for path in paths])
-
-
-def pixels(path):
-    picture = ImageOps.exif_transpose(Image.open(path))
-    if picture.has_transparency_data:
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-    values = np.asarray(picture.convert("MODE").resize(SIZE))
-    return ARRAY
-'''
-ARRAY = '''
-def read(paths):
-    """An array in a .npy file."""
-    return np.load(paths[0]).astype("TYPE")
-'''
-TEXT = '''
-def read(texts):
-    """The numbers of the WHICH tokens of a text."""
-    text = texts[0].replace("\\r\\n", "\\n").replace("\\r", "\\n")
-    VOCABULARYreturn np.array([TOKENSCUT])
-'''
-TOKENS = {
-    "characters": "[vocabulary.index(character) for character in text]",
-    "words": "[vocabulary.index(word) for word in text.split()]",
-    "bytes": "list(text.encode())",
-    "bpe": 'Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids',
-}
-VOCABULARY = """vocabulary = config["preprocessing"]["tokenizer"]["vocabulary"]
-    """
 
 
 def argument(traced: Traced) -> str:
-    """What the script is called with."""
+    """The arguments of the script, in words."""
     if traced.spec.kind == "tokens":
         return "TEXT"
     if _is_picture(traced):
@@ -149,7 +31,8 @@ def argument(traced: Traced) -> str:
     return "FILE.csv" if traced.columns else "FILE.npy"
 
 
-def more_needs(traced: Traced) -> str:
+def further_packages(traced: Traced) -> str:
+    """What the script needs besides the packages of its format, as the end of a sentence."""
     tokenizer = traced.preprocessing.tokenizer
     if tokenizer is not None and tokenizer.kind == "bpe":
         return " and tokenizers"
@@ -197,7 +80,7 @@ def script(traced: Traced, to: str) -> str:
 
 
 def _text(tokenizer: Tokenizer | None, spec: DataSpec) -> str:
-    """The reader of a text, of which a language model takes the end, and other models the beginning, without unknown
+    """The code that reads a text. A language model takes its end; a classifier takes its beginning, without unknown
     characters.
     """
     assert tokenizer is not None
@@ -238,9 +121,9 @@ def _table(columns: Any, reading: Mapping[str, Any]) -> tuple[str, set[str]]:
         cell += '.replace(",", ".")'
     percent = ' / (100 if cell.endswith("%") else 1)' if reading.get("percent") else ""
     cell += '.rstrip("% ")' if percent else ""
-    has_short_years = any("%y" in column.get("pattern", "") for column in columns)
+    has_two_digit_years = any("%y" in column.get("pattern", "") for column in columns)
     cells = "".join(text.removeprefix("\n") for kind, text in CELLS.items() if kind in kinds)
-    cells = cells.replace("CENTURY", CENTURY if has_short_years else "")
+    cells = cells.replace("CENTURY", CENTURY if has_two_digit_years else "")
     has_header = reading.get("header", True)
     names = (
         "[name.strip() for name in next(rows)]" if has_header else '[f"column_{place}" for place in range(1, 10_000)]'
