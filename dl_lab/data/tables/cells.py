@@ -117,11 +117,16 @@ def decimal_sign(frame: pl.DataFrame, separator: str) -> Literal[".", ","]:
     return "," if found[","].item() and not found["."].item() else "."
 
 
-def without_missing(frame: pl.DataFrame, marks: Iterable[str]) -> pl.DataFrame:
-    """Replace the marks of missing values by null; those of `UNSURE` only if they are among `marks`."""
+def marks_of(missing: Iterable[str | int | float]) -> set[str]:
+    """The cells that stand for a missing value besides `MISSING`; a whole number also as a float, such as -999.0."""
+    return {text for mark in missing for text in (str(mark), f"{mark}.0" if isinstance(mark, int) else "") if text}
+
+
+def without_missing(frame: pl.DataFrame, missing: Iterable[str | int | float]) -> pl.DataFrame:
+    """Replace the marks of missing values by null; those of `UNSURE` only if they are among `missing`."""
     import polars as pl
 
-    every = MISSING | set(marks)
+    every = MISSING | marks_of(missing)
     flags = frame.select(pl.col(pl.String).is_in(sorted(every)).any()).to_dict()
     return frame.with_columns(without(every, pl.col([name for name, (flag,) in flags.items() if flag])))
 

@@ -87,11 +87,10 @@ def _parts(
 ) -> Iterator[Part]:
     import polars as pl
 
-    marks = {text for mark in reading.missing for text in (mark, isinstance(mark, int) and f"{mark}.0") if text}
     first, names = 0, None
     for frame in _of_equal_length(frames, rows):
         if layout is not None or reading.separator != "auto":  # as the training data, which were text
-            frame = without_missing(frame.with_columns(pl.col(pl.String).str.strip_chars()), map(str, marks))
+            frame = without_missing(frame.with_columns(pl.col(pl.String).str.strip_chars()), reading.missing)
         if layout is not None:
             names = names or _names(path, frame, layout, needed)
             frame = frame.select(pl.nth(place).alias(name) for place, name in names.items())

@@ -112,8 +112,7 @@ def read_table(
     frame = read_rows(path, content, layout, plain, layout.above)
     if not len(frame):
         raise ConfigError(f"dataset.path={path} has a header but no rows; allowed: {TABLES} with rows")
-    marks = {text for mark in options.missing for text in (mark, isinstance(mark, int) and f"{mark}.0") if text}
-    frame = with_names(path, without_missing(frame, map(str, marks)), layout, features)
+    frame = with_names(path, without_missing(frame, options.missing), layout, features)
     options = replace(options, separator=layout.separator, encoding=encoding)
     return RawTable(path, frame, options, layout, {layout.names[place]: cell for place, cell in plain.items()})
 

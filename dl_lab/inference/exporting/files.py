@@ -10,7 +10,7 @@ import torch
 
 import dl_lab
 from dl_lab.data.spec import Head
-from dl_lab.data.tables.cells import MISSING
+from dl_lab.data.tables.cells import MISSING, marks_of
 from dl_lab.inference.exporting import scripts
 from dl_lab.inference.exporting.trace import Traced
 from dl_lab.inference.trained import Trained
@@ -39,7 +39,7 @@ def write_config(trained: Trained, traced: Traced, to: str, more: Mapping[str, A
         "file": MODELS[to],
         "input": {"name": traced.spec.kind, "type": _type(traced), "shape": _shape(traced)},
         "outputs": outputs,
-        "missing": sorted({*MISSING, *map(str, reading.get("missing", []))}),
+        "missing": sorted(MISSING | marks_of(reading.get("missing", []))),
         "preprocessing": preprocessing,
         **more,
     }

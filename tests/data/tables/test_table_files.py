@@ -156,6 +156,10 @@ def test_missing_values_are_null(tmp_path: Path) -> None:
     assert [cell for cell in table["y"] if cell] == ["a", "None", "-", "b", "b"]
     table = columns(read(tmp_path, content, missing=["-", "None"]))
     assert [cell for cell in table["y"] if cell] == ["a", "b", "b"]
+    assert columns(read(tmp_path, "x,y\n0,a\n0.0,0\n-0.5,c\n", missing=[0, -0.5])) == {
+        "x": [None] * 3,
+        "y": ["a", None, "c"],
+    }
     assert columns(read(tmp_path, "x,,y\n1,,2\n3,NA,4\n")) == {"x": ["1", "3"], "y": ["2", "4"]}
     assert [*columns(read(tmp_path, "x,,y\n1,,2\n3,7,4\n"))] == ["x", "Unnamed: 1", "y"]
 
