@@ -27,12 +27,12 @@ INDEX = ("step", "epoch", "split")  # of a point; the others are metrics
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run. Its folder is read each time, so that it shows a run that another process trains, too."""
+    """A run. Its folder is read at each access, so it also shows a run that another process is training."""
 
     folder: Path
     checkpoint: str = "best"
     device: str = "auto"
-    imports: tuple[str, ...] = ()  # modules that may run code, which are never taken from a folder of others
+    imports: tuple[str, ...] = ()  # never taken from the folder, because importing runs code
     data: Any = field(default=None, compare=False)  # the examples in memory that it was trained on
 
     @property
@@ -52,7 +52,7 @@ class Run:
 
     @property
     def metrics(self) -> "pl.DataFrame":
-        """The lines of metrics.jsonl; `.to_pandas()` converts them."""
+        """The lines of metrics.jsonl. `.to_pandas()` converts them, if pandas and pyarrow are installed."""
         with process.call():
             import polars as pl
 
@@ -85,7 +85,12 @@ class Run:
     def evaluate(self, split: str = "test", *, data: Any = None, path: str | Path | None = None) -> dict[str, float]:
         """The metrics of the checkpoint on a split of its data, which are read again; or on other labelled data:
         `data=(X, y)` in memory, as for `dl_lab.run`, or the file or folder `path`.
+
+        Raises:
+            ConfigError: for an unknown split, data that do not fit the model, or both `data` and `path`.
         """
+        if data is not None and path is not None:
+            raise ConfigError(f"path={path} and data=(X, y) are both given; allowed: one of them")
         if data is not None or path is not None:
             return self._evaluated_on(data, path)
         with process.call():

@@ -57,20 +57,21 @@ def held(examples: Examples | None) -> Iterator[None]:
 
 @DATASETS.register("memory", MemoryConfig, kinds=KINDS, tasks=TASKS)
 def memory(config: MemoryConfig, data_dir: Path, seed: int) -> Data:
-    """Arrays or dataframes in memory. Everything learned from them is of the training split.
+    """Arrays or dataframes in memory, which the process must hold (see `held`).
 
     Raises:
-        ConfigError: if this process does not hold them.
+        ConfigError: if this process holds no examples, or other ones.
     """
     examples = _held.get()
     if examples is None:
         raise ConfigError(
-            "dataset=memory has its examples in memory, not in a file, and this process has none; allowed: in Python, "
-            "the same; hint: dl_lab.run(..., data=(X, y)), also with resume=FOLDER, or Run.evaluate(data=(X, y))"
+            "dataset=memory: the examples were in the memory of a Python program, and this process has none; allowed: "
+            "data=(X, y) in Python; hint: dl_lab.run(..., data=(X, y)), also with resume=FOLDER, or "
+            "Run.evaluate(data=(X, y))"
         )
     if config.digest != examples.digest:
         what = f"data={examples.digest} are other examples than dataset.digest={config.digest} of the run"
-        raise ConfigError(f"{what}; allowed: the same values, types and names of columns, in the same order")
+        raise ConfigError(f"{what}; allowed: the same values and names of columns, in the same order")
     try:
         return rows_data(
             config, RawTable("data", examples.frame, AS_IN_PYTHON, None, {}), AS_IN_PYTHON, seed, examples.pixels

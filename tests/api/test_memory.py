@@ -157,11 +157,15 @@ def test_a_mistake_in_the_data_is_one_line(data, line, folder):
     assert list(folder.rglob("config.yaml")) == []
 
 
-def test_a_dataset_and_data_exclude_each_other():
+def test_a_dataset_or_a_path_and_data_exclude_each_other():
     with pytest.raises(
         dl_lab.ConfigError, match=r"^dataset=iris and data=\(X, y\) are both given; allowed: one of them$"
     ):
         dl_lab.run("dataset=iris", data=(np.zeros((4, 2)), np.zeros(4)))
+    with pytest.raises(
+        dl_lab.ConfigError, match=r"^path=new.csv and data=\(X, y\) are both given; allowed: one of them$"
+    ):
+        dl_lab.Run(Path("any")).evaluate(data=(np.zeros((4, 2)), np.zeros(4)), path="new.csv")
 
 
 def test_a_run_in_memory_is_continued_and_repeated_with_its_data_only(folder):
@@ -169,7 +173,7 @@ def test_a_run_in_memory_is_continued_and_repeated_with_its_data_only(folder):
     run = dl_lab.run(*SHORT, data=(x, y))
     assert run.config["dataset"]["name"] == "memory"
     for mistaken, line in (
-        (None, "dataset=memory has its examples in memory"),
+        (None, "dataset=memory: the examples were in the memory"),
         ((x + 1, y), "are other examples than"),
     ):
         for how in ("resume", "rerun"):
