@@ -119,7 +119,7 @@ class Preprocessing:
                 raise ConfigError("the model reads tokens that dl_lab did not make; allowed: models of a text")
             if spec.is_language:
                 return self.tokenizer.encode(raw)
-            return self.tokenizer.padded(map(self.tokenizer.known, raw), *spec.input_shape)
+            return self.tokenizer.padded(map(self.tokenizer.encode_known, raw), *spec.input_shape)
         return self._features(raw)
 
     def prepare(self, stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

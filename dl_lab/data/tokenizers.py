@@ -108,7 +108,7 @@ class Tokenizer:
                 f"the text has {error.object[error.start]!r}, which is no character; allowed: UTF-8"
             ) from error
 
-    def known(self, text: str | None) -> Tensor:
+    def encode_known(self, text: str | None) -> Tensor:
         """The numbers (token,) of a text without its unknown characters; None is an empty text."""
         return self.encode(self.without_unknown(one_line_end(text or "")))
 
@@ -155,7 +155,7 @@ class Tokenizer:
     def _merging(self) -> "tokenizers.Tokenizer":
         """The same merges in the library."""
         library = _library()
-        names = ["".join(SIGNS[byte] for byte in token) for token in self.contents]
+        names = ["".join(CHARACTERS[byte] for byte in token) for token in self.contents]
         vocabulary = {name: number for number, name in enumerate(names)}
         model = library.models.BPE(vocabulary, [(names[first], names[second]) for first, second in self.merges])
         merging = library.Tokenizer(model)
@@ -168,7 +168,7 @@ class Tokenizer:
         return text
 
     def check(self) -> None:
-        """Raises: ValueError if it cannot be used, as in a damaged file."""
+        """Raises: ValueError if the tokenizer cannot be used, as one of a damaged file."""
         codes = [ord(each) if len(each) == 1 else -1 for each in self.vocabulary]
         if self.kind == "characters" and (min(codes, default=-1) < 0 or codes != sorted(set(codes))):
             raise ValueError("tokenizer: the vocabulary is not characters in order")
@@ -177,6 +177,7 @@ class Tokenizer:
 
 
 def characters_of(text: str) -> Tokenizer:
+    """A tokenizer whose vocabulary is the characters of a text."""
     return Tokenizer(kind="characters", vocabulary=tuple(sorted(set(text))))
 
 
@@ -188,10 +189,10 @@ def learned_bpe(texts: Iterable[str], size: int) -> Tokenizer:
     merging = library.Tokenizer(library.models.BPE())
     merging.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = library.trainers.BpeTrainer(
-        vocab_size=size, min_frequency=2, show_progress=False, initial_alphabet=sorted(SIGNS.values())
+        vocab_size=size, min_frequency=2, show_progress=False, initial_alphabet=sorted(CHARACTERS.values())
     )
     merging.train_from_iterator((piece for text in texts for piece in pieces(one_line_end(text))), trainer)
-    numbers = {sign: byte for byte, sign in SIGNS.items()}
+    numbers = {sign: byte for byte, sign in CHARACTERS.items()}
     merges = []
     for first, second in json.loads(merging.to_str())["model"]["merges"]:
         merges.append((numbers[first], numbers[second]))
@@ -205,7 +206,7 @@ def one_line_end(text: str) -> str:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """Parts of a long text, cut before line ends where no token of GPT-2's words goes on."""
+    """Parts of a long text, cut before line ends that no word of GPT-2 spans, so that the tokens are the same."""
     start = 0
     while found := LINE_END.search(text, start + PIECE):
         yield text[start : found.start()]
@@ -217,7 +218,7 @@ LINE_END = re.compile(r"(?<=\S)\n")
 # The library shows a byte as itself if Latin-1 has a visible sign for it, and as a sign from 256 on otherwise.
 VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 HIDDEN = [byte for byte in range(BYTES) if byte not in VISIBLE]
-SIGNS = {byte: chr(byte) for byte in VISIBLE} | {byte: chr(BYTES + place) for place, byte in enumerate(HIDDEN)}
+CHARACTERS = {byte: chr(byte) for byte in VISIBLE} | {byte: chr(BYTES + place) for place, byte in enumerate(HIDDEN)}
 
 
 def _library():  # type: ignore[no-untyped-def]  # a module
@@ -225,6 +226,7 @@ def _library():  # type: ignore[no-untyped-def]  # a module
         import tokenizers
     except ImportError as error:
         raise ConfigError(
-            "dataset.tokenizer=bpe is not installed; hint: pip install 'dl_lab[bpe]', or dataset.tokenizer=bytes"
+            "dataset.tokenizer=bpe needs the package tokenizers; hint: pip install 'dl_lab[bpe]', or "
+            "dataset.tokenizer=bytes"
         ) from error
     return tokenizers

@@ -24,7 +24,7 @@ def tokens_of(
     allowed = "a column with text in the training split"
     require(any(texts[:train]), "dataset.text", config.text, allowed)
     tokenizer = config.learned([text or "" for text in texts[:train]])
-    tokens = [tokenizer.known(text) for text in texts]
+    tokens = [tokenizer.encode_known(text) for text in texts]
     lengths = sorted(map(len, tokens[:train]))
     lines = [
         f"{table.path}: {counted(len(table.frame), 'row')}",

@@ -33,7 +33,7 @@ def test_bpe_is_that_of_the_library() -> None:
     theirs = tokenizers.ByteLevelBPETokenizer()
     theirs.train_from_iterator([TEXT], vocab_size=300, min_frequency=2, show_progress=False)
     assert len(BPE) == theirs.get_vocab_size()
-    names = ["".join(module.SIGNS[byte] for byte in content) for content in BPE.contents]
+    names = ["".join(module.CHARACTERS[byte] for byte in content) for content in BPE.contents]
     for text in (TEXT, *(signs(seed) for seed in range(50))):
         tokens = BPE.encode(text).tolist()
         assert [names[token] for token in tokens] == theirs.encode(one_line_end(text)).tokens
