@@ -19,7 +19,7 @@ HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key
   run=FOLDER        a run folder, such as outputs/2026-11-22/10-00-00
   split=test        train, validation or test
   path=FILE         instead of a split: a table or a text with the targets, or a folder with a folder for each class
-  out=metrics.json  a file for the exact numbers; with path=FILE, metrics.json by default, which replaces only metrics
+  out=FILE          write the exact metrics as JSON; default with path=FILE: metrics.json, which replaces only metrics
   checkpoint=best   best or last
   device=auto       auto, cpu, cuda, cuda:1 or mps
   data_dir=null     where downloaded data are now, if they were moved
@@ -71,9 +71,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     """
     on_file = any(argument.startswith("path=") for argument in given)
     if on_file and (both := [each for each in given if each.startswith("split=")]):
-        raise ConfigError(
-            f"{both[0]} is a part of the training data; allowed: split or path; hint: leave one of them out"
-        )
+        raise ConfigError(f"{both[0]} and path=FILE are both given; allowed: one of them")
     of_data = ("path", *arguments.TABLE_KEYS) if on_file else ("split", "data_dir", *MOVED)
     keys = ("run", "out", "checkpoint", "device", "imports", *of_data)
     values = {**DEFAULTS, **arguments.values(given, keys, texts=("run", "path", "out"))}
@@ -102,7 +100,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
 
 
 def with_file(options: EvaluateConfig, path: str) -> "tuple[Plan, Module, int]":
-    """What the evaluation on a file needs, the model, and the step of its checkpoint.
+    """The plan to evaluate a model on a file, the model, and the step of its checkpoint.
 
     Raises:
         ConfigError: if the folder does not hold a run, or the data do not fit it.
@@ -117,7 +115,7 @@ def with_file(options: EvaluateConfig, path: str) -> "tuple[Plan, Module, int]":
 
 
 def restored(options: EvaluateConfig) -> "tuple[Plan, Module, int]":
-    """What a run needs, its model as in a checkpoint, and the step of the checkpoint. Raises as `with_data` does."""
+    """The plan of a run, the model of a checkpoint, and its step. Raises what `with_data` raises."""
     from dl_lab.inference.restored import with_data
 
     moved = {} if options.data_dir is None else {"data_dir": options.data_dir}

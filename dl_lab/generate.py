@@ -15,7 +15,7 @@ HELP = """Write text with a language model: python -m dl_lab.generate run=FOLDER
   prompt=TEXT       what the text begins with; empty: the beginning of a line
   tokens=200        how many tokens follow the prompt
   temperature=0.8   divides the logits: below 1 likely tokens become likelier; 0 takes the likeliest each time
-  top_k=50          draw from so many of the likeliest tokens; null: from all
+  top_k=50          draw from this many of the likeliest tokens; null: from all
   top_p=1           of these, draw from the fewest whose probabilities sum to top_p
   seed=0            the same seed writes the same text
   checkpoint=best   best or last

@@ -12,25 +12,27 @@ from dl_lab.core.schema import Schema
 HELP = """Predict with a run's checkpoint: python -m dl_lab.predict run=FOLDER path=NEW [key=value ...]
 
   run=FOLDER        a run folder, such as outputs/2026-11-22/10-00-00
-  path=NEW          a table with the columns of the training data, in any order and without targets; a picture, or a
-                    folder of pictures; or a text, of which each line is predicted
-  out=FILE          where to write: csv, tsv, parquet or jsonl. Default: predictions.csv, which replaces
-                    only earlier predictions
+  path=NEW          a table with the columns of the training data, in any order and without targets; a picture or a
+                    folder of pictures; or a text file, with a prediction for each line
+  out=FILE          the file to write: csv, tsv, parquet or jsonl; replaces a file of this name.
+                    Default: predictions.csv, which replaces only earlier predictions
   checkpoint=best   best or last
   device=auto       auto, cpu, cuda, cuda:1 or mps
   imports=[]        your modules, if the run was trained with imports
   dataset.separator=auto ...     how the table is written, if not as the training data: also encoding, header, decimal,
                     thousands, percent and missing
-  dataset.image_folder=FOLDER    where pictures are that a table lists; default: the folder of the table
+  dataset.image_folder=FOLDER    the folder of the pictures that a table lists; default: the folder of the table
 
-Of classes, the column TARGET has the class, and TARGET/CLASS its probability. Of labels, LABEL is 0 or 1, and
-LABEL/probability its probability. Of numbers, TARGET is the value in its unit. Of text, each line has its mean nats per
-token, its perplexity, and the most probable next token.
+Columns of the predictions:
+  classification    TARGET, the most probable class; TARGET/CLASS, the probability of each class
+  multi-label       LABEL, 0 or 1; LABEL/probability
+  regression        TARGET, in its unit
+  language model    nats, the mean per token; perplexity; next, the most probable next token; next/probability
 """
 
 OUT = "predictions.csv"
 DEFAULTS: dict[str, Any] = {"out": None, "checkpoint": "best", "device": "auto", "imports": [], "dataset": {}}
-WIDEST = 8  # columns that are shown
+WIDEST = 8  # columns that are printed
 
 
 class PredictConfig(Schema):

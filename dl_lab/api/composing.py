@@ -22,7 +22,7 @@ KEYS_OF_HYDRA = ("hydra.run.dir", "hydra.searchpath")
 
 @dataclass(frozen=True)
 class Composed:
-    """A run that is to be trained: its configuration, its overrides and its folder."""
+    """A run to train: its configuration, its overrides and its folder."""
 
     run: RunConfig
     overrides: list[str]
@@ -37,7 +37,7 @@ def checked(overrides: Sequence[object], config_dir: str | Path | None) -> list[
     """
     for override in overrides:
         if not isinstance(override, str):
-            raise ConfigError(f"{override!r} is no text; allowed: group=choice and key=value")
+            raise ConfigError(f"{override!r} is not text; allowed: group=choice and key=value")
         if override.startswith("-"):
             hint = "dl_lab.sweep for -m, config_dir=FOLDER for --config-dir"
             raise ConfigError(f"{override} is an option; allowed: group=choice and key=value; hint: {hint}")

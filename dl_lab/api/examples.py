@@ -25,7 +25,7 @@ def examples_of(data: Any, names_of_x: Sequence[str] = (), names_of_y: Sequence[
     """The examples of data=(X, y); arrays have these names of columns, if they are as many.
 
     Raises:
-        ConfigError: if they are no pair, or do not fit each other.
+        ConfigError: if they are not a pair, or do not fit each other.
     """
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ConfigError(f"data is a {type(data).__name__}; allowed: {ALLOWED}")
@@ -59,12 +59,14 @@ def examples_of(data: Any, names_of_x: Sequence[str] = (), names_of_y: Sequence[
     if left := [name for name in features.columns if name not in [*frame.columns, *names]]:
         announce(f"data: columns of lists, objects and the like are left out: {', '.join(left)}")
     if lost := [name for name in names if name not in frame.columns]:
-        raise ConfigError(f"data: target {lost[0]} has no plain values; allowed: numbers, text, true and false, dates")
+        raise ConfigError(
+            f"data: target {lost[0]} has values that are not plain; allowed: numbers, text, true and false, dates"
+        )
     return Examples(frame, tuple(names), pixels, digest(frame, pixels))
 
 
 def overrides_of(examples: Examples) -> list[str]:
-    """The overrides that choose these examples: they say in the run folder that its data were in memory."""
+    """The overrides that choose these examples, and record in the run folder that its data were in memory."""
     targets = ",".join(map(quoted, examples.targets))
     chosen = ["dataset=memory", f"dataset.targets=[{targets}]", f"dataset.digest={quoted(examples.digest)}"]
     if len(examples.targets) == 1 and are_classes(examples.frame[examples.targets[0]]):
@@ -75,8 +77,8 @@ def overrides_of(examples: Examples) -> list[str]:
 
 
 def are_classes(targets: pl.Series) -> bool:
-    """Whether targets are the whole numbers 0, 1, 2 and so on, as libraries number classes, each of two or more rows on
-    average. The caller's dataset.task has the last word.
+    """Whether targets are the whole numbers 0, 1, 2 and so on, as libraries number classes, with two or more rows each
+    on average. An explicit dataset.task overrides this.
     """
     count = targets.n_unique()
     is_whole = targets.dtype.is_integer() and not targets.null_count()
@@ -105,7 +107,11 @@ def target_frame(targets: Any, names: Sequence[str]) -> pl.DataFrame:
 
 
 def images(array: np.ndarray) -> Tensor:
-    """Bytes (image, channel, height, width), from the same or (image, height, width)."""
+    """Images as bytes (image, channel, height, width), from an array of this shape or (image, height, width).
+
+    Raises:
+        ConfigError: for other types and shapes.
+    """
     allowed = "bytes (image, channel, height, width) or (image, height, width)"
     if array.dtype != np.uint8:
         hint = "(X * 255).round().astype('uint8') for values from 0 to 1"
@@ -122,7 +128,7 @@ def images(array: np.ndarray) -> Tensor:
 
 
 def digest(frame: pl.DataFrame, pixels: Tensor | None) -> str:
-    """What identifies examples, whichever library they come from."""
+    """A hash of the names and values of examples, which is the same for every library that they come from."""
     found = sha256()
     for series in frame:
         found.update(json.dumps([series.name, len(series)]).encode())

@@ -41,23 +41,21 @@ def run(
     rerun: Place | None = None,
     config_dir: Place | None = None,
 ) -> Run:
-    """Train a run, as `python -m dl_lab.train OVERRIDES` does.
+    """Train a run, as `python -m dl_lab.train OVERRIDES` does. Ctrl-C saves the run and returns it as "stopped".
 
-    `data=(X, y)` trains on examples in memory: X an array of rows, a dataframe, or images as bytes (image, channel,
-    height, width) or (image, height, width); y an array, a series or a frame of targets, or names of columns of X. Text
-    and the whole numbers 0, 1, 2 and so on are classes, and other numbers are regression; "dataset.task=regression" or
-    "dataset.task=classification" has the last word. What dataset=memory lists in conf/README.md applies.
+    `data=(X, y)` trains on examples in memory, with the keys of dataset=memory in conf/README.md. X is an array of
+    rows, a dataframe, or images as bytes (image, channel, height, width) or (image, height, width); y is an array, a
+    series or a dataframe of targets, or names of columns of X. Text and the whole numbers 0, 1, 2 and so on are
+    classes, and other numbers are regression, unless "dataset.task=regression" or "=classification" says otherwise.
 
     `resume` is the folder of a run to continue, or "auto" for the newest unfinished one of these overrides; `rerun` is
-    the folder of a run to repeat and compare. `config_dir` is a folder with choices of your own. Ctrl-C saves the run
-    and returns it; its status is "stopped".
+    the folder of a run to repeat and compare. `config_dir` is a folder with your own choices.
 
-    >>> run = dl_lab.run("dataset=iris", "train.epochs=5", "optimizer.lr=0.01")
-    >>> run.status
+    >>> dl_lab.run("dataset=iris", "train.epochs=5", "optimizer.lr=0.01").status
     'completed'
 
     Raises:
-        ConfigError: for a mistake, before training begins; the message is one line, as all others.
+        ConfigError: for a mistake, before training begins, in one line.
         Diverged: if the loss became infinite or NaN.
         Failed: if the disk or the data failed during training, or the metrics of a repeated run differ.
     """
@@ -87,7 +85,7 @@ def _in_memory(data: Any) -> tuple[Examples, list[str]]:
 
 
 def _new(overrides: Sequence[object], config_dir: Place | None, chosen: Sequence[str], resumes: bool) -> Work:
-    """A new run, or if it `resumes`, the newest one of this configuration that has not ended."""
+    """A new run, or, if `resumes`, the newest unfinished run of this configuration."""
     lines = composing.checked(overrides, config_dir)
     if chosen:
         if other := [line for line in lines if line.startswith("dataset=")]:
@@ -124,7 +122,7 @@ def _continued(places: dict[str, str], overrides: list[str]) -> Work:
 
 
 def _signal_of(work: Work) -> int | None:
-    """Train to the end, or to a signal, whose number is returned; the run is saved then."""
+    """Train to the end, or until a signal, which saves the run. Returns the number of the signal."""
     try:
         work.train()
     except Stopped as stopped:
@@ -134,15 +132,15 @@ def _signal_of(work: Work) -> int | None:
 
 
 def load(folder: Place, *, checkpoint: str = "best", device: str = "auto", imports: Sequence[str] = ()) -> Run:
-    """The run in a folder, whoever has trained it, with its "best" or "last" checkpoint on a device. A run that was
-    trained with `imports`, which run code, needs them again.
+    """The run in a folder, with its "best" or "last" checkpoint on a device. A run that was trained with `imports`
+    needs them again, because importing runs code.
 
     >>> run = dl_lab.load(folder)
     >>> run.metrics.columns[:4]
     ['step', 'epoch', 'split', 'loss']
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if the folder has no run.
     """
     with process.call():
         if checkpoint not in ("best", "last"):

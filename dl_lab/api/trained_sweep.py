@@ -1,5 +1,5 @@
-"""A sweep in its folder. The command trains it, in a process of its own: those that its launchers start would import
-the main module of the caller, and train the sweep again.
+"""A sweep in its folder. The command trains it in a process of its own, because the processes that launchers start
+would import the main module of the caller, and so train the sweep again.
 """
 
 import os
@@ -68,10 +68,10 @@ class Sweep:
 
 
 def trained(overrides: list[str], sweep: Sweep) -> Sweep:
-    """Run the command with these overrides, which name the folder of the sweep, to its end.
+    """Run the command to its end, with these overrides, which include the folder of the sweep.
 
     Raises:
-        ConfigError, JobsFailed, Failed: as the command ends.
+        ConfigError, JobsFailed, Failed: by the exit status of the command.
     """
     status, errors = command(["-m", "dl_lab.train", "-m", *overrides])
     lines = [line.removeprefix("error: ") for line in errors.splitlines() if line.startswith("error: ")]

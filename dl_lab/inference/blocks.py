@@ -21,8 +21,8 @@ from dl_lab.inference.trained import Trained
 
 @dataclass(frozen=True)
 class Block:
-    """Examples that are predicted together: `names` identify each one in the output, `is_usable` (example,) says which
-    ones have inputs, and `stored` has these. `part`: their rows of a table.
+    """Examples that are predicted together. `names` identify each example in the output, `is_usable` (example,) says
+    which ones have inputs, and `stored` has only these inputs. `part` has their rows, if they come from a table.
     """
 
     names: pl.DataFrame
@@ -33,8 +33,8 @@ class Block:
 
 @dataclass(frozen=True)
 class Options:
-    """`reading` overrides how a table is read; `others` are columns that it must have too, such as targets; pictures
-    that a table lists are below `image_folder`.
+    """`reading` overrides how a table is read; `others` are further columns that it must have, such as targets;
+    `image_folder` is the folder of the pictures that a table lists.
     """
 
     reading: Mapping[str, Any] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Options:
     image_folder: str | None = None
 
 
-NOTHING = Options()
+DEFAULT_OPTIONS = Options()
 
 
 def options_of(dataset: Mapping[str, Any]) -> Options:
@@ -63,7 +63,7 @@ def naming_path(raw: Any) -> Iterator[None]:
 
 
 def allowed(trained: Trained) -> str:
-    """What a model reads, in words."""
+    """The inputs that a model accepts, for error messages."""
     if trained.spec.task == "language_modelling":
         return "a text file"
     if trained.spec.kind == "image":
@@ -71,10 +71,10 @@ def allowed(trained: Trained) -> str:
     return "a table: csv, tsv or parquet"
 
 
-def with_problems(
+def block_of_pictures(
     trained: Trained, names: pl.DataFrame, pixels: Sequence[Tensor | ConfigError], part: Part | None = None
 ) -> Block:
-    """A block of pictures, of which some cannot be read."""
+    """A block of pictures. One that cannot be read is an error instead of pixels; it is printed, and has no inputs."""
     for each in pixels:
         if isinstance(each, ConfigError):
             announce(f"no prediction: {str(each).removeprefix('dataset.path=')}")

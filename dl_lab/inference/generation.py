@@ -1,4 +1,4 @@
-"""Text that a trained language model writes."""
+"""Generate text with a trained language model."""
 
 from collections.abc import Iterator
 from difflib import SequenceMatcher
@@ -35,9 +35,9 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
 ) -> Iterator[str]:
-    """The text that follows the prompt, in parts of whole characters, each as soon as the model has written it. An
-    empty prompt stands for the beginning of a line. The weights are used in float32 or float64, without autocast, so
-    that the cache and the device change no more than roundings.
+    """The text that follows the prompt, in parts of whole characters, as soon as each is known. An empty prompt is the
+    beginning of a line. The model computes in float32 or float64, without autocast, so that the cache and the device
+    change nothing but rounding.
 
     Raises:
         ConfigError: for a value that is not allowed, or a model that is not a language model.
@@ -76,7 +76,9 @@ def refuse_unknown(prompt: str, tokenizer: Tokenizer) -> None:
 
 
 def similarity(one: str, other: str) -> tuple[float, ...]:
-    """How similar two characters or words are: without accents, without case, by kind of character, by name."""
+    """How similar two characters or words are. Characters are compared without accents, without case, by kind and
+    by name in Unicode; the first difference decides.
+    """
     if len(one) > 1 or len(other) > 1:
         return (SequenceMatcher(None, one, other).ratio(),)
     (plain, kind, title), (plain_other, kind_other, title_other) = map(_described, (one, other))

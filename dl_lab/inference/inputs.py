@@ -14,14 +14,14 @@ from dl_lab.data.files import lines_of
 from dl_lab.data.pictures import types
 from dl_lab.data.tables.frames import as_array, as_frame, as_series, is_frame
 from dl_lab.datasets.class_folders import below, is_picture
-from dl_lab.inference.blocks import NOTHING, Block, Options, allowed
+from dl_lab.inference.blocks import DEFAULT_OPTIONS, Block, Options, allowed
 from dl_lab.inference.pictures import of_pictures, of_pixels
 from dl_lab.inference.tables import needed_columns, of_table
 from dl_lab.inference.trained import Trained
 
 
-def of_file(trained: Trained, path: Path, options: Options = NOTHING) -> Iterator[Block]:
-    """The inputs in a file or folder: a table, pictures.
+def of_file(trained: Trained, path: Path, options: Options = DEFAULT_OPTIONS) -> Iterator[Block]:
+    """The inputs in a file or folder: a table, pictures, or the lines of a text.
 
     Raises:
         ConfigError: if it holds none, or they do not fit the model.
@@ -45,7 +45,7 @@ def of_file(trained: Trained, path: Path, options: Options = NOTHING) -> Iterato
     return of_table(trained, path, options)
 
 
-def of_memory(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterator[Block]:
+def of_memory(trained: Trained, raw: Any, options: Options = DEFAULT_OPTIONS) -> Iterator[Block]:
     """The inputs in memory: a dataframe of polars or pandas, a list of dictionaries, an array of features or pixels,
     paths of pictures, or texts.
     """
@@ -70,7 +70,9 @@ def of_memory(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterato
 
 
 def _of_array(trained: Trained, values: np.ndarray) -> pl.DataFrame:
-    """An array (row, column) with the names of the model's columns. Names such as column_3 say which ones they are."""
+    """An array (row, column) as a table with the columns of the model. Where these have names such as
+    column_3, the numbers are places in the array.
+    """
     given = values.shape
     values = values[:, None] if values.ndim == 1 else values
     numbered = [f"column_{place}" for place in range(1, values.shape[1] + 1)]

@@ -20,7 +20,7 @@ from dl_lab.data.tables.parts import parts_of
 from dl_lab.data.tokenizers import one_line_end
 from dl_lab.datasets.class_folders import ALLOWED, below, entries, is_picture, plain, split_folders
 from dl_lab.inference import inputs
-from dl_lab.inference.blocks import NOTHING, Block, Options, allowed, naming_path
+from dl_lab.inference.blocks import DEFAULT_OPTIONS, Block, Options, allowed, naming_path
 from dl_lab.inference.tables import reading_of
 from dl_lab.inference.targets import first_columns, have_targets, target_columns, targets_of, weights_of
 from dl_lab.inference.trained import Trained
@@ -30,7 +30,7 @@ from dl_lab.training.state import Plan
 
 @dataclass(frozen=True)
 class Labelled(Dataset[tuple[Tensor, int]]):
-    """Pictures as stored, and their class numbers."""
+    """Pictures in files, with their class numbers."""
 
     files: list[tuple[str, int]]
     preprocessing: Preprocessing
@@ -40,7 +40,7 @@ class Labelled(Dataset[tuple[Tensor, int]]):
         return self.preprocessing.stored([path])[0], label
 
 
-def evaluate_on(trained: Trained, path: Path, options: Options = NOTHING) -> dict[str, float]:
+def evaluate_on(trained: Trained, path: Path, options: Options = DEFAULT_OPTIONS) -> dict[str, float]:
     """The metrics on a file or folder with the targets.
 
     Raises:
@@ -57,8 +57,8 @@ def metrics_of(trained: Trained, plan: Plan) -> dict[str, float]:
     return metrics
 
 
-def plan_of(trained: Trained, path: Path, options: Options = NOTHING) -> Plan:
-    """What the evaluation of a model on a file or folder needs; its test split has the examples.
+def plan_of(trained: Trained, path: Path, options: Options = DEFAULT_OPTIONS) -> Plan:
+    """The plan to evaluate a model on a file or folder, whose examples are its test split.
 
     Raises:
         ConfigError: if it holds no targets, or does not fit the model.
@@ -110,7 +110,7 @@ def _text(trained: Trained, path: Path) -> Split:
 
 
 def _class_folders(trained: Trained, path: Path) -> Split:
-    """The pictures in the folders that are named as classes; those that cannot be read are left out."""
+    """The pictures in folders with the names of classes; those that cannot be read are left out."""
     (head,) = trained.spec.heads
     folders = {plain(name): folder for name, folder in entries(path, path)[0].items()}
     known = [name for name in folders if name in head.labels]
@@ -134,7 +134,7 @@ def _class_folders(trained: Trained, path: Path) -> Split:
 
 
 def _table(trained: Trained, blocks: Iterator[Block], path: str) -> Plan:
-    """The rows that have all targets, of known classes, with their weights if the file has them."""
+    """The plan for the rows with all targets and known classes, with their weights if the table has them."""
     spec, weight = trained.spec, getattr(trained.run.dataset.config, "sample_weight", None)
     unseen, lost = {head.name: set[str]() for head in spec.heads}, 0
     found: list[tuple[Tensor, Tensor]] = []

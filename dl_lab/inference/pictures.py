@@ -11,13 +11,18 @@ from torch import Tensor
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.pictures import types
 from dl_lab.data.tables.matrix import CHUNK
-from dl_lab.inference.blocks import Block, with_problems
+from dl_lab.inference.blocks import Block, block_of_pictures
 from dl_lab.inference.trained import Trained
 
-PICTURES = 256  # that are predicted at a time
+PICTURES = 256  # predicted at a time
 
 
 def of_pixels(trained: Trained, pixels: Tensor) -> Iterator[Block]:
+    """Images in memory (image, channel, height, width).
+
+    Raises:
+        ConfigError: for fractions where the model reads whole numbers.
+    """
     pixels = trained.preprocessing.stored(pixels)
     if pixels.is_floating_point() and trained.preprocessing.mean is not None:
         white = f"{trained.preprocessing.white:g}"
@@ -32,7 +37,7 @@ def of_pixels(trained: Trained, pixels: Tensor) -> Iterator[Block]:
 
 
 def of_pictures(trained: Trained, files: Sequence[Path], names: Sequence[str]) -> Iterator[Block]:
-    """Picture files. One that cannot be read has no prediction, and is named."""
+    """Picture files. One that cannot be read is printed, and has no prediction."""
 
     def read(path: Path) -> Tensor | ConfigError:
         try:
@@ -44,4 +49,4 @@ def of_pictures(trained: Trained, files: Sequence[Path], names: Sequence[str]) -
     for start in range(0, len(files), PICTURES):
         with ThreadPoolExecutor() as threads:
             pixels = list(threads.map(read, files[start : start + PICTURES]))
-        yield with_problems(trained, pl.DataFrame({"file": names[start : start + PICTURES]}), pixels)
+        yield block_of_pictures(trained, pl.DataFrame({"file": names[start : start + PICTURES]}), pixels)

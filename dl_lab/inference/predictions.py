@@ -12,19 +12,21 @@ from torch import Tensor
 from dl_lab.core.errors import ConfigError
 from dl_lab.data.spec import Head
 from dl_lab.inference import inputs, texts
-from dl_lab.inference.blocks import NOTHING, Block, Options, allowed, naming_path
+from dl_lab.inference.blocks import DEFAULT_OPTIONS, Block, Options, allowed, naming_path
 from dl_lab.inference.trained import Trained
 from dl_lab.inference.writing import writing
 
 
-def predict(trained: Trained, raw: Any, options: Options = NOTHING) -> pl.DataFrame:
-    """The predictions for raw inputs in memory (see `inputs.of_memory`), or for a string or several, if the model reads
-    text; one row for each.
+def predict(trained: Trained, raw: Any, options: Options = DEFAULT_OPTIONS) -> pl.DataFrame:
+    """The predictions for inputs in memory, one row each: what `inputs.of_memory` accepts, or for a language model one
+    text or several.
     """
     return pl.concat(list(in_blocks(trained, raw, options)), how="vertical_relaxed")
 
 
-def predict_file(trained: Trained, path: Path, out: Path, options: Options = NOTHING) -> tuple[int, pl.DataFrame]:
+def predict_file(
+    trained: Trained, path: Path, out: Path, options: Options = DEFAULT_OPTIONS
+) -> tuple[int, pl.DataFrame]:
     """Write the predictions for a file or folder to `out`, a csv, tsv, parquet or jsonl file, in bounded memory.
     Returns their number and the first ones.
 
@@ -41,7 +43,7 @@ def predict_file(trained: Trained, path: Path, out: Path, options: Options = NOT
     return count, first
 
 
-def in_blocks(trained: Trained, raw: Any, options: Options = NOTHING) -> Iterator[pl.DataFrame]:
+def in_blocks(trained: Trained, raw: Any, options: Options = DEFAULT_OPTIONS) -> Iterator[pl.DataFrame]:
     """The predictions for a file or folder, if `raw` is a Path, or for inputs in memory, in blocks.
 
     Raises:
@@ -69,18 +71,18 @@ def of_block(trained: Trained, block: Block) -> pl.DataFrame:
         chosen = pl.Series([place if place >= 0 else None for place in places.tolist()], dtype=pl.UInt32)
         frame = frame.select(pl.all().gather(chosen))
     taken = set(frame.columns)
-    names = block.names.rename({name: _free(name, taken) for name in block.names.columns})
+    names = block.names.rename({name: _unique(name, taken) for name in block.names.columns})
     return pl.concat([names, frame], how="horizontal")
 
 
 def columns_of(heads: Sequence[Head], outputs: Tensor) -> pl.DataFrame:
-    """The outputs (example, output) in columns. Of classes, HEAD is the class, and HEAD/CLASS its probability. Of
-    labels, LABEL is 0 or 1, and LABEL/probability its probability. Of numbers, TARGET is the value in its unit.
+    """The outputs (example, output) as columns: HEAD, the class, and HEAD/CLASS, the probability of each class; LABEL,
+    0 or 1, and LABEL/probability; or TARGET, the value in its unit.
     """
     columns: dict[str, Any] = {}
     for head, part in zip(heads, outputs.split([head.size for head in heads], dim=1), strict=True):
         for name, values in _of_head(head, part):
-            columns[_free(name, columns)] = values
+            columns[_unique(name, columns)] = values
     return pl.DataFrame(columns)
 
 
@@ -103,5 +105,6 @@ def _named(names: Iterable[str], values: Tensor) -> Iterator[tuple[str, Any]]:
     return zip(names, values.T.contiguous().numpy(), strict=True)
 
 
-def _free(name: str, taken: Iterable[str]) -> str:
-    return _free(f"{name}_", taken) if name in taken else name
+def _unique(name: str, taken: Iterable[str]) -> str:
+    """The name, with "_" added until it is not among those that are taken."""
+    return _unique(f"{name}_", taken) if name in taken else name

@@ -15,8 +15,8 @@ from dl_lab.training.state import Plan, load_model, unfit, warn_of_python_state
 def with_data(
     folder: Path, checkpoint_name: str, imports: list[str], dataset: dict[str, str], **changes: Any
 ) -> tuple[Plan, nn.Module, int]:
-    """What a run needs, its model as in a checkpoint, and the step of the checkpoint; `dataset` names places to which
-    the data were moved, and `changes` are those of other keys.
+    """The plan of a run, the model of a checkpoint, and its step. `dataset` has the places to which the data moved, and
+    `changes` the changed values of other keys.
 
     Raises:
         ConfigError: if the folder does not hold a run, or its data have changed.

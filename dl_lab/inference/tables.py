@@ -21,10 +21,10 @@ from dl_lab.data.tables.parts import Part, parts_of, read_parts
 from dl_lab.data.tables.reading import Reading
 from dl_lab.data.tables.types import as_text, numbers_of
 from dl_lab.datasets.table_images import listed_pictures, pixels_of
-from dl_lab.inference.blocks import Block, Options, allowed, with_problems
+from dl_lab.inference.blocks import Block, Options, allowed, block_of_pictures
 from dl_lab.inference.trained import Trained
 
-CELLS = 2**22  # of a table that are encoded at a time
+CELLS = 2**22  # encoded at a time
 DEFAULTS: Mapping[str, Any] = {
     "separator": ",",
     "encoding": "auto",
@@ -66,7 +66,11 @@ def reading_of(trained: Trained, options: Options) -> Reading:
 
 
 def encoders_of(trained: Trained) -> list[Encoder]:
-    """Raises: ConfigError if the checkpoint has columns that are not known."""
+    """The encoders in a checkpoint.
+
+    Raises:
+        ConfigError: if they are damaged, or do not fit the model.
+    """
     try:
         encoders = [encoder_of(column) for column in trained.preprocessing.columns]
         if encoders:
@@ -82,10 +86,10 @@ def encoders_of(trained: Trained) -> list[Encoder]:
 
 
 def needed_columns(trained: Trained) -> tuple[str, ...]:
-    """The columns of a table that the model reads; none if any columns of the right number will do.
+    """The columns of a table that the model reads; none if it accepts any columns, as long as their number fits.
 
     Raises:
-        ConfigError: if the checkpoint has others than a model of images needs.
+        ConfigError: if the columns in the checkpoint do not fit a model of images.
     """
     columns, spec = trained.preprocessing.columns, trained.spec
     kinds = [column["kind"] for column in columns]
@@ -95,7 +99,7 @@ def needed_columns(trained: Trained) -> tuple[str, ...]:
 
 
 def _not_features(trained: Trained) -> set[str]:
-    """The columns that the training has used or dropped, but not as features."""
+    """Columns that training used otherwise or dropped, such as targets and weights; their presence is no surprise."""
     config, names = trained.run.dataset.config, {head.name for head in trained.spec.heads}
     for key in ("targets", "drop", "split", "group", "sample_weight"):
         value = getattr(config, key, None)
@@ -104,7 +108,7 @@ def _not_features(trained: Trained) -> set[str]:
 
 
 def _blocks(trained: Trained, parts: Iterator[Part], options: Options) -> Iterator[Block]:
-    """The rows of a table. Columns that are not used are printed at the beginning, and cells at the end."""
+    """The rows of a table. Unused columns are printed first, and what was found in cells last."""
     needed, encoding, last = needed_columns(trained), None, None
     is_features = trained.spec.kind == "features"
     encoders = encoders_of(trained) if is_features else []
@@ -145,12 +149,12 @@ def _block(
         folder = Path(part.path).parent if options.image_folder is None else Path(options.image_folder)
         found = listed_pictures(part, needed[0], spec.input_shape, rows, folder)
         pixels = [each if isinstance(each, ConfigError) else each[2] for each in found]
-        return with_problems(trained, names.with_columns(part.frame[needed[0]].alias("file")), pixels, part)
+        return block_of_pictures(trained, names.with_columns(part.frame[needed[0]].alias("file")), pixels, part)
     return Block(names, usable, torch.from_numpy(pixels_of(part, needed, rows)).view(-1, *spec.input_shape), part)
 
 
 def _of_right_number(trained: Trained, part: Part, options: Options) -> tuple[str, ...]:
-    """All columns but targets, for a model of bundled images or of a user's own features."""
+    """All columns but the targets, for a model whose training data had no named columns."""
     heads = {head.name for head in trained.spec.heads}
     names = [name for name in part.frame.columns if name not in heads and name not in options.others]
     if len(names) != prod(trained.spec.input_shape):

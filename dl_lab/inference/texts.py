@@ -1,4 +1,4 @@
-"""What a language model says of texts: how likely each one is, and the most probable next token."""
+"""Score texts with a language model: how likely each one is, and which token is the most probable next one."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -17,7 +17,7 @@ from dl_lab.data.splits import PADDING, Windows
 from dl_lab.inference.trained import Trained
 from dl_lab.training import loop
 
-LINES = 1024  # that are written at a time
+LINES = 1024  # written at a time
 COLUMNS = {
     "tokens": pl.Int64,
     "nats": pl.Float64,
@@ -28,12 +28,11 @@ COLUMNS = {
 
 
 def in_blocks(trained: Trained, raw: Any) -> Iterator[pl.DataFrame]:
-    """For each line of a text file that is not empty, if `raw` is a Path, or for each text: nats per token but the
-    first, perplexity, and the most probable next token with its probability. Null where the model does not know a
-    character.
+    """The `COLUMNS` of each text, or, if `raw` is a Path, of each line that is not empty. `nats` is the mean
+    over all tokens but the first. Null where the model does not know a character.
 
     Raises:
-        ConfigError: if there is no text, or none that the model knows.
+        ConfigError: if there is no text, or every text has a character that the model does not know.
     """
     lines = lines_of(raw, "a text file") if isinstance(raw, Path) else [raw] if isinstance(raw, str) else map(str, raw)
     texts = ((number, text) for number, text in enumerate(lines, 1) if text or not isinstance(raw, Path))

@@ -29,8 +29,8 @@ from dl_lab.training.tasks.task import Task
 
 @dataclass(frozen=True)
 class Trained:
-    """The model of a checkpoint in evaluation mode on its device, and how raw inputs become inputs of it. The weights
-    of the classes of heads, by name, matter for the loss only.
+    """The model of a checkpoint, in evaluation mode on its device, with its preprocessing. `class_weights`, by the name
+    of the head, enter the loss only.
     """
 
     folder: Path
@@ -55,7 +55,7 @@ class Trained:
         return setup.build_task(self.run, self.spec, weights)
 
     def plan(self, split: Split) -> Plan:
-        """What evaluating the model on a split of stored examples needs; `split` is the plan's test split."""
+        """The plan to evaluate the model on a split of stored examples, which is its test split."""
         mean, std = (
             None if values is None else torch.tensor(values, dtype=torch.float64)
             for values in (self.preprocessing.mean, self.preprocessing.std)
@@ -78,8 +78,8 @@ class Trained:
         return Plan(self.run, data, self.task, schedule, self.device, batch, 1, 1)
 
     def outputs(self, stored: Tensor) -> Iterator[Tensor]:
-        """Outputs of the model for stored inputs (see `Preprocessing.stored`), in batches and exactly as `evaluate`
-        computes them.
+        """The outputs of the model for stored inputs (see `Preprocessing.stored`), in the batches of `evaluate` and
+        exactly as it computes them.
         """
         nothing = torch.zeros(len(stored), dtype=torch.int64)
         plan = self.plan(InMemory(stored, nothing))

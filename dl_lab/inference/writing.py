@@ -15,28 +15,28 @@ from dl_lab.core.errors import ConfigError
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 ENDS = (*SEPARATORS, ".parquet", ".jsonl", ".ndjson")
-CELLS = 2**22  # of a part of a parquet file
+CELLS = 2**22  # in a row group of a parquet file
 
 Write = Callable[[pl.DataFrame], None]
 
 
-FIRST = ("row", "file", "line")  # columns that name what is predicted
+FIRST = ("row", "file", "line")  # the first column of predictions is one of these
 
 
-def check_folder(out: Path) -> None:
+def _check_place(out: Path) -> None:
     """Raises: ConfigError if `out` is a folder, or in one that does not exist."""
     if out.is_dir() or not out.absolute().parent.is_dir():
         what = "is a folder" if out.is_dir() else "is in a folder that does not exist"
-        raise ConfigError(f"out={out} {what}; allowed: a file in a folder")
+        raise ConfigError(f"out={out} {what}; allowed: a file in an existing folder")
 
 
 def check_out(out: Path, path: Path, replaces: bool) -> None:
-    """Raises: ConfigError if predictions cannot be written to `out`, or it is the input `path`, or a file without
-    predictions, unless it `replaces` any file.
+    """Raises: ConfigError if predictions cannot be written to `out`, if it is the input `path`, or, unless `replaces`,
+    if it exists and has no predictions.
     """
     if out.suffix.lower() not in ENDS:
         raise ConfigError(f"out={out} is not a known kind of file; allowed: a name that ends in {', '.join(ENDS)}")
-    check_folder(out)
+    _check_place(out)
     if out.exists() and path.exists() and out.samefile(path):
         raise ConfigError(f"out={out} is also path={path}; allowed: another file")
     if out.exists() and not replaces:
@@ -50,10 +50,8 @@ def check_out(out: Path, path: Path, replaces: bool) -> None:
 
 
 def check_metrics_file(out: Path, replaces: bool) -> None:
-    """Raises: ConfigError if metrics cannot be written to `out`, or it is a file without metrics, unless it `replaces`
-    any file.
-    """
-    check_folder(out)
+    """Raises: ConfigError if metrics cannot be written to `out`, or, unless `replaces`, if it has something else."""
+    _check_place(out)
     if out.exists() and not replaces:
         with suppress(ValueError, OSError, TypeError):
             replaces = "loss" in json.loads(out.read_text(encoding="utf-8"))
@@ -62,7 +60,7 @@ def check_metrics_file(out: Path, replaces: bool) -> None:
 
 
 def write_metrics(out: Path, metrics: Mapping[str, float]) -> None:
-    """Write metrics as JSON; null is a number that is not finite."""
+    """Write metrics as JSON; a number that is not finite is null."""
     values = {name: value if isfinite(value) else None for name, value in metrics.items()}
     with atomic_write(out) as file:
         file.write(f"{json.dumps(values, indent=2)}\n".encode())
@@ -70,7 +68,7 @@ def write_metrics(out: Path, metrics: Mapping[str, float]) -> None:
 
 @contextmanager
 def writing(out: Path) -> Iterator[Write]:
-    """A function that adds rows to the file `out`, which replaces an earlier one at the end of the context."""
+    """A function that appends rows. The file `out` appears, or replaces an earlier one, at the end of the context."""
     if out.suffix.lower() == ".parquet":
         with _parquet(out) as write:
             yield write
@@ -94,7 +92,7 @@ def _jsonl(file: BinaryIO) -> Write:
 
 @contextmanager
 def _parquet(out: Path) -> Iterator[Write]:
-    """As polars appends nothing to a parquet file: files of several rows each, which are joined as a stream."""
+    """Write parquet in parts, which are joined as a stream, because polars cannot append to a parquet file."""
     held: list[pl.DataFrame] = []
     files: list[Path] = []
     with TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}.") as folder:

@@ -145,7 +145,7 @@ def test_a_mistake_raises_the_line_of_the_command(overrides, folder):
     ("arguments", "keywords", "line"),
     [
         (("-m",), {}, r"-m is an option; allowed: .*; hint: dl_lab.sweep .*"),
-        ((3,), {}, "3 is no text; allowed: group=choice and key=value"),
+        ((3,), {}, "3 is not text; allowed: group=choice and key=value"),
         (("hydra.mode=MULTIRUN",), {}, "hydra.mode=MULTIRUN has no effect here; allowed: .*; hint: dl_lab.sweep"),
         ((), {"config_dir": "nowhere"}, "config_dir=nowhere is not a folder; allowed: an existing folder"),
         ((), {"resume": "a", "rerun": "b"}, "resume=a and rerun=b; allowed: one of them"),

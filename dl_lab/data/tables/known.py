@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """What was found in the cells of each column so far: missing ones, those without a value of their type, categories
-    that the training data did not have, and how many have a value. `example`: the first cell without one, and where.
+    """Counts of cells by column: missing, unread (not of the column's type), known (with a value), and unseen, which
+    are categories that the training data did not have. `example` has the first unread cell and its place.
     """
 
     missing: Counter[str] = field(default_factory=Counter)
@@ -40,8 +40,8 @@ class Report:
 
 @dataclass(frozen=True)
 class Encoding:
-    """The encoders of a model, as adapted to a file: its sign before fractions, and formats of dates that the training
-    data, stored with types, did not have.
+    """The encoders of a model, adapted to a file: dates can have formats there that training data with types, such as
+    parquet, did not have.
     """
 
     encoders: Sequence[Encoder]
@@ -88,7 +88,7 @@ class Encoding:
         """Print what was found in all parts, of which `part` is one.
 
         Raises:
-            ConfigError: if a column has cells, and none of them has a value.
+            ConfigError: if no cell of a column has a value of its type, and some are not missing.
         """
         report = self.report
         for encoder in self.encoders:

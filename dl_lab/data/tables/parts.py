@@ -31,8 +31,8 @@ from dl_lab.data.tables.streams import below_lines, frames_of, in_lines, in_utf8
 if TYPE_CHECKING:
     import polars as pl
 
-BLOCK = 2**24  # bytes of text that are read at a time
-CELLS = 2**23  # of a parquet file that are read at a time
+BLOCK = 2**24  # bytes of text, read at a time
+CELLS = 2**23  # of a parquet file, read at a time
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def _parts(
 
 
 def _names(path: str, frame: pl.DataFrame, layout: Layout, needed: Sequence[str]) -> dict[int, str]:
-    """The names of columns by place. Without a header, columns as many as needed are these: those of targets, which may
-    have been before them in the training data, are missing.
+    """The names of columns by place. Without a header, as many columns as needed are taken for these: the
+    targets are missing, which may have come before them in the training data.
     """
     names = names_by_place(path, frame, layout, needed)
     is_exact = not layout.names and len(names) == len(needed) and missing_among([*names.values()], needed)

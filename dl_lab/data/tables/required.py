@@ -10,6 +10,7 @@ MOST = 5  # columns that a message names
 
 
 def missing_among(names: Collection[str], needed: Sequence[str]) -> list[str]:
+    """The needed names that are not among `names`."""
     return [name for name in needed if name not in names]
 
 

@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Exported:
-    """The files of an export, the largest difference of its outputs to those of the model, and remarks."""
+    """The files of an export, the largest difference between its outputs and those of the model, and notes."""
 
     files: list[Path]
     difference: float
@@ -44,7 +44,7 @@ def export(trained: Trained, to: Target, out: Path) -> Exported:
     """Write the model to the folder `out`, with a script that uses it and a description.
 
     Raises:
-        ConfigError: if the model cannot be exported, a library is missing, or `out` has files of somebody else.
+        ConfigError: if the model cannot be exported, a library is missing, or `out` has files of other origin.
         Failed: if the exported model computes other outputs than the model.
     """
     for module in NEEDS[to]:
@@ -85,7 +85,7 @@ def _to_onnx(trained: Trained, notes: list[str], folder: Path) -> float:
     try:
         onnx.write_onnx(traced, path)
         difference = verified(trained, traced, onnx.runner(traced, path))
-    except Exception as error:  # of onnxruntime, which has no types of its own for them
+    except Exception as error:  # onnxruntime raises many types
         if isinstance(error, ConfigError | Failed) or precision != torch.float64:
             raise
         notes.append(f"it computes in float32, as onnxruntime cannot in float64 ({reason(error)})")

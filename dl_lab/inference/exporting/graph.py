@@ -53,10 +53,8 @@ class Columns(nn.Module):
         fills = [_fill(column) for column in columns]
         self._put("fill", fills)
         self.fills = any(value == value for value in fills)
-        self.dates, order = (
-            [],
-            [],
-        )  # `order`: (column, place within it) of each output, in the order of the blocks below
+        self.dates: list[tuple[int, Sequence[str], float]] = []
+        order: list[tuple[int, int]] = []  # (column, place within it) of each output, in the order of the blocks below
         singles = [place for place, column in enumerate(columns) if column["kind"] in ("number", "boolean")]
         self._put("singles", singles)
         self._put("offset", [columns[place].get("offset", 0.0) for place in singles])
@@ -144,7 +142,7 @@ def features_of_date(seconds: Tensor, names: Sequence[str], first: float) -> Ten
 class Graph(nn.Module):
     """The network between its preprocessing and its heads. The argument of `forward` names the input."""
 
-    is_numeric = True  # and no tokens
+    is_numeric = True  # False: tokens, which stay integers
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, names: Sequence[str], precision: torch.dtype):
         super().__init__()

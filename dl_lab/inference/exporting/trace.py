@@ -25,12 +25,12 @@ from dl_lab.inference.trained import Trained
 Raw = NDArray[Any]
 Function = Callable[[Raw], dict[str, Tensor]]  # outputs by name, on the CPU
 
-MOST = 2**31 - 1  # examples of a batch; without a limit, torch 2.6 takes the end of a slice for one
+MOST = 2**31 - 1  # examples in a batch; without a limit, torch 2.6 confuses their number with the end of a slice
 HINT = (
     "hint: use operations on tensors only, such as torch.where instead of if, and no loop over a batch; "
     "to=safetensors exports the weights without the program"
 )
-ADVICE = re.compile(r"For more information, run with TORCH_LOGS=\S+( - )?")  # of torch, to look at its logs
+ADVICE = re.compile(r"For more information, run with TORCH_LOGS=\S+( - )?")  # of torch, about its own logs
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Traced:
 
     @property
     def columns(self) -> Sequence[Mapping[str, Any]]:
-        """The columns of a table, of which each is one number of the input; none of images."""
+        """The columns of a table, each of which is one number of the input; none for images and texts."""
         return self.preprocessing.columns if self.spec.kind == "features" else ()
 
     @property
@@ -79,7 +79,7 @@ def trace(trained: Trained, precision: torch.dtype, device: torch.device) -> Tra
     """
     graph, traced = graph_of(trained, precision, device), replace(untraced(trained), device=str(device))
     shape = traced.raw_shape
-    example = torch.zeros(3, *shape, dtype=traced.dtype, device=device)  # it takes a size of 1 for a constant
+    example = torch.zeros(3, *shape, dtype=traced.dtype, device=device)  # torch.export takes a size of 1 for a constant
     if traced.spec.kind == "tokens" and shape[0] > 2:
         with suppress(ConfigError):  # a model may take sequences of one length only
             sizes = {0: Dim("batch", max=MOST), 1: Dim("time", max=shape[0])}

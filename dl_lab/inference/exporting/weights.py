@@ -1,4 +1,4 @@
-"""Export a model as weights, with its program as Python code where that is plain."""
+"""Export a model as weights, with its program as Python code if the program needs nothing but tensors."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -72,7 +72,7 @@ def _name(name: str, state: Mapping[str, Tensor]) -> str:
 
 
 def _shared(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names of tensors that are the same as an earlier one, with the name of that."""
+    """Map the name of each tensor that shares memory with an earlier one to the name of the earlier one."""
     first: dict[object, str] = {}
     shared = {}
     for name, value in tensors.items():
