@@ -132,6 +132,16 @@ def test_values_in_memory_that_do_not_fit_are_refused(of_table, raw, message):
     assert str(refused.value).startswith(message)
 
 
+def test_columns_without_a_value_are_missing(of_table, tmp_path):
+    model, test = of_table
+    frame = pl.read_csv(test).with_columns(city=None, size=None)
+    frame.write_csv(tmp_path / "none.csv")
+    expected = predict_raw(model, str(tmp_path / "none.csv"))
+    frame.write_parquet(tmp_path / "none.parquet")
+    for raw in (frame, str(tmp_path / "none.parquet"), pd.read_csv(test).assign(city=None, size=None)):
+        assert predict_raw(model, raw).equals(expected)
+
+
 def test_rows_without_a_known_target_and_weights_are_left_out(of_table, tmp_path):
     model, _ = of_table
     table = rows(20, 6)

@@ -161,12 +161,12 @@ def parquet_errors(path: str) -> Iterator[None]:
 
 
 def plain_columns() -> Selector:
-    """The columns of plain values, and categories."""
+    """The columns of plain values, and categories; of a column without values, the type is not known."""
     import polars as pl
     from polars import selectors
 
     plain = selectors.numeric() | selectors.boolean() | selectors.temporal() | selectors.string()
-    return plain | selectors.by_dtype(pl.Categorical, pl.Enum)
+    return plain | selectors.by_dtype(pl.Categorical, pl.Enum, pl.Null)
 
 
 def with_plain_types(path: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -182,7 +182,7 @@ def with_plain_types(path: str, frame: pl.DataFrame) -> pl.DataFrame:
             )
             frame = frame.with_columns(pl.when(is_date).then(each).alias(each.name))
     return frame.with_columns(
-        selectors.by_dtype(pl.Categorical, pl.Enum).cast(pl.String),
+        selectors.by_dtype(pl.Categorical, pl.Enum, pl.Null).cast(pl.String),
         selectors.decimal().cast(pl.Float64),
         selectors.float().fill_nan(None),
         selectors.duration().dt.total_microseconds() / 1e6,
