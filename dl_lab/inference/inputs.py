@@ -58,7 +58,7 @@ def of_memory(trained: Trained, raw: Any, options: Options = DEFAULT_OPTIONS) ->
     if spec.kind == "image" and isinstance(raw, Sequence) and raw and isinstance(raw[0], str | Path):
         return of_pictures(trained, [Path(each) for each in raw], [str(each) for each in raw])
     if spec.kind == "image" and not is_frame(raw):
-        pixels = raw if isinstance(raw, torch.Tensor) else torch.from_numpy(np.array(raw))  # a copy that can be written
+        pixels = raw if isinstance(raw, torch.Tensor) else _numbers(trained, raw)
         if pixels.shape == spec.input_shape:
             pixels = pixels[None]
         elif pixels.ndim == 3 and spec.input_shape[0] == 1:
@@ -67,6 +67,13 @@ def of_memory(trained: Trained, raw: Any, options: Options = DEFAULT_OPTIONS) ->
     if not is_frame(raw):
         raw = _of_array(trained, as_array(raw, "x", allowed(trained)))
     return of_table(trained, as_frame(raw), options)
+
+
+def _numbers(trained: Trained, raw: Any) -> torch.Tensor:
+    array = as_array(raw, "x", allowed(trained))
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(f"x is a {type(raw).__name__} of {array.dtype}; allowed: numbers, or {allowed(trained)}")
+    return torch.from_numpy(np.array(array))  # a copy that can be written
 
 
 def _of_array(trained: Trained, values: np.ndarray) -> pl.DataFrame:

@@ -84,11 +84,12 @@ def plan_of_memory(trained: Trained, frame: pl.DataFrame, pixels: Tensor | None)
     if trained.spec.kind == "tokens":
         raise ConfigError("data: the model reads text; allowed: path=FILE")
     options = Options(others=target_columns(trained))
-    if pixels is None:
-        return _table(trained, inputs.of_memory(trained, frame, options), "data")
-    parts = parts_of(frame, reading_of(trained, options), options.others, len(frame))
-    usable, stored = np.ones(len(frame), dtype=bool), trained.preprocessing.stored(pixels)
-    return _table(trained, (Block(pl.DataFrame(), usable, stored, part) for part in parts), "data")
+    with naming_path(frame):
+        if pixels is None:
+            return _table(trained, inputs.of_memory(trained, frame, options), "data")
+        parts = parts_of(frame, reading_of(trained, options), options.others, len(frame))
+        usable, stored = np.ones(len(frame), dtype=bool), trained.preprocessing.stored(pixels)
+        return _table(trained, (Block(pl.DataFrame(), usable, stored, part) for part in parts), "data")
 
 
 def _text(trained: Trained, path: Path) -> Split:
@@ -162,10 +163,10 @@ def _table(trained: Trained, blocks: Iterator[Block], path: str) -> Plan:
     stored, targets = map(torch.cat, zip(*found, strict=True))
     if not len(stored):
         raise ConfigError(
-            f"path={path} has no row with a known target; allowed: rows with the targets of the training data"
+            f"dataset.path={path} has no row with a known target; allowed: rows with the targets of the training data"
         )
     if weighted and not targets[:, -1].sum() > 0:
-        raise ConfigError(f"path={path} column {weight} is 0 in all rows; allowed: a weight above 0")
+        raise ConfigError(f"dataset.path={path} column {weight} is 0 in all rows; allowed: a weight above 0")
     if spec.is_weighted and not weighted:
         announce(f"{path} has no column {weight}: metrics are not weighted")
         known = trained.preprocessing

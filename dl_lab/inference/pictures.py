@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 from torch import Tensor
 
 from dl_lab.core.errors import ConfigError
@@ -24,12 +25,17 @@ def of_pixels(trained: Trained, pixels: Tensor) -> Iterator[Block]:
         ConfigError: for fractions where the model reads whole numbers.
     """
     pixels = trained.preprocessing.stored(pixels)
-    if pixels.is_floating_point() and trained.preprocessing.mean is not None:
+    if trained.preprocessing.mean is not None:
         white = f"{trained.preprocessing.white:g}"
-        raise ConfigError(
-            f"pixels are {str(pixels.dtype).removeprefix('torch.')}; allowed: whole numbers from 0 to {white}; "
-            f"hint: (x * {white}).round() as uint8, for values from 0 to 1"
-        )
+        whole = f"allowed: whole numbers from 0 to {white}"
+        if pixels.is_floating_point() or pixels.is_complex() or pixels.dtype == torch.bool:
+            raise ConfigError(
+                f"pixels are {str(pixels.dtype).removeprefix('torch.')}; {whole}; "
+                f"hint: (x * {white}).round() as uint8, for values from 0 to 1"
+            )
+        values = pixels.cpu().numpy()  # torch has no minimum of uint16
+        if values.size and not 0 <= values.min() <= values.max() <= trained.preprocessing.white:
+            raise ConfigError(f"pixels are from {values.min()} to {values.max()}; {whole}")
     for start in range(0, len(pixels), CHUNK):
         stored = pixels[start : start + CHUNK]
         names = pl.DataFrame({"row": pl.Series(range(start + 1, start + 1 + len(stored)))})

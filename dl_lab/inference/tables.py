@@ -159,7 +159,7 @@ def _of_right_number(trained: Trained, part: Part, options: Options) -> tuple[st
     names = [name for name in part.frame.columns if name not in heads and name not in options.others]
     if len(names) != prod(trained.spec.input_shape):
         raise ConfigError(
-            f"path={part.path} has {counted(len(names), 'column')} of inputs; allowed: "
+            f"dataset.path={part.path} has {counted(len(names), 'column')} of inputs; allowed: "
             f"{prod(trained.spec.input_shape)}, one for each input, or {allowed(trained)}"
         )
     return tuple(names)

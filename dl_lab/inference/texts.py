@@ -1,6 +1,6 @@
 """Score texts with a language model: how likely each one is, and which token is the most probable next one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from math import exp
 from pathlib import Path
@@ -14,6 +14,7 @@ from dl_lab.core.errors import ConfigError, counted
 from dl_lab.core.progress import announce
 from dl_lab.data.files import lines_of
 from dl_lab.data.splits import PADDING, Windows
+from dl_lab.data.tables.frames import is_frame
 from dl_lab.inference.trained import Trained
 from dl_lab.training import loop
 
@@ -34,7 +35,7 @@ def in_blocks(trained: Trained, raw: Any) -> Iterator[pl.DataFrame]:
     Raises:
         ConfigError: if there is no text, or every text has a character that the model does not know.
     """
-    lines = lines_of(raw, "a text file") if isinstance(raw, Path) else [raw] if isinstance(raw, str) else map(str, raw)
+    lines = lines_of(raw, "a text file") if isinstance(raw, Path) else _texts(raw)
     texts = ((number, text) for number, text in enumerate(lines, 1) if text or not isinstance(raw, Path))
     unknown: list[ConfigError] = []
     count = 0
@@ -50,6 +51,14 @@ def in_blocks(trained: Trained, raw: Any) -> Iterator[pl.DataFrame]:
         raise unknown[0]
     if unknown:
         announce(f"no prediction for {counted(len(unknown), 'line')}: {str(unknown[0]).partition('; allowed')[0]}")
+
+
+def _texts(raw: Any) -> list[str]:
+    is_one = isinstance(raw, str) or is_frame(raw) or not isinstance(raw, Iterable)
+    texts = [raw] if is_one else list(raw)
+    if others := [each for each in texts if not isinstance(each, str)]:
+        raise ConfigError(f"x has a {type(others[0]).__name__}; allowed: a text, a list of texts, or a Path")
+    return texts
 
 
 def _known(trained: Trained, text: str, unknown: list[ConfigError]) -> Tensor:

@@ -68,6 +68,8 @@ def test_a_frame_in_memory_trains_as_the_same_table_in_a_file(kind, folder):
     mine, theirs = (torch.load(each / "checkpoints" / "best.pt")["preprocessing"] for each in (run.folder, ended.run))
     assert {**mine, "reading": 0} == {**theirs, "reading": 0}
     again = dl_lab.load(run.folder)
+    with pytest.raises(dl_lab.ConfigError, match=r"^data has no row with a known target; "):
+        again.evaluate(data=(columns() | {"pet": ["new"] * ROWS}, ["pet", "price"]))
     frame = FRAMES[kind]()
     assert again.predict(frame).equals(dl_lab.load(ended.run).predict(folder / "rows.parquet"))
     assert again.evaluate(data=(frame, ["pet", "price"])) == pytest.approx(again.evaluate(path="rows.parquet"))
@@ -143,6 +145,8 @@ MISTAKES = [
     ((np.zeros((4, 32, 32, 3), dtype=np.uint8), np.zeros(4)), "data: X .* channels last; .* hint: X.transpose.*"),
     ((pd.DataFrame([[1, 2]] * 4, columns=["a", "a"]), np.zeros(4)), "data: column 'a' appears twice; .*"),
     (([[1, 2], [3]], [1, 2]), "data: X is no array .*"),
+    (({"a": [1, 2], "b": [1]}, [1, 2]), "data: .* height .*; allowed: columns of equal length, .*"),
+    (({"a": [1, "b"]}, [1, 2]), "data: .*; allowed: columns of equal length, each of one type"),
     ((np.zeros((4, 2), dtype=complex), np.zeros(4)), "data: X is a ndarray .* of complex128; allowed: .*"),
     ((np.zeros((0, 2)), np.zeros(0)), "data: there are no rows; .*"),
     ((np.full((9, 2), np.inf), np.arange(9.0)), "data.* 'inf' is not a number; .*"),

@@ -16,6 +16,7 @@ from support.commands import Ended, command
 from support.models import folder_model, listed_model, rows, table_model, trained, write_csv, write_pictures
 
 from dl_lab import evaluate, predict
+from dl_lab.core.errors import ConfigError
 from dl_lab.inference.labelled import evaluate_on
 from dl_lab.inference.predictions import predict as predict_raw
 from dl_lab.inference.predictions import predict_file
@@ -140,6 +141,26 @@ def test_columns_without_a_value_are_missing(of_table, tmp_path):
     frame.write_parquet(tmp_path / "none.parquet")
     for raw in (frame, str(tmp_path / "none.parquet"), pd.read_csv(test).assign(city=None, size=None)):
         assert predict_raw(model, raw).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [(None, "x is a NoneType ()"), ({3}, "x is a set ()"), ([[1], [1, 2]], "x is no array"),
+     (np.array(["a"]), "x is a ndarray of <U1"), (np.zeros((2, 3, 8, 8), bool), "pixels are bool; "),
+     (np.full((2, 3, 8, 8), 256), "pixels are from 256 to 256; allowed: whole numbers from 0 to 255"),
+     (np.full((2, 3, 8, 8), -1, dtype=np.int16), "pixels are from -1 to -1; "),
+     ({"a": [1]}, "data has 1 column of inputs")],
+)  # fmt: skip
+def test_values_that_are_no_pixels_are_refused(of_pictures, raw, message):
+    with pytest.raises(ConfigError) as refused:
+        predict_raw(of_pictures[0], raw)
+    assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize("raw", [None, 3, ["to be", None], [1, 2], pl.DataFrame({"text": ["to be"]})])
+def test_values_that_are_no_texts_are_refused(of_text, raw):
+    with pytest.raises(ConfigError, match=r"^x has a \w+; allowed: a text, a list of texts, or a Path$"):
+        predict_raw(of_text, raw)
 
 
 def test_rows_without_a_known_target_and_weights_are_left_out(of_table, tmp_path):

@@ -31,7 +31,12 @@ def as_frame(values: Any) -> pl.DataFrame:
     if isinstance(values, pl.DataFrame):
         return values
     if not hasattr(type(values), "columns"):
-        return pl.DataFrame(values, infer_schema_length=None)
+        try:
+            return pl.DataFrame(values, infer_schema_length=None)
+        except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"data: {str(error).splitlines()[0]}; allowed: columns of equal length, each of one type"
+            ) from error
     names = [str(name) for name in values.columns]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ConfigError(f"data: column {twice[0]!r} appears twice; allowed: distinct names; hint: rename one of them")
