@@ -39,20 +39,7 @@ def examples_of(data: Any, names_of_x: Sequence[str] = (), names_of_y: Sequence[
             pixels = images(array)
         else:
             features = columns_of(array[:, None] if array.ndim == 1 else array, "column", names_of_x)
-    names = [targets] if isinstance(targets, str) else targets
-    if not (isinstance(names, list | tuple) and names and all(name in features.columns for name in names)):
-        if isinstance(targets, str):
-            raise ConfigError(f"y={targets} is no column of X; allowed: {', '.join(features.columns[:20])}")
-        chosen = target_frame(targets, names_of_y)
-        names, rows = chosen.columns, len(features) if pixels is None else len(pixels)
-        if len(chosen) != rows:
-            raise ConfigError(f"data: X has {rows} rows and y has {len(chosen)}; allowed: {ALLOWED}")
-        if both := [name for name in names if name in features.columns]:
-            raise ConfigError(
-                f"data: X and y both have a column {both[0]}; allowed: targets that are no features; "
-                f"hint: data=(X, {both[0]!r}) takes it from X"
-            )
-        features = pl.concat([features, chosen], how="horizontal")
+    features, names = _with_targets(features, targets, len(features) if pixels is None else len(pixels), names_of_y)
     if features.is_empty():
         raise ConfigError(f"data: there are no rows; allowed: {ALLOWED}")
     frame = with_plain_types("data", features.select(plain_columns()))
@@ -63,6 +50,30 @@ def examples_of(data: Any, names_of_x: Sequence[str] = (), names_of_y: Sequence[
             f"data: target {lost[0]} has values that are not plain; allowed: numbers, text, true and false, dates"
         )
     return Examples(frame, tuple(names), pixels, digest(frame, pixels))
+
+
+def _with_targets(
+    features: pl.DataFrame, targets: Any, rows: int, names_of_y: Sequence[str]
+) -> tuple[pl.DataFrame, list[str]]:
+    """The features with the columns of targets, and the names of these, which may be columns of the features already.
+
+    Raises:
+        ConfigError: if the targets have another length, or the name of a feature.
+    """
+    names = [targets] if isinstance(targets, str) else targets
+    if isinstance(names, list | tuple) and names and all(name in features.columns for name in names):
+        return features, list(names)
+    if isinstance(targets, str):
+        raise ConfigError(f"y={targets} is no column of X; allowed: {', '.join(features.columns[:20])}")
+    chosen = target_frame(targets, names_of_y)
+    if len(chosen) != rows:
+        raise ConfigError(f"data: X has {rows} rows and y has {len(chosen)}; allowed: {ALLOWED}")
+    if both := [name for name in chosen.columns if name in features.columns]:
+        raise ConfigError(
+            f"data: X and y both have a column {both[0]}; allowed: targets that are no features; "
+            f"hint: data=(X, {both[0]!r}) takes it from X"
+        )
+    return pl.concat([features, chosen], how="horizontal"), chosen.columns
 
 
 def overrides_of(examples: Examples) -> list[str]:
