@@ -18,6 +18,7 @@ def texts(cell: nbformat.NotebookNode) -> str:
     return "\n".join(shown)
 
 
+@pytest.mark.faults  # half a minute
 def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

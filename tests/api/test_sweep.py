@@ -68,6 +68,7 @@ loop.train_step = pressing
 """
 
 
+@pytest.mark.faults
 def test_control_c_returns_the_sweep_which_can_be_continued(folder):
     """In a process of its own, which a step of the first job interrupts."""
     (folder / "pressing.py").write_text(PRESSING)

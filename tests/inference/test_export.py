@@ -32,7 +32,9 @@ def table(tmp_path_factory):
     return MODELS["heads"](tmp_path_factory.mktemp("table"))
 
 
-@pytest.mark.parametrize("to", ["onnx", "torch", "safetensors"])
+@pytest.mark.parametrize(
+    "to", ["onnx", *(pytest.param(to, marks=pytest.mark.faults) for to in ("torch", "safetensors"))]
+)
 def test_a_table_with_all_types_and_tasks_is_predicted_without_dl_lab(table, to):
     trained, test = table
     found = by_script(exported(trained.folder, to), test)
