@@ -20,18 +20,19 @@ from dl_lab.data.splits import InMemory
 from dl_lab.data.tables import targets
 from dl_lab.data.tables.division import Rows
 from dl_lab.data.tables.heads import Values, in_float32
-from dl_lab.data.tables.joining import JoinedTable, read_tables
+from dl_lab.data.tables.joining import read_tables
 from dl_lab.data.tables.matrix import assemble, standardize
-from dl_lab.data.tables.partition import TRAIN, Parts, assigned_splits, partition
+from dl_lab.data.tables.partition import Parts
 from dl_lab.data.tables.reading import RawTable, Reading, with_decimal
 from dl_lab.data.tables.report import announce_columns
 from dl_lab.data.tables.targets import Target
-from dl_lab.data.tables.types import Feature, as_text, learned, numbers_rows, typed
+from dl_lab.data.tables.types import Feature, learned, numbers_rows, typed
 from dl_lab.data.tables.weights import weights_of, with_weights
 from dl_lab.datasets.images import scale
 from dl_lab.datasets.table import choose_columns
 from dl_lab.datasets.table_config import RowsConfig, TableFileConfig
 from dl_lab.datasets.table_images import Images, images_of, pictures_of
+from dl_lab.datasets.table_splits import divided
 from dl_lab.datasets.table_texts import tokens_of
 from dl_lab.registry import DATASETS
 
@@ -58,7 +59,7 @@ def rows_data(config: RowsConfig, table: RawTable, options: Reading, seed: int, 
     candidates = _candidates(config, table) if pixels is None else []
     table = with_decimal(table, table.candidates, options)
     table, rows = targets.rows_with_targets(table, config.targets)
-    parts = _divided(config, table, rows, seed)
+    parts = divided(config, table, rows, seed)
     train = parts.train
     table = with_decimal(table, train, options)
     if table.options.decimal == "," and options.decimal == "auto":
@@ -96,37 +97,6 @@ def _candidates(config: RowsConfig, table: RawTable) -> list[str]:
     ]
     choose_columns(config, known, [])
     return [name for name in config.features or known if name not in [*left_out, *config.targets]]
-
-
-def _divided(config: RowsConfig, table: RawTable, rows: Rows, seed: int) -> Parts:
-    """The rows of each split. One target of classes can be stratified, and only then do its held-out rows matter."""
-    given: dict[str, Any] = {}
-    if config.split is not None:
-        given["assigned"] = as_text(table.frame[config.split]).gather(rows).to_list()
-    if isinstance(table, JoinedTable):
-        words = table.words
-        given["assigned"] = [words[row] for row in rows]
-    free = rows[assigned_splits(config, given.get("assigned"), len(rows)) == TRAIN]
-    if config.shuffle and config.stratify is not False and not config.time and len(config.targets) == 1:
-        (name,) = config.targets
-        if targets.task_of(table, name, free, config.task_of(name)) == "classification":
-            target = targets.class_target(table, name, free)
-            given |= {"classes": target.values[rows], "labels": target.labels}
-    if config.group is not None:
-        given["groups"] = (
-            as_text(table.frame[config.group]).gather(rows).rank("dense").cast(int).fill_null(0).to_numpy() - 1
-        )
-    if config.time is not None:
-        given["times"] = _times(table, config.time, rows)
-    return Parts(*(rows[part] for part in partition(config, len(rows), seed, **given)))
-
-
-def _times(table: RawTable, name: str, rows: Rows) -> Values:
-    column = typed(table, name, rows)
-    if column is None or column.kind not in ("number", "date"):
-        raise ConfigError(f"dataset.time={name} is no column of dates or numbers; allowed: one of them")
-    values = column.values.gather(rows)
-    return (values if column.kind == "number" else values.dt.epoch("us").cast(float)).to_numpy()
 
 
 def _target(config: RowsConfig, table: RawTable, name: str, rows: Rows, train: Rows) -> Target:
