@@ -53,7 +53,7 @@ def metrics_of(trained: Trained, plan: Plan) -> dict[str, float]:
     """The metrics of a model on the test split of a plan."""
     assert plan.data.test is not None
     metrics = loop.evaluate(trained.model, plan, plan.data.test, at_end=True)
-    trained.model.eval()
+    trained.model.eval()  # the loop leaves it in training mode
     return metrics
 
 

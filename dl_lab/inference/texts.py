@@ -111,5 +111,5 @@ def nats_of(trained: Trained, tokens: Tensor) -> float | None:
             outputs, targets = outputs.cpu().double(), targets.cpu()
             found = outputs.log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
             total -= float(found[targets != PADDING].sum())
-    trained.model.eval()
+    trained.model.eval()  # the loop leaves it in training mode
     return total / (len(tokens) - 1)

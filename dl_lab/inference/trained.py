@@ -87,7 +87,7 @@ class Trained:
         with torch.no_grad():
             for outputs, _ in loop.predictions(self.model, plan, plan.data.test):
                 yield outputs
-        self.model.eval()
+        self.model.eval()  # the loop leaves it in training mode
 
 
 def load_trained(
