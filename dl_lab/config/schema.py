@@ -11,7 +11,7 @@ from annotated_types import Ge, Interval
 
 from dl_lab.core.errors import ConfigError, require
 from dl_lab.core.paths import user_path
-from dl_lab.core.schema import PositiveFloat, PositiveInt, Schema
+from dl_lab.core.schema import PositiveFloat, PositiveInt, Schema, Seed
 from dl_lab.registry import Entry
 
 MAX_THREADS = max(64, os.cpu_count() or 1)  # the system ends a process that asks for too many, without a message
@@ -140,7 +140,7 @@ def own_data_folder(data_dir: str | None) -> Path:
 class RunSettings(Schema):
     """The keys that belong to no group. `data_dir` null is the user's cache folder."""
 
-    seed: Annotated[int, Interval(ge=0, lt=2**63), "a whole number from 0 to 2^63 - 1"]
+    seed: Seed
     device: str
     precision: str
     threads: Annotated[int, Interval(ge=1, le=MAX_THREADS), f"a whole number from 1 to {MAX_THREADS}"] | None

@@ -30,6 +30,7 @@ class Schema:
 
 PositiveInt = Annotated[int, Interval(ge=1, lt=2**62), "a whole number, 1 or more"]
 NonNegativeInt = Annotated[int, Interval(ge=0, lt=2**62), "a whole number, 0 or more"]
+Seed = Annotated[int, Interval(ge=0, lt=2**63), "a whole number from 0 to 2^63 - 1"]
 
 # An upper bound of infinity excludes nan too.
 Finite = Annotated[float, Interval(gt=-inf, lt=inf), "a finite number"]

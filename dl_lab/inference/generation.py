@@ -9,7 +9,7 @@ from unicodedata import category, name, normalize
 from dl_lab.config.validation import typed
 from dl_lab.core import rng
 from dl_lab.core.errors import ConfigError, quoted
-from dl_lab.core.schema import NonNegativeInt, PositiveInt
+from dl_lab.core.schema import PositiveInt, Seed
 from dl_lab.data.tokenizers import Tokenizer, one_line_end
 from dl_lab.inference.trained import Trained
 from dl_lab.training.generate import Sampling, beginning, continuation, draw
@@ -23,7 +23,7 @@ class Generation(Sampling):
 
     prompt: str
     tokens: PositiveInt
-    seed: NonNegativeInt
+    seed: Seed
 
 
 def generate(
