@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from support.exports import Found, by_script, exported
+from support.exports import Found, by_script, exported, run_script
 from support.models import MODELS, texts_model
 
 from dl_lab.data.spec import Head
@@ -35,10 +35,14 @@ def table(tmp_path_factory):
 @pytest.mark.parametrize(
     "to", ["onnx", *(pytest.param(to, marks=pytest.mark.faults) for to in ("torch", "safetensors"))]
 )
-def test_a_table_with_all_types_and_tasks_is_predicted_without_dl_lab(table, to):
+def test_a_table_with_all_types_and_tasks_is_predicted_without_dl_lab(table, to, tmp_path):
     trained, test = table
-    found = by_script(exported(trained.folder, to), test)
-    assert_same(trained, found, predict(trained, test))
+    folder = exported(trained.folder, to)
+    assert_same(trained, by_script(folder, test), predict(trained, test))
+    (tmp_path / "other.csv").write_text("other\n1\n")
+    ended = run_script(folder, tmp_path / "other.csv")
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "lacks the columns" in ended.stderr
 
 
 @pytest.mark.parametrize(

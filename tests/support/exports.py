@@ -30,7 +30,11 @@ def exported(run: Path, to: str, *arguments: str, notes: str = "") -> Path:
 
 def by_script(folder: Path, *arguments: str | Path) -> Found:
     """What predict.py prints in a process that cannot import dl_lab."""
-    line = [sys.executable, "-W", "error", "-c", BLOCKED, str(folder / "predict.py"), *map(str, arguments)]
-    ended = subprocess.run(line, cwd=folder.parent, capture_output=True, text=True, check=False, timeout=120)
+    ended = run_script(folder, *arguments)
     assert (ended.returncode, ended.stderr) == (0, "")
     return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def run_script(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-W", "error", "-c", BLOCKED, str(folder / "predict.py"), *map(str, arguments)]
+    return subprocess.run(line, cwd=folder.parent, capture_output=True, text=True, check=False, timeout=120)

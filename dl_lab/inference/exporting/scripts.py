@@ -17,6 +17,7 @@ from dl_lab.inference.exporting.templates import (
     TABLE,
     TEXT,
     TOKENS,
+    UNKNOWN,
     VOCABULARY,
 )
 from dl_lab.inference.exporting.trace import Traced
@@ -87,7 +88,9 @@ def _text(tokenizer: Tokenizer | None, spec: DataSpec) -> str:
     length, of_kind = spec.input_shape[0], dict(TOKENS)
     if not spec.is_language:
         of_kind["characters"] = "[vocabulary.index(character) for character in text if character in vocabulary]"
-    read = TEXT.replace("VOCABULARY", VOCABULARY if tokenizer.vocabulary else "")
+    unknown = UNKNOWN.replace("PARTS", "text.split()" if tokenizer.kind == "words" else "text")
+    vocabulary = VOCABULARY + (unknown if spec.is_language else "") if tokenizer.vocabulary else ""
+    read = TEXT.replace("VOCABULARY", vocabulary)
     which, cut = ("last", f"[-{length}:]") if spec.is_language else ("first", f"[:{length}] or [{spec.padding}]")
     return read.replace("TOKENS", of_kind[tokenizer.kind]).replace("CUT", cut).replace("WHICH", which)
 

@@ -13,6 +13,8 @@ config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
 {run}
 
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 inputs = read(sys.argv[1:])
 outputs = run(inputs)
 for example in range(len(inputs)):
@@ -53,6 +55,8 @@ def read(paths):
     with open(paths[0], encoding="ENCODING", newline="") as file:
         rows = csv.reader(file, delimiter=SEPARATOR, skipinitialspace=True)
         HEADER
+        if missing := [column["name"] for column in columns if column["name"] not in names]:
+            sys.exit(f"{paths[0]} lacks the columns {', '.join(missing)}")
         both = [(column, names.index(column["name"])) for column in columns]
         table = [[number(column, row[place].strip()) for column, place in both] for row in rows if row]
         return np.array(table, dtype="float64")
@@ -130,4 +134,7 @@ TOKENS = {
     "bpe": 'Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids',
 }
 VOCABULARY = """vocabulary = config["preprocessing"]["tokenizer"]["vocabulary"]
+    """
+UNKNOWN = """if unknown := sorted(set(PARTS) - set(vocabulary)):
+        sys.exit(f"the model does not know {', '.join(map(repr, unknown))}")
     """
