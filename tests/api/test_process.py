@@ -234,6 +234,7 @@ def test_calls_do_not_affect_each_other(trained):
     assert dl_lab.run(*TINY).metrics.equals(trained.metrics)
 
 
+@pytest.mark.faults  # processes of their own take seconds
 def test_a_hydra_application_can_call(folder, trained):
     """Its configurations have the names of ours, and its own job goes on."""
     (folder / "app.py").write_text(
@@ -261,6 +262,7 @@ def test_the_command_still_works_after_a_call(folder, trained):
     assert train(folder / "command", *TINY).status == 0
 
 
+@pytest.mark.faults
 def test_the_first_use_of_a_name_changes_nothing_of_the_process(folder):
     """In a process of its own, which has imported no library yet. These add filters for their own warnings."""
     look = (

@@ -93,7 +93,7 @@ def error_line(folder: Path, *arguments: str) -> str:
         (["RUN", "imports=[no_such_module]"], ("imports=no_such_module",)),
         (["RUN", "imports=mine"], ("imports=mine", "a list, each text")),
         (["RUN", "test"], ("test", "key=value")),
-        (["RUN", "split=test", "path=new.csv"], ("split=test", "allowed: split or path")),
+        (["RUN", "split=test", "path=new.csv"], ("split=test", "allowed: one of them")),
     ],
     ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
 )
