@@ -225,6 +225,7 @@ def test_columns_of_other_objects_are_left_out_with_a_line(folder, capsys):
         (torch.arange(ROWS) % 3, (), "classification"),
         (np.arange(ROWS) % 3, ("dataset.task=regression",), "regression"),
         (np.arange(ROWS) % 3 + 1, (), "regression"),  # counts or grades
+        (np.array([-5, 0, 2])[np.arange(ROWS) % 3], (), "regression"),
         (np.arange(ROWS) % 3 * 1.0, (), "regression"),
         (np.arange(ROWS), (), "regression"),
     ],
