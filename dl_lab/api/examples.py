@@ -93,7 +93,7 @@ def are_classes(targets: pl.Series) -> bool:
     """
     count = targets.n_unique()
     is_whole = targets.dtype.is_integer() and not targets.null_count()
-    return bool(is_whole and True and targets.max() == count - 1 and 2 * count <= len(targets))
+    return bool(is_whole and targets.min() == 0 and targets.max() == count - 1 and 2 * count <= len(targets))
 
 
 def columns_of(array: np.ndarray, name: str, names: Sequence[str]) -> pl.DataFrame:
