@@ -1,11 +1,11 @@
 """Check the claims of the experiments.
 
-    python -m experiments.reproduce [NAME ...] [--quick | --long] [--launcher NAME]
+    python -m experiments.reproduce [NAME ...] [--quick | --long] [--launcher NAME] [--update]
 
 Runs concept programs (experiments/NAME.py) and trained experiments (conf/experiment/NAME.yaml, with all their seeds),
-and writes a row for each claim to experiments/RESULTS.md. Without names it runs everything under two minutes; --quick
-runs everything under ten seconds, --long everything. Rows give the seconds that passed and the CPU seconds. The
-exit status is 1 if a claim does not hold.
+and writes a row for each claim to outputs/experiments/RESULTS.md, or with --update to experiments/RESULTS.md, which
+git tracks. Without names it runs everything under two minutes; --quick runs everything under ten seconds, --long
+everything. Rows give the seconds that passed and the CPU seconds. The exit status is 1 if a claim does not hold.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.reader import read_strict
 from experiments import checks
 from experiments.support import claims
-from experiments.support.command_line import parsed
+from experiments.support.command_line import add_update, parsed
 from experiments.support.findings import Finding, Report
 from experiments.support.results_table import write_rows
 
@@ -122,6 +122,7 @@ def main() -> None:
     length.add_argument("--quick", action="store_true", help="run everything under ten seconds")
     length.add_argument("--long", action="store_true", help="run everything, including what takes over two minutes")
     parser.add_argument("--launcher", default=LAUNCHER, help=f"hydra/launcher of the runs (default: {LAUNCHER})")
+    add_update(parser)
     options = parsed(parser)
     everything = jobs(options.launcher)
     known = {job.concept for job in everything}
@@ -134,7 +135,8 @@ def main() -> None:
             if job.takes < at_most and (not options.names or job.concept in options.names):
                 findings, rows = job.run()
                 failed += sum(not finding.holds for finding in findings)
-                write_rows("Concepts", HEADER, job.concept, job.command.partition(" --launcher")[0], rows)
+                command = job.command.partition(" --launcher")[0]
+                write_rows(options.results_path, "Concepts", HEADER, job.concept, command, rows)
     if failed:
         raise SystemExit(f"{failed} claims do not hold")
 

@@ -1,4 +1,4 @@
-"""Measure ratios of dl_lab to a baseline, and write them to RESULTS.md and TensorBoard."""
+"""Measure ratios of dl_lab to a baseline, and write them to a file of results and TensorBoard."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ import torch
 from dl_lab.cli.app import exits
 from dl_lab.plotting.bars import ratio_bars
 from dl_lab.runs.tensorboard import EventWriter
-from experiments.support.command_line import parsed
+from experiments.support.command_line import add_update, parsed
 from experiments.support.results_table import write_section
 
 
@@ -61,12 +61,13 @@ def lightning(argument: str) -> float:
 
 
 def parse_arguments(description: str | None, rows: Iterable[str], pairs: int, *folders: str) -> argparse.Namespace:
-    """Parse the command line of a benchmark: names of rows, the number of pairs, and optional folders."""
+    """Parse the command line of a benchmark: rows, number of pairs, file of results, optional folders."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help="; ".join(rows))
     parser.add_argument("--pairs", type=int, default=pairs)
     for folder in folders:
         parser.add_argument(f"--{folder}", type=Path, metavar="FOLDER")
+    add_update(parser)
     options = parsed(parser)
     if unknown := sorted(set(options.rows) - set(rows)):
         parser.error(f"ROW={unknown[0]} is not known; allowed: {', '.join(rows)}")
@@ -74,8 +75,9 @@ def parse_arguments(description: str | None, rows: Iterable[str], pairs: int, *f
 
 
 @exits()
-def show_table(section: str, command: str, known: dict[str, Row], chosen: list[str], pairs: int) -> None:
-    """Print the ratios of the chosen rows, or of all rows and write them to RESULTS.md and TensorBoard."""
+def show_table(section: str, command: str, known: dict[str, Row], options: argparse.Namespace) -> None:
+    """Print the ratios of the chosen rows, or of all rows and write them to the file of results and TensorBoard."""
+    chosen, pairs = options.rows, options.pairs
     lines = ["| what | bound | aim | median | least to most | verdict |", "|---|---|---|---|---|---|"]
     measured: dict[str, list[float]] = {}
     for name in chosen or known:
@@ -90,7 +92,7 @@ def show_table(section: str, command: str, known: dict[str, Row], chosen: list[s
     if chosen:
         return
     head = f"Ratios of dl_lab to the baseline, {pairs} pairs, {os.cpu_count()} cores, torch {torch.__version__}."
-    write_section(section, "\n".join([f"{head} `{command}`", "", *lines]))
+    write_section(options.results_path, section, "\n".join([f"{head} `{command}`", "", *lines]))
     if measured:
         events = EventWriter(Path(f"outputs/experiments/{section.lower()}"))
         names, bounds = [known[name].what for name in measured], [known[name].bound for name in measured]

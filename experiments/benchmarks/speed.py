@@ -1,11 +1,12 @@
 """Is dl_lab faster than a hand-written training loop?
 
-    python -m experiments.speed [ROW ...] [--pairs 5] [--nanogpt FOLDER]
+    python -m experiments.speed [ROW ...] [--pairs 5] [--nanogpt FOLDER] [--update]
 
 Each row runs dl_lab and a baseline alternately and reports the median, least and greatest ratio of the pairs: seconds
 depend on the machine, ratios of alternating runs hardly do. Without names of rows, the table is written to
-experiments/RESULTS.md and a bar chart to TensorBoard under outputs/experiments/speed. Some baselines need Fashion-MNIST
-under $DL_LAB_DATA, PyTorch Lightning, or a checkout of nanoGPT with prepared data; their rows say so.
+outputs/experiments/RESULTS.md (with --update to experiments/RESULTS.md) and a bar chart to TensorBoard under
+outputs/experiments/speed. Some baselines need Fashion-MNIST under $DL_LAB_DATA, PyTorch Lightning, or a checkout of
+nanoGPT with prepared data; their rows say so.
 """
 
 import re
@@ -182,7 +183,7 @@ def rows(nanogpt: Path | None) -> dict[str, Row]:
 
 def main() -> None:
     options = parse_arguments(__doc__, rows(None), 5, "nanogpt")
-    show_table("Speed", "python -m experiments.speed", rows(options.nanogpt), options.rows, options.pairs)
+    show_table("Speed", "python -m experiments.speed", rows(options.nanogpt), options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long do many runs take when they are trained together?
 
-    python -m experiments.speed_sweeps [ROW ...] [--pairs 3]
+    python -m experiments.speed_sweeps [ROW ...] [--pairs 3] [--update]
 
 Whole commands are timed alternately, as in experiments.speed: 64 runs (8 learning rates x 8 seeds) of mlp [32] on
 digits, 20 epochs each, with every run folder. For Lightning one command is timed and multiplied by 64.
@@ -49,7 +49,7 @@ ROWS = {
 
 def main() -> None:
     options = parse_arguments(__doc__, ROWS, 3)
-    show_table("Sweeps", "python -m experiments.speed_sweeps", ROWS, options.rows, options.pairs)
+    show_table("Sweeps", "python -m experiments.speed_sweeps", ROWS, options)
 
 
 if __name__ == "__main__":

