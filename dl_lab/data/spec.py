@@ -1,5 +1,6 @@
 """DataSpec, which connects data and model, and the names of metrics. Does not import torch."""
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -30,6 +31,13 @@ HIGHER_IS_BETTER = (  # of all other metrics, lower is better
     *("accuracy", "balanced_accuracy", "subset_accuracy", "top5_accuracy", "f1_micro", "f1_macro", "f1_weighted"),
     *("auroc", "average_precision", "r2"),
 )
+
+
+MAIN_METRICS = (
+    "nats",
+    "accuracy",
+    "r2",
+)  # of a text, of classes and labels, of numbers; nats first, as texts have both
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +119,13 @@ def kind_of(metric: str) -> str:
 def higher_is_better(metric: str) -> bool:
     """True if a higher value of the metric is better."""
     return kind_of(metric) in HIGHER_IS_BETTER
+
+
+def main_metric(names: Container[str]) -> str:
+    """The metric by which results are compared, of the metrics of a task or run: nats, accuracy or r2; loss of several
+    heads, whose metrics begin with their names.
+    """
+    return next((name for name in MAIN_METRICS if name in names), "loss")
 
 
 def all_metrics(task: str) -> tuple[str, ...]:

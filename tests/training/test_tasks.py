@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from sklearn import metrics as sk
 from torch import Tensor
 
-from dl_lab.data.spec import DataSpec, Head, higher_is_better
+from dl_lab.data.spec import DataSpec, Head, higher_is_better, main_metric
 from dl_lab.data.splits import PADDING
 from dl_lab.training.tasks.task import Task
 from dl_lab.training.tasks.totals import add_up, detached
@@ -314,3 +314,18 @@ def test_higher_is_better_only_for_scores():
     better = {name for name in names if higher_is_better(name)}
     scores = ("accuracy", "f1_micro", "f1_macro", "f1_weighted", "auroc", "average_precision", "r2")
     assert better == {name for name in names if name.endswith(scores)}
+
+
+@pytest.mark.parametrize(
+    ("heads", "main"),
+    [
+        ((CLASSES,), "accuracy"),
+        ((LABELS,), "accuracy"),
+        ((regression(3),), "r2"),
+        ((TOKENS,), "nats"),
+        ((CLASSES, regression()), "loss"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_main_metric_is_that_of_the_only_head(heads, main):
+    assert main_metric(task_of(*heads).metric_names) == main
