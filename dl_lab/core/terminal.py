@@ -10,11 +10,26 @@ from typing import Any, TextIO
 
 from dl_lab.core.errors import printable
 
+STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+STYLE = re.compile(rf"(\x1b\[(?:0|{'|'.join(map(str, STYLES.values()))})m)")
 FRAME = re.compile(r"(\r|(?:\x1b\[A)+\Z)?(.*?)(\r?)", re.DOTALL)  # a bar moves the cursor before and after its text
 
 
+def shows_styles(stream: TextIO) -> bool:
+    """Whether a stream is a terminal with colors, and the user has not asked for none (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb" and stream.isatty()
+
+
+def styled(text: str, style: str) -> str:
+    """A text in one of the STYLES if standard output shows them, to be printed as it is; `text` may be of others."""
+    text = printable(text)
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if shows_styles(sys.stdout) else text
+
+
 class Escaping:
-    """A text stream that writes escapes for the characters that a terminal would obey."""
+    """A text stream that writes escapes for the characters that a terminal would obey. On a terminal with colors, it
+    leaves those of `styled`.
+    """
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -23,7 +38,10 @@ class Escaping:
         frame = FRAME.fullmatch(text)
         assert frame is not None  # it matches any text
         before, inner, after = frame.groups("")
-        return self._stream.write(before + printable(inner, "\n\t") + after)
+        keeps = "\x1b" in inner and shows_styles(self._stream)
+        parts = STYLE.split(inner) if keeps else [inner]  # each second one is a style
+        escaped = (part if number % 2 else printable(part, "\n\t") for number, part in enumerate(parts))
+        return self._stream.write("".join([before, *escaped, after]))
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
