@@ -42,9 +42,13 @@ def largest_difference(first: Points, second: Points) -> str:
 
 
 def explanations(first: Run, second: Run) -> list[str]:
-    """List what may explain a difference: versions, commit, device, threads, a stack, or resumptions."""
+    """List what may explain a difference: versions, commit, the user's code, device, threads, a stack, resumptions."""
     before, now = _circumstances(first.summary), _circumstances(second.summary)
     found = [f"{name} is {now[name]}, was {before.get(name)}" for name in now if now[name] != before.get(name)]
+    earlier, later = (run.summary.get("imports") or {} for run in (first, second))
+    found += [
+        f"the code of imports={name} has changed" for name in later if later[name] != earlier.get(name, later[name])
+    ]
     if before["git_clean"] is False:
         found.append("the code of the first run had uncommitted changes")
     if size := first.summary.get("together"):

@@ -18,6 +18,7 @@ from dl_lab.runs.identity import MOVED, configuration_name, hyperparameters
 from dl_lab.runs.provenance import provenance
 from dl_lab.runs.reader import read_lines, read_overrides, read_resumptions
 from dl_lab.runs.tensorboard import EventWriter
+from dl_lab.runs.user_code import hashes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +102,8 @@ class RunLogger:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.checkpoints = folder, folder / "checkpoints"
         self._metrics_path = folder / "metrics.jsonl"
-        self._provenance = {**provenance(), "command": shlex.join([*COMMAND, *overrides])}
+        command = shlex.join([*COMMAND, *overrides])
+        self._provenance = {**provenance(), "imports": hashes(config.get("imports", ())), "command": command}
         with ExitStack() as opened:
             opened.enter_context(locked(folder, "run"))
             refuse_links(folder / ".hydra", folder / "checkpoints")

@@ -1,6 +1,7 @@
 """Describe the code of a run: versions, git commit and the state of the checkout."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -19,7 +20,7 @@ def provenance() -> dict[str, Any]:
     """Versions, git commit and whether the checkout is clean; None where unknown. As of the first run of the process,
     because later changes to the code do not affect it.
     """
-    here, commit, clean = Path(__file__).parents[2], None, None
+    here, commit, clean = Path(__file__).parents[2], installed_commit(), None
     if (here / ".git").exists():
         with suppress(OSError):  # git is not installed
             commit, clean = checkout(here)
@@ -30,6 +31,16 @@ def provenance() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
             versions[name] = None
     return {"versions": versions, "git_commit": commit, "git_clean": clean}
+
+
+def installed_commit() -> str | None:
+    """The commit of an installation from a repository, such as `pip install git+https://...`; None for others."""
+    try:
+        origin = importlib.metadata.distribution("dl_lab").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    commit: str | None = json.loads(origin or "{}").get("vcs_info", {}).get("commit_id")
+    return commit
 
 
 def checkout(folder: Path) -> tuple[str | None, bool | None]:

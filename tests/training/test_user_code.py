@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from hashlib import sha256
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def test_an_exit_is_a_failure_in_one_line(tmp_path, line):
     assert ended.err.startswith("error: the code of a user ended the run: ")
     assert "(own.py, line 24); hint: raise an error instead" in ended.err
     assert ended.summary["status"] == "failed"
+    content = (tmp_path / "own.py").read_bytes()
+    assert ended.summary["imports"] == {"own": sha256(b"own.py\n%d\n" % len(content) + content).hexdigest()}
 
 
 @pytest.mark.parametrize("launcher", ["in_turn", "processes", "vectorized", "basic"])
