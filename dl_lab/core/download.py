@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +13,7 @@ import torch
 
 from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import shows_bars
 
 TIMEOUT = 30  # seconds without a byte
 _only: ContextVar[Path | None] = ContextVar("only", default=None)
@@ -76,6 +76,6 @@ def _fetch(url: str, sha256: str, path: Path) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)  # torch.hub has no parameter for it
     try:
-        torch.hub.download_url_to_file(url, str(path), sha256, progress=sys.stderr.isatty())
+        torch.hub.download_url_to_file(url, str(path), sha256, progress=shows_bars())
     finally:
         socket.setdefaulttimeout(before)

@@ -1,14 +1,21 @@
-"""The progress of a run: a bar on a terminal and in a notebook, otherwise one line per validation."""
+"""Lines of a command, and bars below them on a terminal and in a notebook. The only module that uses tqdm."""
 
+import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, Never
+from typing import Any, TextIO
 
 from tqdm import tqdm
+from tqdm.utils import disp_len
 
 from dl_lab.core.errors import printable
+
+CELL = {"TERM": "xterm-color", "CLICOLOR": "1", "PAGER": "cat", "GIT_PAGER": "cat"}  # ipykernel sets these
+NARROW = 72  # columns; a narrower terminal has no room for the bar itself
+DIGITS = 9  # the space that a number and the space behind it may take
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
@@ -16,7 +23,14 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
     return "  ".join(f"{printable(name)} {value:.4g}" for name, value in metrics.items())
 
 
-show: Callable[[str], None] = tqdm.write  # in a process of a sweep, a function that sends the line
+def write(line: str, file: TextIO | None = None) -> None:
+    """Print a line above the bars; on standard output by default."""
+    file = file or sys.stdout
+    tqdm.write(line, file=file)
+    file.flush()
+
+
+show: Callable[[str], None] = write  # in a process of a sweep, a function that sends the line
 
 
 @cache
@@ -31,33 +45,92 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def kind_of_bar() -> Callable[..., "tqdm[Never]"]:
-    """The bar of tqdm: of a notebook, where its widgets are installed."""
-    if in_notebook() and find_spec("ipywidgets") is not None:
-        from tqdm.notebook import tqdm as with_widgets
+def shows_bars() -> bool:
+    """Whether a bar can be drawn over: on a terminal, and in a notebook with widgets. The output of `!python ...` in a
+    cell is a terminal, too, but keeps every state of a bar.
+    """
+    if in_notebook():
+        return find_spec("ipywidgets") is not None
+    is_cell = CELL.items() <= os.environ.items()
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not is_cell
 
-        return with_widgets
-    return tqdm
+
+def columns(file: TextIO) -> int:
+    """The width of a terminal; 80 if it is not known."""
+    try:
+        return os.get_terminal_size(file.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):  # a stream that somebody else has put in its place
+        return 80
+
+
+class Bar(tqdm):  # type: ignore[type-arg]
+    """A bar of tqdm that survives a change of the terminal's width."""
+
+    @staticmethod
+    def status_printer(file: Any) -> Callable[[str], None]:
+        """Draw a bar over the one before, and leave the cursor at its start: a terminal that becomes too narrow wraps
+        the bar, and from its start all its lines can be erased.
+        """
+        before = ""
+
+        def draw(text: str) -> None:
+            nonlocal before
+            rest = "J" if disp_len(before) > columns(file) else "K"  # to the end of the screen or the line
+            file.write(f"\r\x1b[{rest}{text}\r")
+            file.flush()
+            before = text
+
+        return draw
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """The numbers and the format; without room for a bar the most important numbers come first."""
+        shown = super().format_dict
+        if (shown["ncols"] or NARROW) < NARROW:
+            shown["bar_format"] = "{remaining} left{postfix}, {rate_fmt}, {n_fmt}/{total_fmt}"
+        return dict(shown)
+
+
+def bar(total: int, unit: str, done: int = 0, leave: bool = False, silent: bool = False) -> Bar:
+    """A bar of `total` units, disabled if it is `silent` or cannot be shown."""
+    kind: Any = Bar
+    if in_notebook() and shows_bars():
+        from tqdm.notebook import tqdm as kind
+    disable = silent or not shows_bars()
+    made: Bar = kind(total=total, initial=done, unit=unit, dynamic_ncols=True, leave=leave, disable=disable)
+    return made
+
+
+def lock_in_process() -> None:
+    """Lock bars by a lock of this process: tqdm's own has a semaphore, which would outlive a killed process."""
+    tqdm.set_lock(threading.RLock())
+
+
+def fitting(parts: Mapping[str, Mapping[str, float]], room: int) -> dict[str, float]:
+    """The metrics of "train" and "val" that fit in `room` columns, in order, as "train/loss" and so on. The
+    first two of validation come first, then the first two of training, and so on.
+    """
+    named = {part: [f"{part}/{name}" for name in metrics] for part, metrics in parts.items()}
+    ranked = sorted(
+        ((place // 2, part != "val", place, name) for part, names in named.items() for place, name in enumerate(names))
+    )
+    chosen: set[str] = set()
+    for *_, name in ranked:
+        room -= len(name) + DIGITS
+        if room < 0 and len(chosen) >= 2:
+            break
+        chosen.add(name)
+    values = {f"{part}/{name}": value for part, metrics in parts.items() for name, value in metrics.items()}
+    return {name: value for name, value in values.items() if name in chosen}
 
 
 class Progress:
     """Show the progress of a run with `total_steps` steps, after `done` earlier steps; show nothing if `silent`."""
 
     def __init__(self, total_steps: int, done: int = 0, silent: bool = False):
-        self._width = len(str(total_steps))
         self._total = total_steps
-        notebook = in_notebook()
-        self._bar = kind_of_bar()(
-            total=total_steps,
-            initial=done,
-            unit="step",
-            dynamic_ncols=True,
-            leave=False,
-            disable=silent or not (notebook or sys.stderr.isatty()),
-        )
-        self._lines = not silent and (self._bar.disable or not (notebook or sys.stdout.isatty()))
-        self._training: dict[str, float] = {}
-        self._validation: dict[str, float] = {}
+        self._silent = silent
+        self._bar = bar(total_steps, "step", done, silent=silent)
 
     def advance(self) -> None:
         """Move the bar by one step."""
@@ -65,19 +138,19 @@ class Progress:
 
     def training(self, metrics: Mapping[str, float]) -> None:
         """Show the first two training metrics beside the bar."""
-        self._training = {f"train/{name}": value for name, value in list(metrics.items())[:2]}
         if not self._bar.disable:
-            self._bar.set_postfix_str(format_metrics(self._training | self._validation))
+            self._bar.set_postfix_str(format_metrics(dict(list(metrics.items())[:2])))
 
     def validation(self, step: int, epoch: float, train: Mapping[str, float], validation: Mapping[str, float]) -> None:
-        """Show the first two validation metrics beside the bar. Without a terminal, print a line with all metrics:
-        `train` since the last validation, and `validation`.
+        """Print a line with the metrics: `train` since the last validation, and `validation`; on a terminal those that
+        fit its width.
         """
-        self._validation = {f"val/{name}": value for name, value in list(validation.items())[:2]}
-        if self._lines:
-            named = {f"train/{name}": value for name, value in train.items()}
-            named |= {f"val/{name}": value for name, value in validation.items()}
-            print(f"step {step:>{self._width}}/{self._total}  epoch {epoch:.4g}  {format_metrics(named)}", flush=True)
+        if self._silent:
+            return
+        head = f"step {step:>{len(str(self._total))}}/{self._total}  epoch {epoch:.4g}  "
+        width = columns(sys.stdout) if sys.stdout.isatty() else sys.maxsize
+        shown = fitting({"train": train, "val": validation}, width - len(head))
+        write(f"{head}{format_metrics(shown)}")
 
     def close(self) -> None:
         self._bar.close()

@@ -1,7 +1,6 @@
 """Picture files as bytes: transparency over white, EXIF orientation, 16 bits and floats scaled to 8 bits."""
 
 import os
-import sys
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from dl_lab.core.errors import ConfigError
+from dl_lab.core.progress import bar
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -183,11 +182,11 @@ def inspect(paths: list[str]) -> dict[str, Inspected]:
     with (
         warnings.catch_warnings(action="ignore"),
         ThreadPoolExecutor(os.cpu_count()) as threads,
-        tqdm(total=len(paths), unit="picture", leave=False, disable=not sys.stderr.isatty()) as bar,
+        bar(len(paths), "picture") as shown,
     ):
         for of_batch in threads.map(inspected, batches):
             found += of_batch
-            bar.update(len(of_batch))
+            shown.update(len(of_batch))
     return dict(zip(paths, found, strict=True))
 
 

@@ -4,13 +4,11 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Never, Protocol
-
-from tqdm import tqdm
+from typing import Protocol
 
 from dl_lab.config.schema import GridConfig
 from dl_lab.core.errors import JobsFailed, printable
-from dl_lab.core.progress import format_metrics
+from dl_lab.core.progress import Bar, bar, format_metrics, write
 from dl_lab.data.spec import METRICS, PRINTED, kind_of
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest
@@ -99,8 +97,8 @@ class Display:
         self._running: set[int] = set()
         self._failed: set[int] = set()
         self._tracebacks: set[str] = set()
-        self._bar = tqdm(total=total, unit="job", dynamic_ncols=True, disable=not sys.stderr.isatty())
-        self._steps: tqdm[Never] | None = None
+        self._bar = bar(total, "job", leave=True)
+        self._steps: Bar | None = None
 
     def job_started(self, job: Job) -> None:
         """Show that a job runs. A job that restarts in half of its stack is printed once."""
@@ -134,7 +132,7 @@ class Display:
             return
         if self._steps is None or self._steps.total != total:
             self._close_steps()
-            self._steps = tqdm(total=total, unit="step", dynamic_ncols=True, leave=False)
+            self._steps = bar(total, "step")
         self._steps.update(step - self._steps.n)
 
     def repeated(self, line: str) -> None:
@@ -144,11 +142,7 @@ class Display:
 
     def note(self, line: str) -> None:
         """Print a line without breaking the bar."""
-        line = printable(line)
-        if self._bar.disable:
-            print(line, flush=True)
-        else:
-            tqdm.write(line, file=sys.stdout)
+        write(printable(line))
 
     def trace(self, text: str) -> None:
         """Print a traceback to stderr, each one once."""
@@ -166,8 +160,7 @@ class Display:
             self._steps = None
 
     def _error(self, line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
-        sys.stderr.flush()
+        write(line, sys.stderr)
 
     def _refresh(self) -> None:
         self._bar.set_postfix_str(f"{len(self._running)} running, {len(self._failed)} failed")

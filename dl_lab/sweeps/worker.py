@@ -15,8 +15,6 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from dl_lab.core import progress
 from dl_lab.core.errors import Stopped
 from dl_lab.core.signals import termination_raises
@@ -91,7 +89,7 @@ def work(connection: Connection, threads: int) -> None:
     escape_output()
     gc.set_threshold(50_000)  # as in the main process
     threading.Thread(target=stop_with_parent, daemon=True).start()
-    tqdm.set_lock(threading.RLock())  # the default has a semaphore, which would outlive a killed process
+    progress.lock_in_process()
     relay = Relay(connection)
     progress.show = relay.announce
     ends = suppress(EOFError, ConnectionError)

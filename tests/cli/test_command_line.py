@@ -1,26 +1,22 @@
-"""The command line: its output, its exit status, and the progress of a run.
+"""The command line: its output and its exit status.
 
 `command` runs it in this process, so that torch is imported once.
 """
 
-import io
 import os
 import subprocess
 import sys
-import time
-from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
-from support.commands import TINY, on_terminal, spawn, train
+from support.commands import TINY, spawn, train
 from support.configs import choices, container
 from support.tables import TABLE
 
 from dl_lab.config.compose import CONF
-from dl_lab.core.progress import Progress
 
 GROUPS = sorted({path.parent.name for path in Path(CONF).glob("*/*.yaml")})
 
@@ -163,43 +159,6 @@ def test_a_run_prints_its_metrics_its_folder_and_the_tensorboard_command(tmp_pat
     assert test.startswith(f"test  loss {tested['loss']:.4g}  accuracy {tested['accuracy']:.4g}  ")
     assert run == f"run   {ended.run}"
     assert look == f"look  tensorboard --logdir {ended.run}"
-
-
-def test_without_a_terminal_each_validation_prints_one_line(tmp_path):
-    ended = train(tmp_path, *TINY)
-    lines = [line for line in ended.out.splitlines() if line.startswith("step ")]
-    validations = ended.lines("val")
-    assert [line.split()[1] for line in lines] == ["3/6", "6/6"]
-    for line, metrics in zip(lines, validations, strict=True):
-        assert f"epoch {metrics['epoch']:.4g} " in line
-        assert "train/loss " in line
-        assert f"val/loss {metrics['loss']:.4g}  val/accuracy {metrics['accuracy']:.4g}" in line
-
-
-def test_a_terminal_shows_a_bar_and_no_lines(tmp_path):
-    ended = []
-    written = on_terminal(lambda terminal: ended.append(train(tmp_path, *TINY, terminal=terminal)))
-    assert ended[0].status == 0
-    assert "| 0/6 [" in written
-    assert "step 3/6" not in written
-    assert "step 3/6" in ended[0].out  # standard output is not a terminal
-
-
-def test_the_bar_shows_loss_metric_speed_and_remaining_time():
-    def act(terminal: io.TextIOBase) -> None:
-        with redirect_stderr(terminal):
-            progress = Progress(100, done=10)
-            progress.validation(10, 0.1, {}, {"loss": 0.25, "accuracy": 0.5, "more": 1.0})
-            time.sleep(0.15)  # tqdm draws a bar at most every 0.1 s
-            for _ in range(50):
-                progress.advance()
-            progress.training({"loss": 0.125, "accuracy": 0.75, "more": 1.0})
-            progress.close()
-
-    written = on_terminal(act)
-    assert "60/100 [00:00<00:0" in written
-    assert "step/s, train/loss 0.125  train/accuracy 0.75  val/loss 0.25  val/accuracy 0.5" in written
-    assert "more" not in written
 
 
 def test_a_run_is_composed_once(tmp_path, monkeypatch):

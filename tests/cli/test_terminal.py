@@ -1,11 +1,17 @@
 """Colors, and the progress of a run on a terminal."""
 
 import io
-from contextlib import redirect_stdout
+import termios
+import time
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
+from support.commands import TINY, on_terminal, train
 
+from dl_lab.core.progress import CELL, Progress, bar, fitting
 from dl_lab.core.terminal import Escaping, styled
+
+METRICS = {"loss": 0.25, "accuracy": 0.5, "more": 1.0}
 
 
 class Terminal(io.StringIO):
@@ -38,3 +44,66 @@ def test_color_is_shown_on_a_terminal_that_has_it_unless_the_user_wants_none(
     with redirect_stdout(Escaping(stream)):
         print("a\x1b[2Jb", styled("bad \x1b[2J", "red"), end="")
     assert stream.getvalue() == "a\\x1b[2Jb " + expected
+
+
+@pytest.fixture(autouse=True)
+def of_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def test_without_a_terminal_each_validation_prints_one_line(tmp_path):
+    ended = train(tmp_path, *TINY)
+    lines = [line for line in ended.out.splitlines() if line.startswith("step ")]
+    validations = ended.lines("val")
+    assert [line.split()[1] for line in lines] == ["3/6", "6/6"]
+    for line, metrics in zip(lines, validations, strict=True):
+        assert f"epoch {metrics['epoch']:.4g} " in line
+        assert "train/loss " in line
+        assert f"val/loss {metrics['loss']:.4g}  val/accuracy {metrics['accuracy']:.4g}" in line
+
+
+def test_a_terminal_shows_a_bar_and_a_line_above_it_for_each_validation():
+    def act(terminal: io.TextIOBase) -> None:
+        with redirect_stderr(terminal), redirect_stdout(terminal):
+            progress = Progress(100, done=10)
+            time.sleep(0.15)  # tqdm draws a bar at most every 0.1 s
+            for _ in range(50):
+                progress.advance()
+            progress.training({"loss": 0.125, "accuracy": 0.75, "more": 1.0})
+            progress.validation(60, 0.5, METRICS, METRICS)
+            termios.tcsetwinsize(terminal, (24, 60))  # the bar before is wrapped
+            progress.training(METRICS)
+            progress.validation(70, 0.5, METRICS, METRICS)
+            progress.close()
+
+    wide, narrow = on_terminal(act).split("\x1b[J")  # erases what a terminal has wrapped
+    assert "60/100 [00:00<00:0" in wide
+    assert "step/s, loss 0.125  accuracy 0.75]\r" in wide
+    in_full = "train/loss 0.25  train/accuracy 0.5  train/more 1  val/loss 0.25  val/accuracy 0.5  val/more 1"
+    assert f"\x1b[K\r\rstep  60/100  epoch 0.5  {in_full}\r\n" in wide
+    assert " left, loss 0.25  accuracy 0.5, " in narrow.split("\r")[0]
+    assert "\rstep  70/100  epoch 0.5  val/loss 0.25  val/accuracy 0.5\r\n" in narrow
+    assert not narrow.rpartition("\x1b[K")[2].strip("\r")  # the bar does not stay
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, CELL])
+def test_no_bar_is_drawn_where_each_of_its_states_stays(monkeypatch, environment):
+    """On a terminal without control of the cursor, and by `!python ...` in a notebook."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with redirect_stderr(Terminal()):
+        assert bar(3, "step").disable
+
+
+@pytest.mark.parametrize(
+    ("room", "names"),
+    [
+        (200, "train/loss train/accuracy train/more val/loss val/accuracy val/more"),
+        (105, "train/loss train/accuracy val/loss val/accuracy val/more"),
+        (60, "train/loss val/loss val/accuracy"),
+        (0, "val/loss val/accuracy"),
+    ],
+)
+def test_a_line_has_the_metrics_that_fit(room, names):
+    assert list(fitting({"train": METRICS, "val": METRICS}, room)) == names.split()
