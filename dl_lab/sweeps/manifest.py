@@ -44,6 +44,7 @@ class Entry:
     reason: str | None = None
     seconds: float | None = None
     data: str | None = None  # the fingerprint of the files it was trained on
+    warnings: int = 0
 
     @property
     def is_final(self) -> bool:
@@ -143,6 +144,7 @@ class Manifest:
             return
         entry.status, entry.reason = summary["status"], summary.get("reason")
         entry.seconds, entry.data = summary.get("seconds"), summary.get("data")
+        entry.warnings = len(summary.get("warnings") or ())
         entry.metrics = {key: value for key, value in (summary.get("best") or {}).items() if key != "epoch"}
 
     def __getitem__(self, number: int) -> Entry:

@@ -8,13 +8,11 @@ from typing import Protocol
 
 from dl_lab.config.schema import GridConfig
 from dl_lab.core.errors import JobsFailed, printable
-from dl_lab.core.progress import Bar, bar, format_metrics, write
-from dl_lab.data.spec import METRICS, PRINTED, kind_of
+from dl_lab.core.progress import Bar, bar, write
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest
 from dl_lab.sweeps.pruners import PruningHistory
-
-MAIN = {"step", *PRINTED, *(name for names in METRICS.values() for name in names)}  # shown when a job has ended
+from dl_lab.sweeps.results import job_line
 
 
 class Report(Protocol):
@@ -53,6 +51,7 @@ class SweepReport(Report):
         self._display = display
         self._fail_fast = settings.fail_fast
         self._history = PruningHistory(settings, manifest)
+        self.names: dict[int, str] = {}  # of the jobs, by number
 
     def started(self, job: Job) -> None:
         self._manifest.start(job.number)
@@ -69,7 +68,7 @@ class SweepReport(Report):
             )
         if outcome.status == "failed":
             write_failure(job.folder, str(outcome.reason))
-        self._display.job_ended(entry)
+        self._display.job_ended(entry, job_line(entry, self.names.get(job.number, ""), self._manifest.objective))
         if self._fail_fast and entry.is_failure:
             raise JobsFailed("\n".join(["a job failed, and sweep.fail_fast=true:", *failure_lines([entry])]))
 
@@ -90,7 +89,7 @@ class SweepReport(Report):
 
 
 class Display:
-    """On a terminal a bar for the jobs and one for the steps of a stack, elsewhere a line when a job starts or ends."""
+    """A line for each job that has ended. On a terminal also a bar for the jobs, and one for the steps of a stack."""
 
     def __init__(self, total: int):
         """Show a sweep of `total` jobs."""
@@ -101,23 +100,20 @@ class Display:
         self._steps: Bar | None = None
 
     def job_started(self, job: Job) -> None:
-        """Show that a job runs. A job that restarts in half of its stack is printed once."""
-        if self._bar.disable and job.number not in self._running:
-            self.note(f"#{job.number}  {' '.join(job.overrides)}")
+        """Count a job that runs."""
         self._running.add(job.number)
         self._refresh()
 
-    def job_ended(self, entry: Entry) -> None:
-        """Show how a job ended, and count it."""
+    def job_ended(self, entry: Entry, line: str) -> None:
+        """Show how a job ended, by `line` unless it failed, and count it."""
         self._running.discard(entry.number)
         if not self._running:
             self._close_steps()
         self.count(entry)
         if entry.is_failure:
             self._error(f"error: #{entry.number}  {printable(entry.why)}")
-        elif self._bar.disable:
-            shown = {name: value for name, value in entry.metrics.items() if kind_of(name) in MAIN}
-            self.note(f"  #{entry.number}  {entry.status}  {format_metrics(shown)}")
+        else:
+            self.note(line)
 
     def count(self, entry: Entry) -> None:
         """Count a job that has ended, now or in an earlier command."""

@@ -14,7 +14,7 @@ from dl_lab.config.messages import explain
 from dl_lab.config.schema import GridConfig, RunSettings, TrainConfig
 from dl_lab.config.validation import typed
 from dl_lab.core.atomic_io import atomic_write, remove_partial
-from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped, printable
+from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped, counted, printable
 from dl_lab.core.signals import termination_raises
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.folders import contents, inside, locked
@@ -24,6 +24,7 @@ from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest, folder_of, resolved
 from dl_lab.sweeps.report import Display, Runner, SweepReport, failure_lines, resuming
+from dl_lab.sweeps.results import best_lines, names
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -82,6 +83,7 @@ class Sweep:
                 raise ConfigError(reason)  # the mistake is in the command, and nothing is written
             entries = [self.manifest[job.number] for job, _ in planned]
             self._jobs |= {entry.number: entry for entry in entries}
+            self._report.names = names({number: entry.overrides for number, entry in self._jobs.items()})
             self._begin()
             with termination_raises():
                 if jobs := self._unfinished(planned):
@@ -96,6 +98,8 @@ class Sweep:
         """Write the manifest before the first job, so that every run folder has an entry, and multirun.yaml, as Hydra's
         basic sweeper does.
         """
+        if not self._begun:
+            self._display.note(f"{counted(self._total, 'job')} in {self.folder}")
         self._begun = True
         self.manifest.write()
         if not (path := self.folder / "multirun.yaml").exists():
@@ -220,6 +224,11 @@ class Sweep:
     def higher_is_better(self) -> bool:
         return higher_is_better(str(self.manifest.objective))
 
+    def _objective(self) -> str | None:
+        """The metric that a search optimizes, or that the user chose; None where the main metric suits."""
+        is_default = self.manifest.search is None and self.manifest.objective == "val/loss"
+        return None if is_default else self.manifest.objective
+
     def finish(self, result: Sequence[str] = ()) -> None:
         """Print the result of a search, the folder of the sweep, and the commands that show it.
 
@@ -229,8 +238,10 @@ class Sweep:
         where = shlex.quote(str(self.folder))
         self._display.close()
         commands = [f"look     tensorboard --logdir {where}", f"compare  python -m dl_lab.compare {where}"]
-        print("\n".join(map(printable, [*result, f"sweep    {self.folder}", *commands])), flush=True)
         entries = [self._jobs[number] for number in sorted(self._jobs)]
+        values = {job.number: job.values for job in self._planned.values() if job.values is not None}
+        best = best_lines(entries, values, self._objective())
+        print("\n".join(map(printable, [*best, *result, f"sweep    {self.folder}", *commands])), flush=True)
         failed = [entry for entry in entries if entry.is_failure]
         unfinished = [entry for entry in entries if not entry.is_final and not entry.is_failure]
         lines = [f"{len(failed)} of {len(entries)} jobs failed:", *failure_lines(failed)] if failed else []

@@ -275,7 +275,8 @@ def test_a_third_party_launcher_runs_unfinished_jobs_and_failures_are_recorded(t
     train(tmp_path, "-m", "optimizer.lr=0.1", *TINY, "hydra.sweep.dir=here")
     ended = spawn(tmp_path, "-m", "dl_lab.train", *asked, "sweep.resume=here", "hydra/launcher=submitit_local")
     assert ended.returncode == 1
-    assert [line.split()[0] for line in ended.stdout.splitlines() if line.startswith("#")] == ["#1", "#2"]
+    assert [line.split()[0] for line in ended.stdout.splitlines() if line.startswith("#")] == ["#2"]
+    assert ended.stderr.count("error: #1  optimizer.lr=-1 is not allowed") == 1
     assert [job["status"] for job in table(tmp_path / "here")] == ["completed", "failed", "completed"]
     assert "1 of 3 jobs failed:\n  #1 " in ended.stderr
     train(tmp_path, *asked, "hydra.sweep.dir=there")

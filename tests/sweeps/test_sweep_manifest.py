@@ -218,4 +218,5 @@ def test_a_terminal_shows_one_bar_that_counts_running_and_failed_jobs(tmp_path):
     assert "1 running, 0 failed" in written
     assert "0 running, 1 failed" in written
     assert "error: #1  optimizer.lr=-1 is not allowed" in written
-    assert [line.split()[0] for line in ended[0].out.splitlines()] == ["sweep", "look", "compare"]
+    told = [line.split()[0] for line in ended[0].out.splitlines() if line[0] != " "]
+    assert told == ["3", "#0", "#2", "ranked", "sweep", "look", "compare"]
