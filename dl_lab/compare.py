@@ -1,4 +1,4 @@
-"""python -m dl_lab.compare FOLDER ... [metric=best/loss] [out=FOLDER]: compare runs and sweeps by configuration."""
+"""python -m dl_lab.compare FOLDER ... [metric=accuracy] [out=FOLDER]: compare runs and sweeps by configuration."""
 
 import sys
 from pathlib import Path
@@ -11,14 +11,15 @@ HELP = """Compare runs by configuration, over seeds: python -m dl_lab.compare FO
 
   FOLDER ...        runs, sweeps, or folders that contain them, such as outputs/sweeps/2026-11-22/10-00-00, or a
                     pattern such as 'outputs/*/*'
-  metric=best/loss  best/NAME (or val/NAME) of the best validation, test/NAME of its checkpoint, last/NAME of the last
-                    validation, train/NAME of the last training point; seconds, steps, parameters. Default: the metric
-                    of train.best
+  metric=accuracy   a metric of the best validation (best/accuracy is the same), test/NAME of its checkpoint, last/NAME
+                    of the last validation, train/NAME of the last training point; seconds, steps, parameters. Default:
+                    accuracy of classes, r2 of numbers, nats of texts, or the metric of train.best, if it is set
   out=FOLDER        the folder for compare.md, compare.csv and compare/ (figures, TensorBoard events). Default:
                     the only FOLDER, if it is not a run; otherwise a new folder in outputs/comparisons
 
-The seeds and folds of a configuration share a row. A mean includes only completed runs; the others are counted. Rows
-are ordered by mean; in this order only, a pruned or diverged seed counts as the worst score that any run measured.
+Runs that are measured differently (dataset, split, loss, ...) form separate tables. The seeds and folds of a
+configuration share a row. A mean includes only completed runs; the others are counted. Rows are ordered by mean; in
+this order only, a pruned or diverged seed counts as the worst score that any run measured.
 """
 KEYS = ("metric", "out")
 

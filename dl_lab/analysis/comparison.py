@@ -1,21 +1,20 @@
 """Group runs by configuration, rank the configurations by a metric, and judge each against the leader."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from dl_lab.analysis.statistics import Verdict, student, verdicts
-from dl_lab.core.errors import ConfigError, unknown
-from dl_lab.data.spec import higher_is_better
+from dl_lab.analysis.statistics import Interval, Verdict, limited, student, verdicts
+from dl_lab.data.spec import higher_is_better, value_range
 from dl_lab.runs.identity import Scalars, configuration
-from dl_lab.runs.reader import NUMBERS, Repetition, Run
+from dl_lab.runs.reader import Repetition, Run
 
+SPEAKING = ("model", "optimizer")  # groups whose choices need no name of the group
 CUT_SHORT = ("diverged", "pruned")  # because of their scores, so that the remaining seeds are the better ones
 
 
@@ -30,6 +29,7 @@ class Configuration:
     completed: Mapping[Repetition, Run]
     scores: Mapping[Repetition, float]
     higher: bool
+    bounds: Interval
 
     @property
     def mean(self) -> float:
@@ -42,7 +42,7 @@ class Configuration:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        return student(list(self.scores.values()), overlap=self.overlap)
+        return limited(student(list(self.scores.values()), overlap=self.overlap), self.bounds)
 
     @property
     def overlap(self) -> float:
@@ -79,9 +79,11 @@ class Configuration:
 class Comparison:
     """Ranked configurations. The best mean comes first, with lost seeds counted as the worst score of any run; the
     configurations without a mean come last. `verdicts` belong to the configurations, with positive differences where
-    the leader is better; None for the leader and for configurations without a mean. `keys` tell them apart.
+    the leader is better; None for the leader and for configurations without a mean. `keys` tell them apart. `name` is
+    what tells the runs from those of other tables.
     """
 
+    name: str
     metric: str
     higher: bool
     configurations: Sequence[Configuration]
@@ -103,9 +105,15 @@ class Comparison:
         sign = 1 if self.higher else -1
         return [each for each in self.ranked[1:] if sign * each.mean > sign * self.ranked[0].mean]
 
+    @property
+    def pairs(self) -> int:
+        """The number of pairs that the leader was chosen among."""
+        return count_pairs(len(self.ranked))
+
     def label(self, each: Configuration) -> str:
-        """The values that distinguish it from the others, such as "lr 0.1, momentum 0.9"."""
-        return ", ".join(f"{self._short(key)} {self.value(each, key)}" for key in self.keys) or "all runs"
+        """The values that distinguish it from the others, such as "cnn, lr 0.1"; of a single one, the model."""
+        parts = [("" if key in SPEAKING else f"{self._short(key)} ") + self.value(each, key) for key in self.keys]
+        return ", ".join(parts) or str(each.values.get("model", "all runs"))
 
     def value(self, each: Configuration, key: str) -> str:
         """A value of a configuration, with as many digits as tell it from the others."""
@@ -127,71 +135,42 @@ def format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def default_metric(runs: Sequence[Run]) -> str:
-    """The metric by which all runs chose their best checkpoint, train.best.
-
-    Raises:
-        ConfigError: if the runs differ in it, or none has completed.
-    """
-    if not any(run.status == "completed" for run in runs):
-        raise _none_completed(runs)
-    names = sorted({f"best/{run.values['train.best']}" for run in runs if "train.best" in run.values})
-    if len(names) != 1:
-        choices = " or ".join(f"metric={name}" for name in names) or "metric=best/loss"
-        raise ConfigError(f"train.best differs between these runs; hint: choose one with {choices}")
-    return names[0]
+def count_pairs(number: int) -> int:
+    """The number of pairs of configurations, at least 1."""
+    return max(number * (number - 1) // 2, 1)
 
 
-def compare(runs: Sequence[Run], metric: str) -> tuple[Comparison, dict[Path, str]]:
-    """Compare runs by a metric (see Run.metric; val/NAME is another name of best/NAME). Returns the comparison, and the
+def compare(runs: Sequence[Run], metric: str, name: str = "") -> tuple[Comparison, dict[Path, str]]:
+    """Compare runs by a metric (see Run.metric), which at least one completed run has. Returns the comparison, and the
     completed runs that do not count with the reasons.
-
-    Raises:
-        ConfigError: if no completed run has the metric.
     """
-    metric = re.sub("^val/", "best/", metric)
     grouped: dict[str, list[Run]] = {}
     for run in runs:
         grouped.setdefault(run.configuration_name, []).append(run)
-    higher = higher_is_better(metric)
-    parts = [_configuration(group, metric, higher) for group in grouped.values()]
+    higher, bounds = higher_is_better(metric), value_range(metric)
+    measured = [run.metric(metric) for run in runs if run.status in ("completed", "pruned")]
+    finite = [score for score in measured if isfinite(score)]
+    if any(limited((score, score), bounds) != (score, score) for score in finite):
+        bounds = (-inf, inf)  # of a user's loss
+    parts = [_configuration(group, metric, higher, bounds) for group in grouped.values()]
     configurations = [each for each, _ in parts]
     left_out = {folder: reason for _, reasons in parts for folder, reason in reasons.items()}
-    scored = [each for each in configurations if each.scores]
-    measured = (run.metric(metric) for run in runs if run.status in ("completed", "pruned"))
-    worst = (min if higher else max)(filter(isfinite, measured), default=nan)
-    ranked = sorted(scored, key=lambda each: each.mean_at_worst(worst), reverse=higher)
-    if not ranked:
-        raise _no_scores(runs, metric)
+    worst = (min if higher else max)(finite, default=nan)
+    ranked = [each for each in configurations if each.scores]
+    ranked.sort(key=lambda each: each.mean_at_worst(worst), reverse=higher)
     ordered = [*ranked, *(each for each in configurations if not each.scores)]
-    pairs = max(len(ranked) * (len(ranked) - 1) // 2, 1)
     differences = [_differences(ranked[0], each) for each in ranked[1:]]
+    overlaps = [max(ranked[0].overlap, each.overlap) for each in ranked[1:]]
+    widest = bounds[1] - bounds[0]
     judged: list[Verdict | None] = [None] * len(ordered)
-    judged[1 : len(ranked)] = verdicts(
-        differences, pairs, [max(ranked[0].overlap, each.overlap) for each in ranked[1:]]
-    )
-    return Comparison(metric, higher, ordered, judged, differing([each.values for each in ordered])), left_out
+    judged[1 : len(ranked)] = verdicts(differences, count_pairs(len(ranked)), overlaps, (-widest, widest))
+    keys = differing([each.values for each in ordered])
+    return Comparison(name, metric, higher, ordered, judged, keys), left_out
 
 
-def _no_scores(runs: Sequence[Run], metric: str) -> ConfigError:
-    """The error if no completed run has the metric."""
-    completed = [run for run in runs if run.status == "completed"]
-    if not completed:
-        return _none_completed(runs)
-    known = {name for run in completed for name in run.metric_names()}
-    return unknown("metric", metric, known | {f"train/{name.partition('/')[2]}" for name in known - set(NUMBERS)})
-
-
-def _none_completed(runs: Sequence[Run]) -> ConfigError:
-    """The error if no run has completed, with the first reason that is known."""
-    ended = ", ".join(f"{number} {state}" for state, number in Counter(run.status for run in runs).items())
-    reason = next((f"; the first reason: {run.reason}" for run in runs if run.reason), "")
-    return ConfigError(
-        f"no run has metrics: none of {len(runs)} has completed ({ended}{reason}); hint: add one that has"
-    )
-
-
-def _configuration(runs: Sequence[Run], metric: str, higher: bool) -> tuple[Configuration, dict[Path, str]]:
+def _configuration(
+    runs: Sequence[Run], metric: str, higher: bool, bounds: Interval
+) -> tuple[Configuration, dict[Path, str]]:
     """The configuration of these runs, and the completed runs that do not count with the reasons."""
     left_out: dict[Path, str] = {}
     completed: dict[Repetition, Run] = {}
@@ -205,7 +184,7 @@ def _configuration(runs: Sequence[Run], metric: str, higher: bool) -> tuple[Conf
         if (key := run.repetition) in completed:  # a seed that ran twice counts once
             left_out[completed[key].folder] = "its configuration and seed were run again"
         completed[key], scores[key] = run, score
-    return Configuration(configuration(runs[0].values), runs, completed, scores, higher), left_out
+    return Configuration(configuration(runs[0].values), runs, completed, scores, higher, bounds), left_out
 
 
 def _differences(leader: Configuration, other: Configuration) -> list[float]:

@@ -1,7 +1,7 @@
 """The figures of a comparison, as PNG and in TensorBoard, with the table and curves with bands (CUSTOM SCALARS)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,25 +98,28 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.,=+ -]+", "_", text)[:120].strip()
 
 
-def write(comparison: Comparison, table: str, folder: Path, title: str) -> list[Path]:
-    """Write all figures as PNG, and to TensorBoard with the table and the curves. Returns the PNG files."""
-    writer, paths = EventWriter(folder), []
-    for name, figure in draw(comparison).items():
-        paths.append(folder / f"{file_name(name)}.png".replace(" ", "_"))
-        figure.savefig(paths[-1], dpi=100)
-        writer.figure(f"compare/{name}", figure, 0)
-    writer.text("compare", table, 0)
-    names = [name for name in curve_names(comparison.metric) if _write_curves(comparison, name, folder)]
-    writer.margin_charts(f"{title}: mean over seeds, between minimum and maximum", names)
+def write(comparisons: Sequence[Comparison], text: str, folder: Path, title: str) -> list[Path]:
+    """Write all figures as PNG, and to TensorBoard with the text and the curves. Returns the PNG files."""
+    writer, paths, charts = EventWriter(folder), [], []
+    for number, comparison in enumerate(comparisons, 1):
+        table = f"{number} " if len(comparisons) > 1 else ""
+        for name, figure in draw(comparison).items():
+            paths.append(folder / f"{file_name(table + name)}.png".replace(" ", "_"))
+            figure.savefig(paths[-1], dpi=100)
+            writer.figure(f"compare/{table}{name}", figure, 0)
+        names = curve_names(comparison.metric)
+        charts += [name for name in names if _write_curves(comparison, name, folder / "curves", table)]
+    writer.text("compare", text, 0)
+    writer.margin_charts(f"{title}: mean over seeds, between minimum and maximum", list(dict.fromkeys(charts)))
     writer.close()
     return paths
 
 
-def _write_curves(comparison: Comparison, name: str, folder: Path) -> bool:
+def _write_curves(comparison: Comparison, name: str, folder: Path, table: str) -> bool:
     curves = curves_of(comparison, name)
     ranks = {comparison.label(each): rank for rank, each in enumerate(comparison.ranked, 1)}
     for label, (steps, *sides) in curves.items():
-        writer = EventWriter(folder / "curves" / file_name(f"{ranks[label]} {label}"))
+        writer = EventWriter(folder / file_name(f"{table}{ranks[label]} {label}"))
         for step, *values in zip(steps, *sides, strict=True):
             tagged: Mapping[str, float] = dict(
                 zip((f"{name}/mean", f"{name}/lower", f"{name}/upper"), map(float, values), strict=True)

@@ -10,9 +10,10 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, log2, nan, sqrt
+from math import ceil, inf, log2, nan, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -41,24 +42,27 @@ def student(values: Sequence[float], confidence: float = CONFIDENCE, overlap: fl
     return _widened((float(low), float(high)), values, overlap)
 
 
-def _widened(interval: Interval, values: Sequence[float], overlap: float) -> Interval:
+def _widened(ends: Interval, values: Sequence[float], overlap: float) -> Interval:
     """An interval of the mean of independent values, for values that overlap."""
-    if not overlap or len(values) < 2:
-        return interval
     mean, factor = float(np.mean(values)), sqrt(1 + len(values) * overlap)
-    return mean + factor * (interval[0] - mean), mean + factor * (interval[1] - mean)
+    return (mean + factor * (ends[0] - mean), mean + factor * (ends[1] - mean)) if overlap else ends
+
+
+def resampled(values: Sequence[float]) -> NDArray[np.float64]:
+    """The means of resamples with replacement (Efron 1979), with a fixed seed."""
+    from scipy import stats
+
+    found = stats.bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0)
+    return np.asarray(found.bootstrap_distribution)
 
 
 def bootstrap(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """The percentile bootstrap interval of the mean (Efron 1979), with a fixed seed; nan with fewer than two values."""
-    from scipy import stats
-
+    """The percentile bootstrap interval of the mean; nan with fewer than two values."""
     if len(values) < 2:
         return nan, nan
-    low, high = stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, method="percentile", rng=0
-    ).confidence_interval
-    return float(low), float(high)
+    outside = int(RESAMPLES * (1 - confidence) / 2)  # of the means, on each side
+    means = np.partition(resampled(values), [outside, RESAMPLES - 1 - outside])
+    return float(means[outside]), float(means[-1 - outside])
 
 
 def wider(values: Sequence[float], confidence: float = CONFIDENCE, overlap: float = 0.0) -> Interval:
@@ -68,6 +72,8 @@ def wider(values: Sequence[float], confidence: float = CONFIDENCE, overlap: floa
     sqrt(n / (n - 1)) and has a normal quantile in place of t's (Hesterberg 2015, arXiv:1411.5279). Student's t ignores
     skewness, which the bootstrap sees.
     """
+    if len(values) < 2 or _no_spread(values):
+        return student(values)
     lows, highs = zip(student(values, confidence), bootstrap(values, confidence), strict=True)
     return _widened((min(lows), max(highs)), values, overlap)
 
@@ -77,15 +83,37 @@ class Verdict:
     """A conclusion from the paired `differences` between the leader and another configuration, one per common seed (and
     fold).
 
-    `p` is corrected for multiple comparisons. `sign` is 1 or -1 if the differences are significant, else 0. `more` is
-    how many more seeds may settle it; None if it is settled, unknown, or above MOST_SEEDS.
+    `p` is corrected for multiple comparisons, and so is the `confidence` of the interval of the mean. `bounds` are of a
+    difference, and `threshold` is that of a p-value if this one more is to be significant.
     """
 
     differences: Sequence[float]
     p: float
-    sign: int
-    more: int | None
-    overlap: float = 0.0
+    confidence: float
+    threshold: float
+    overlap: float
+    bounds: Interval
+
+    @cached_property
+    def interval(self) -> Interval:
+        """The interval of the mean; nan if it is unknown, as of equal differences that are too few."""
+        if not self.is_significant and _no_spread(self.differences):
+            return nan, nan
+        return limited(wider(self.differences, self.confidence, self.overlap), self.bounds)
+
+    @property
+    def is_significant(self) -> bool:
+        return self.p <= 1 - CONFIDENCE
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the interval lies above or below 0, else 0."""
+        return int(self.interval[0] > 0) - int(self.interval[1] < 0) if self.is_significant else 0
+
+    @property
+    def more(self) -> int | None:
+        """How many more seeds may settle it; None if it is settled, unknown, or above MOST_SEEDS."""
+        return None if self.sign else _more(self.differences, self.threshold, self.overlap)
 
     @property
     def seeds(self) -> int:
@@ -95,14 +123,10 @@ class Verdict:
     def mean(self) -> float:
         return float(np.mean(self.differences)) if self.differences else nan
 
-    @cached_property
-    def interval(self) -> Interval:
-        """The interval of the mean, not corrected for multiple comparisons."""
-        return wider(self.differences, overlap=self.overlap)
-
 
 def p_value(differences: Sequence[float], overlap: float = 0.0) -> float:
-    """The p-value of a two-sided paired t test; 1 with fewer than two differences.
+    """The p-value of a two-sided paired test, for which both Student's t and the bootstrap have to reject; 1 with fewer
+    than two differences. It is below 1 - confidence where the interval `wider` excludes 0.
 
     Equal differences, as of an accuracy on few examples, have no spread to test against. Their p-value is that of the
     sign test: under the null hypothesis, n signs agree with probability 2^(1 - n). Differences that overlap count as
@@ -115,44 +139,52 @@ def p_value(differences: Sequence[float], overlap: float = 0.0) -> float:
     if _no_spread(differences):
         return min(1.0, 2.0 ** (1 - 1 / (1 / len(differences) + overlap)))
     test = stats.ttest_1samp(differences, 0.0)
-    if not overlap:
-        return float(test.pvalue)
-    return float(2 * special.stdtr(test.df, -abs(test.statistic) / sqrt(1 + len(differences) * overlap)))
+    p = float(2 * special.stdtr(test.df, -abs(test.statistic) / sqrt(1 + len(differences) * overlap)))
+    if p > 1 - CONFIDENCE:
+        return p  # the bootstrap could only make it larger
+    means, mean = resampled(differences), np.mean(differences)
+    zero = mean - mean / sqrt(1 + len(differences) * overlap)  # where 0 is after widening
+    return max(p, 2 * min(float(np.mean(means <= zero)), float(np.mean(means >= zero))))
 
 
 def _no_spread(values: Sequence[float]) -> bool:
-    return float(np.ptp(values)) <= NO_SPREAD * float(np.max(np.abs(values)))
+    return len(values) > 0 and float(np.ptp(values)) <= NO_SPREAD * float(np.max(np.abs(values)))
 
 
 def verdicts(
-    differences: Sequence[Sequence[float]], pairs: int, overlaps: Sequence[float] | None = None
+    differences: Sequence[Sequence[float]],
+    pairs: int,
+    overlaps: Sequence[float] | None = None,
+    bounds: Interval = (-inf, inf),
 ) -> list[Verdict]:
     """Judge the leader's differences from each other configuration, with the overlap of each, given the number of
-    `pairs` of configurations.
+    `pairs` of configurations, and between which `bounds` a difference can be.
 
-    A difference is significant if its corrected p-value is at most 5 % and its interval excludes 0. The correction of
-    Benjamini & Hochberg (1995) keeps the expected share of wrong verdicts below 5 %. It counts all pairs, not only the
-    leader's, because the same scores chose the leader: without it, the best of eight equal configurations would beat
-    another in 45 % of sweeps with five seeds.
+    The correction of Benjamini & Hochberg (1995) keeps the expected share of wrong verdicts below 5 %. It counts all
+    pairs, not only the leader's, because the same scores chose the leader: without it, the best of eight equal
+    configurations would beat another in 45 % of sweeps with five seeds. If it finds R differences significant, the
+    confidence of each interval is 1 - 5 % * R / pairs (R is at least 1; Benjamini & Yekutieli 2005,
+    doi:10.1198/016214504000001907). So an interval excludes 0 where the corrected p-value is at most 5 %, and the
+    intervals of significant differences contain the true ones in 95 % of cases.
     """
     from scipy import stats
 
     overlaps = overlaps or [0.0] * len(differences)
     raw = [p_value(each, overlap) for each, overlap in zip(differences, overlaps, strict=True)]
     corrected = stats.false_discovery_control([*raw, *[1.0] * (pairs - len(raw))])[: len(raw)]
-    judged = list(zip(differences, overlaps, corrected, strict=True))
-    signs = [_sign(each, overlap) if p <= 1 - CONFIDENCE else 0 for each, overlap, p in judged]
-    level = (1 - CONFIDENCE) * min((np.count_nonzero(signs) + 1) / pairs, 1)  # the threshold for one more to be settled
+    found = int(np.count_nonzero(corrected <= 1 - CONFIDENCE))
+    confidence = 1 - (1 - CONFIDENCE) * max(found, 1) / pairs
+    threshold = (1 - CONFIDENCE) * min((found + 1) / pairs, 1)
     return [
-        Verdict(each, float(p), sign, None if sign else _more(each, level, overlap), overlap)
-        for (each, overlap, p), sign in zip(judged, signs, strict=True)
+        Verdict(each, float(p), confidence, threshold, overlap, bounds)
+        for each, overlap, p in zip(differences, overlaps, corrected, strict=True)
     ]
 
 
-def _sign(differences: Sequence[float], overlap: float) -> int:
-    """1 or -1 if the interval of the mean lies above or below 0, else 0."""
-    low, high = wider(differences, overlap=overlap)
-    return int(low > 0) - int(high < 0)
+def limited(interval: Interval, bounds: Interval) -> Interval:
+    """The part of an interval that lies within bounds."""
+    low, high = np.clip(interval, *bounds).tolist()
+    return low, high
 
 
 def _more(differences: Sequence[float], level: float, overlap: float) -> int | None:

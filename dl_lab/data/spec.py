@@ -3,6 +3,7 @@
 from collections.abc import Container
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
 from dl_lab.core.errors import ConfigError
 
@@ -119,6 +120,14 @@ def kind_of(metric: str) -> str:
 def higher_is_better(metric: str) -> bool:
     """True if a higher value of the metric is better."""
     return kind_of(metric) in HIGHER_IS_BETTER
+
+
+def value_range(metric: str) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have, unless the loss is a user's own."""
+    kind = kind_of(metric)
+    if kind == "r2":
+        return -inf, 1.0
+    return {"perplexity": 1.0}.get(kind, 0.0), 1.0 if kind in HIGHER_IS_BETTER or kind == "ece" else inf
 
 
 def main_metric(names: Container[str]) -> str:

@@ -194,6 +194,25 @@ def configuration_name(values: Mapping[str, Any]) -> str:
     return digest({key: value for key, value in configuration(values).items() if key not in place})[:8]
 
 
+def measurement(values: Mapping[str, Any], metric: str | None = None) -> dict[str, Any]:
+    """The part of flat `values` that decides what metrics mean, or what this one means: runs that share it can be
+    compared. It includes the fingerprint of the data, with which their place has no effect.
+    """
+    part, _, name = (metric or "").rpartition("/")
+    ignored = {*(MOVED if "data" in values else ())}
+    if metric and name != "loss":
+        ignored |= {key for key in values if key.partition(".")[0] == "loss"} | {"dataset.standardize"}
+    if name == "bits_per_byte":
+        ignored |= {"dataset.tokenizer", "dataset.vocabulary_size"}
+    if part.partition("/")[0] in ("last", "train"):
+        ignored |= {"train.best", "train.validate_every"}
+    return {
+        key: value
+        for key, value in values.items()
+        if (effect(key) is MEASURES or key == "data") and key not in ignored and key not in REPEATS
+    }
+
+
 def signature(values: Mapping[str, Any]) -> str:
     """A digest of what a run with this nested configuration computes, including its seed."""
     identity = {key: value for key, value in flatten(values).items() if is_identity(key)}

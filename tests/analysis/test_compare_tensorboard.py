@@ -100,7 +100,7 @@ def test_custom_scalars_draw_the_mean_over_seeds_between_minimum_and_maximum(out
     plugin = CustomScalarsPlugin(board)
     (category,) = json.loads(plugin.layout_impl(RequestContext(), ""))["category"]
     charts = {chart["title"]: chart["margin"]["series"] for chart in category["chart"]}
-    assert set(charts) == {"val/loss", "train/loss"}
+    assert set(charts) == {"val/accuracy", "val/loss", "train/loss"}
     assert charts["val/loss"] == [{"value": "val/loss/mean", "lower": "val/loss/lower", "upper": "val/loss/upper"}]
     runs = sorted(path.parent.relative_to(folder) for path in folder.glob("curves/*/events.out.tfevents.*"))
     assert {run.name.partition(" ")[2] for run in runs} == {"lr 0.01", "lr 0.1"}
@@ -124,4 +124,4 @@ def test_the_table_and_every_figure_are_in_tensorboard(outputs):
     images = {tag.removeprefix("compare/").replace(" ", "_") for tag in accumulator.Tags()["images"]}
     assert images == {path.stem for path in folder.glob("*.png")} == {"by_optimizer.lr", "curves"}
     (text,) = accumulator.Tensors("compare")
-    assert "| optimizer.lr | best/loss |" in text.tensor_proto.string_val[0].decode()
+    assert "| optimizer.lr | best/accuracy |" in text.tensor_proto.string_val[0].decode()

@@ -116,6 +116,44 @@ def test_p_values_are_corrected_for_all_pairs():
     assert [each.p for each in verdicts(differences, pairs=6)] == pytest.approx(expected)
 
 
+def test_a_verdict_follows_from_its_interval_and_from_the_corrected_p_value():
+    """Of 100 comparisons with random effects, which are significant in 3 of 10 cases."""
+    random = np.random.default_rng(0)
+    seen = {-1: 0, 0: 0, 1: 0}
+    for _ in range(100):
+        others, seeds = random.integers(1, 6), random.integers(2, 7)
+        effects = random.normal(0, 2, size=(others, 1))
+        differences = (effects + random.normal(size=(others, seeds))).round(random.integers(0, 3)).tolist()
+        overlap = float(random.choice([0.0, 0.25]))
+        judged = verdicts(
+            differences, pairs=others * (others + 1) // 2, overlaps=[overlap] * others, bounds=(-1.5, 1.5)
+        )
+        for each in judged:
+            low, high = each.interval
+            seen[each.sign] += 1
+            assert each.sign == (low > 0) - (high < 0)
+            assert (each.sign != 0) == (each.p <= 0.05)
+            assert isnan(low) or -1.5 <= low <= high <= 1.5
+    assert min(seen.values()) > 20
+
+
+@pytest.mark.parametrize(("pairs", "significant"), [(1, 1), (3, 1), (3, 2), (10, 0), (10, 2)])
+def test_intervals_have_the_confidence_of_benjamini_and_yekutieli(pairs, significant):
+    """1 - 5 % * R / pairs, where R differences are significant, and at least 1."""
+    clear, open_ = [1.0, 1.001, 0.999, 1.0005, 1.0002], [0.5, -0.3, 0.6, 0.1, -0.1]
+    judged = verdicts([clear] * significant + [open_], pairs)
+    assert [each.sign for each in judged] == [1] * significant + [0]
+    level = 0.95 if pairs == significant else 1 - 0.05 * max(significant, 1) / pairs
+    assert judged[-1].interval == pytest.approx(student(open_, level))
+
+
+@pytest.mark.parametrize(("number", "interval"), [(5, None), (6, (0.1, 0.1))])
+def test_equal_differences_are_a_point_if_the_sign_test_rejects_and_unknown_otherwise(number, interval):
+    (verdict,) = verdicts([[0.1] * number], pairs=1)
+    assert verdict.sign == (interval is not None)
+    assert verdict.interval == pytest.approx(interval or (float("nan"),) * 2, nan_ok=True)
+
+
 def test_at_most_5_percent_of_sweeps_distinguish_equal_configurations():
     """300 sweeps of eight configurations that differ only by chance, with five seeds; one standard error is 1.3 %.
     Without a correction, the best configuration beats another in nearly half of them.
@@ -156,7 +194,7 @@ def test_seeds_needed_with_overlap_detect_the_difference_in_80_percent_of_simula
     needed, overlap = seeds_needed(1.5, overlap=0.1), 0.1
     shared, own = sqrt(overlap / (1 + overlap)), sqrt(1 / (1 + overlap))
     random = np.random.default_rng(0)
-    found = 1.5 * own + shared * random.normal(size=(2000, 1)) + own * random.normal(size=(2000, needed))
+    found = 1.5 * own + shared * random.normal(size=(1000, 1)) + own * random.normal(size=(1000, needed))
     detected = np.mean([p_value(each, overlap) < 0.05 for each in found])
     assert detected == pytest.approx(0.8, abs=0.05)  # the number is whole: one more changes the power by 4 %
     assert seeds_needed(0.5, overlap=0.25) is None  # no number of runs makes up for the rows that are missing
