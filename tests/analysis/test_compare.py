@@ -505,6 +505,7 @@ def test_the_report_on_several_folders_is_in_a_new_folder(tmp_path, config):
     assert len(rows(answer.parent)) == 2
 
 
+@pytest.mark.faults
 def test_comparing_a_thousand_runs_takes_seconds(tmp_path, config):
     """125 configurations with 8 seeds take about 6 s on one core of 2024, mostly for curves and the forest."""
     values = deepcopy(config)

@@ -32,6 +32,7 @@ def test_a_checkpoint_is_read_by_torch_and_by_us(tmp_path):
     assert same(checkpoint.load(path, CPU), CONTENTS)
 
 
+@pytest.mark.faults
 def test_every_flipped_bit_is_noticed(tmp_path):
     """Each of the file's bits in turn: torch.load alone takes nearly all of those in a tensor for the truth."""
     path = tmp_path / "last.pt"

@@ -202,6 +202,7 @@ def test_a_run_of_an_older_version_gets_the_defaults_of_newer_keys(tmp_path):
     assert_equal(resumed, train(tmp_path / "whole", *RUN))
 
 
+@pytest.mark.faults
 def test_a_run_whose_terminal_is_closed_is_saved(tmp_path):
     """Every output is an error then, that of the progress bar too."""
     command = [sys.executable, "-m", "dl_lab.train", *RUN, "train.steps=1000000", "train.validate_every=1000000"]

@@ -116,6 +116,7 @@ def test_stacks_in_two_processes_equal_runs_in_turn_and_other_jobs_are_distribut
         assert_close(metrics(ours), metrics(theirs))
 
 
+@pytest.mark.faults
 def test_jobs_of_a_process_that_dies_continue_separately(tmp_path):
     add_model(tmp_path, "doomed", DOOMED, "width: 1")
     own = ("--config-dir", "own", *TOGETHER, "imports=[doomed]", "model=doomed", *TINY)
@@ -128,6 +129,7 @@ def test_jobs_of_a_process_that_dies_continue_separately(tmp_path):
     assert ended.err.count("its process was ended by SIGKILL (often because memory ran out)") == 2 * 3
 
 
+@pytest.mark.faults
 def test_processes_save_their_runs_when_fail_fast_ends_the_sweep(tmp_path):
     """Also if a job in the other process diverges meanwhile."""
     jobs = ("optimizer=sgd", "optimizer.lr=0.1,1e30,1e31", "seed=1,2", *TINY, "train.steps=100000", "train.log_every=1")
@@ -268,6 +270,7 @@ def test_the_cause_of_death_of_a_process_is_one_line():
     assert process_pool.cause_of_death(3) == "its process ended with status 3"
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(find_spec("submitit") is None, reason="the extra slurm is not installed")
 def test_a_third_party_launcher_runs_unfinished_jobs_and_failures_are_recorded(tmp_path):
     """With submitit's local mode, which starts one process per job."""

@@ -27,6 +27,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     return train(tmp_path_factory.mktemp("whole"), *SWEEP, "hydra.sweep.dir=here")
 
 
+@pytest.mark.faults
 def test_a_sweep_killed_five_times_ends_like_an_uninterrupted_one(whole, tmp_path):
     assert whole.status == 0
     random_call = random.Random(1)

@@ -238,6 +238,7 @@ def killed_at_the_ninth_step(sweep: Path) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.faults
 def test_a_killed_stack_continues_from_its_checkpoints(tmp_path):
     whole = train(tmp_path / "whole", *VECTORIZED, *JOBS)
     sweep = tmp_path / "killed" / "sweep"
@@ -248,6 +249,7 @@ def test_a_killed_stack_continues_from_its_checkpoints(tmp_path):
         assert (ours / "metrics.jsonl").read_bytes() == (theirs / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.faults
 def test_a_member_of_a_killed_stack_continues_alone_and_records_it(tmp_path):
     """The sweep then continues with the other members."""
     whole = by_number(train(tmp_path / "whole", *VECTORIZED, *JOBS))

@@ -64,6 +64,7 @@ def test_every_model_resumes_bit_for_bit(tmp_path, name):
     assert_resumes(tmp_path, 7, f"model={name}", "dropout=dropout", "dropout.p=0", *dropped, *small)
 
 
+@pytest.mark.faults
 def test_run_fails_if_images_vanish_and_resumes_once_they_are_back(tmp_path):
     overrides = (*pictures(tmp_path), *SHORT)
     whole = train(tmp_path / "whole", *overrides)
@@ -127,6 +128,7 @@ def test_csv_file_is_read_once(tmp_path):
     assert_equal(while_it_runs(tmp_path / "here", 5, (tmp_path / "table.csv").unlink, *overrides), whole)
 
 
+@pytest.mark.faults
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the loader of dead workers
 def test_run_fails_if_a_worker_is_killed_and_resumes(tmp_path):
