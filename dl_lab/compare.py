@@ -14,8 +14,8 @@ HELP = """Compare runs by configuration, over seeds: python -m dl_lab.compare FO
   metric=accuracy   a metric of the best validation (best/accuracy is the same), test/NAME of its checkpoint, last/NAME
                     of the last validation, train/NAME of the last training point; seconds, steps, parameters. Default:
                     accuracy of classes, r2 of numbers, nats of texts, or the metric of train.best, if it is set
-  out=FOLDER        the folder for compare.md, compare.csv and compare/ (figures, TensorBoard events). Default:
-                    the only FOLDER, if it is not a run; otherwise a new folder in outputs/comparisons
+  out=FOLDER        a new folder for compare.md, compare.csv, figures/ and TensorBoard events. Default: compare/NUMBER
+                    in the only FOLDER, if it is not a run; otherwise outputs/comparisons/DATE/TIME
 
 Runs that are measured differently (dataset, split, loss, ...) form separate tables. The seeds and folds of a
 configuration share a row. A mean includes only completed runs; the others are counted. Rows are ordered by mean; in
@@ -38,7 +38,7 @@ def main() -> None:
         from dl_lab.analysis import report  # after the arguments are known to be readable
 
         out = user_path(given["out"], "out") if "out" in given else None
-        print(report.write_report(folders, given.get("metric"), out))
+        print(report.write_report(folders, given.get("metric"), out)[0])
 
 
 def matching_folders(name: str) -> list[Path]:

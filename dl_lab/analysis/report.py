@@ -7,19 +7,20 @@ from tempfile import TemporaryDirectory
 
 from dl_lab.analysis.comparison import Comparison
 from dl_lab.analysis.measured import compare_tables, divide
+from dl_lab.analysis.report_files import new_folder, write_new
 from dl_lab.analysis.sentences import left_out_lines, summary
 from dl_lab.analysis.table import BRIEF, as_csv, markdown, note, rows
 from dl_lab.core.atomic_io import files_of
 from dl_lab.core.errors import ConfigError, counted, printable
-from dl_lab.runs.finder import SWEEP, find
-from dl_lab.runs.folders import reserve_run_folder
-from dl_lab.runs.reader import Run, read_tolerant
+from dl_lab.runs.finder import find
+from dl_lab.runs.reader import Run
 
 MOST_ROWS = 20  # of a table on the screen
 
 
-def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) -> str:
-    """Compare all runs in `folders` and write the report to `out`. Returns the text for the screen.
+def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) -> tuple[str, Path]:
+    """Compare all runs in `folders` and write the report to `out`, or to a new folder. Returns the text for the screen,
+    and the folder.
 
     Raises:
         ConfigError: if there are no runs to compare, no run has the metric, or a file cannot be written.
@@ -31,20 +32,19 @@ def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) 
     comparisons, without, not_counted = compare_tables(runs, metric)
     head = [*_division(comparisons, runs, metric), *without, *left_out_lines(left_out | not_counted)]
     head = [*map(printable, head)]
-    out = out or default_folder(folders)
     try:
-        figures = write_files(comparisons, head, out)
+        folder = new_folder(folders, out)
+        write_new(contents(comparisons, head, folder), folder)
     except OSError as error:
         if not error.filename:
             raise
         reason = f"{error.filename} cannot be written ({error.strerror})"
         raise ConfigError(f"{reason}; hint: choose another folder with out=FOLDER") from error
-    where = [f"wrote  {out / 'compare.md'}, compare.csv, {figures} figures in compare/"]
-    where.append(f"look   tensorboard --logdir {shlex.quote(str(out / 'compare'))}   (IMAGES, CUSTOM SCALARS)")
-    if out in folders:
-        where.append(f"       tensorboard --logdir {shlex.quote(str(out))}   (HPARAMS)")
+    where = [f"wrote  {folder / 'compare.md'}, compare.csv, figures/"]
+    where.append(f"look   tensorboard --logdir {shlex.quote(str(folder))}   (IMAGES, CUSTOM SCALARS)")
     tables = [line for each in comparisons for line in _on_screen(each)]
-    return "\n".join([*head, *[""] * bool(head), *tables, BRIEF, "", *map(printable, where)])
+    text = [*head, *[""] * bool(head), *tables, BRIEF, "", *map(printable, where)]
+    return "\n".join(text), folder
 
 
 def _division(comparisons: Sequence[Comparison], runs: Sequence[Run], given: str | None) -> list[str]:
@@ -70,9 +70,9 @@ def _on_screen(comparison: Comparison) -> list[str]:
     return [*map(printable, summary(comparison)), "", *table[: MOST_ROWS + 2], *more, ""]
 
 
-def write_files(comparisons: Sequence[Comparison], head: Sequence[str], out: Path) -> int:
-    """Write compare.md, compare.csv and compare/ to `out`. Returns the number of figures."""
-    from dl_lab.analysis import report_figures, report_files  # imports matplotlib
+def contents(comparisons: Sequence[Comparison], head: Sequence[str], folder: Path) -> dict[str, bytes]:
+    """The files of the report by name: compare.md, compare.csv, figures/ and TensorBoard's events."""
+    from dl_lab.analysis import report_figures  # imports matplotlib
 
     several = len(comparisons) > 1
     lines = [f"# {head[0]}", "", *(f"- {line}" for line in head[1:]), ""] if several else [f"- {line}" for line in head]
@@ -81,17 +81,7 @@ def write_files(comparisons: Sequence[Comparison], head: Sequence[str], out: Pat
         lines += [f"#{'#' * several} {title}", "", *(f"- {line}" for line in rest), "", *markdown(rows(each)), ""]
     text = "\n".join([*lines, note(comparisons)])
     with TemporaryDirectory() as made:
-        folder = Path(made) / "compare"
-        figures = report_figures.write(comparisons, text, folder, out.name)
-        files = {f"compare/{name}": path.read_bytes() for name, path in files_of(folder).items()}
-    links = "\n".join(f"![{path.stem.replace('_', ' ')}](compare/{path.name})" for path in figures)
-    files |= {"compare.md": f"{text}\n{links}\n".encode(), "compare.csv": as_csv(comparisons).encode()}
-    report_files.publish(files, out)
-    return len(figures)
-
-
-def default_folder(folders: Sequence[Path]) -> Path:
-    """The only folder given, if it is not a run; otherwise a new one."""
-    if len(folders) == 1 and ((folders[0] / SWEEP).exists() or isinstance(read_tolerant(folders[0]), str)):
-        return folders[0]
-    return Path(reserve_run_folder("outputs/comparisons"))
+        figures = report_figures.write(comparisons, text, Path(made), folder.name)
+        files = {name: path.read_bytes() for name, path in files_of(Path(made)).items()}
+    links = "\n".join(f"![{path.stem.replace('_', ' ')}](figures/{path.name})" for path in figures)
+    return {**files, "compare.md": f"{text}\n{links}\n".encode(), "compare.csv": as_csv(comparisons).encode()}

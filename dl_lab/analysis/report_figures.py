@@ -101,10 +101,11 @@ def file_name(text: str) -> str:
 def write(comparisons: Sequence[Comparison], text: str, folder: Path, title: str) -> list[Path]:
     """Write all figures as PNG, and to TensorBoard with the text and the curves. Returns the PNG files."""
     writer, paths, charts = EventWriter(folder), [], []
+    (folder / "figures").mkdir()
     for number, comparison in enumerate(comparisons, 1):
         table = f"{number} " if len(comparisons) > 1 else ""
         for name, figure in draw(comparison).items():
-            paths.append(folder / f"{file_name(table + name)}.png".replace(" ", "_"))
+            paths.append(folder / "figures" / f"{file_name(table + name)}.png".replace(" ", "_"))
             figure.savefig(paths[-1], dpi=100)
             writer.figure(f"compare/{table}{name}", figure, 0)
         names = curve_names(comparison.metric)

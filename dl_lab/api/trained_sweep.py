@@ -56,15 +56,15 @@ class Sweep:
             return [Run(folder, imports=self.imports) for folder in folders if holds_run(folder)]
 
     def compare(self, metric: str | None = None, out: str | Path | None = None) -> Compared:
-        """Compare the configurations, as `python -m dl_lab.compare` does, and write its files to `out`, by default the
-        folder of the sweep.
+        """Compare the configurations, as `python -m dl_lab.compare` does, and write its files to `out`, by default a
+        new folder in that of the sweep.
         """
         with process.call():
             import polars as pl
 
-            folder = self.folder if out is None else user_path(str(out), "out").absolute()
-            text = report.write_report([self.folder], metric, folder)
-            return Compared(pl.read_csv(folder / "compare.csv"), text, folder)
+            folder = None if out is None else user_path(str(out), "out").absolute()
+            text, folder = report.write_report([self.folder], metric, folder)
+            return Compared(pl.read_csv(folder / "compare.csv", infer_schema_length=None), text, folder)
 
 
 def trained(overrides: list[str], sweep: Sweep) -> Sweep:

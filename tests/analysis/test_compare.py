@@ -17,6 +17,7 @@ from support.commands import Ended, command
 from support.configs import container
 
 from dl_lab import compare
+from dl_lab.analysis.report_files import write_new
 
 NOISE = {0: 0.01, 1: -0.02, 2: 0.03, 3: -0.02}  # by seed, equal in every configuration, so pairing removes it
 
@@ -62,8 +63,14 @@ def compared(folder: Path, *arguments: object) -> Ended:
     return command(compare.main, folder, "metric=val/loss", *map(str, arguments))
 
 
+def written(folder: Path) -> Path:
+    """The newest comparison in this folder."""
+    return max((folder / "compare").iterdir(), key=lambda path: int(path.name))
+
+
 def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "compare.csv").open() as file:
+    """The rows of compare.csv in this folder, or in its newest comparison."""
+    with ((folder if (folder / "compare.csv").exists() else written(folder)) / "compare.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -122,7 +129,7 @@ def test_folds_share_a_row_are_paired_and_have_the_corrected_interval(tmp_path, 
     assert (leader["seeds"], second["common_seeds"]) == ("10", "10")
     assert "dataset.fold" not in leader
     assert "over 10 runs" in ended.out
-    assert all(text in (tmp_path / "compare.md").read_text() for text in ("Nadeau & Bengio 2003", "more runs"))
+    assert all(text in (written(tmp_path) / "compare.md").read_text() for text in ("Nadeau & Bengio 2003", "more runs"))
 
 
 def test_only_keys_with_different_values_are_columns(sweep):
@@ -131,14 +138,14 @@ def test_only_keys_with_different_values_are_columns(sweep):
 
 def test_screen_and_markdown_show_the_same_table_and_describe_the_metric(sweep):
     folder, ended = sweep
-    text = (folder / "compare.md").read_text()
+    text = (written(folder) / "compare.md").read_text()
     table = [line for line in ended.out.splitlines() if line.startswith("|")]
     assert len(table) == 5
     assert [line for line in text.splitlines() if line.startswith("|")] == table
     assert len({len(line) for line in table}) == 1
     assert "best/loss, validation, at the checkpoint that train.best=loss selects: lower is better" in text
     for picture in re.findall(r"\]\((.*?)\)", text):
-        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+        assert (written(folder) / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_values_of_any_characters_are_compared(tmp_path, config):
@@ -147,32 +154,50 @@ def test_values_of_any_characters_are_compared(tmp_path, config):
         write_run(tmp_path / "sweep" / str(number), config, {"dataset.features": [name]}, 0, 0.1 + number)
     ended = compared(tmp_path, tmp_path / "sweep")
     assert ended.status == 0
-    table = [line for line in (tmp_path / "sweep" / "compare.md").read_text().splitlines() if line.startswith("|")]
+    table = [
+        line for line in (written(tmp_path / "sweep") / "compare.md").read_text().splitlines() if line.startswith("|")
+    ]
     assert len(table) == 2 + len(columns)
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
 
 
 def test_one_swept_key_has_a_figure_and_curves(sweep):
-    assert {path.name for path in (sweep[0] / "compare").glob("*.png")} == {"by_optimizer.lr.png", "curves.png"}
+    assert {path.name for path in written(sweep[0]).glob("figures/*.png")} == {"by_optimizer.lr.png", "curves.png"}
 
 
-def test_comparing_again_replaces_the_earlier_files(sweep):
+def test_a_second_comparison_does_not_overwrite_the_first(tmp_path, sweep):
     folder, _ = sweep
-    before = sorted(path.relative_to(folder) for path in folder.rglob("*") if "tfevents" not in path.name)
-    compared(folder.parent, folder)
-    after = sorted(path.relative_to(folder) for path in folder.rglob("*") if "tfevents" not in path.name)
-    assert after == before
-    assert len(list((folder / "compare").glob("events.out.tfevents.*"))) == 1
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for out in ([], [], [f"out={tmp_path / 'mine'}"]):
+        ended = compared(folder.parent, folder, *out)
+        wrote = next(line for line in ended.out.splitlines() if line.startswith("wrote"))
+        assert Path(wrote.split()[1].rstrip(",")) not in before
+    assert {path: path.read_bytes() for path in before} == before
+    mine = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    again = compared(folder.parent, folder, f"out={tmp_path / 'mine'}")
+    assert again.status == 2
+    assert again.err.startswith(f"error: out={tmp_path / 'mine'} is not empty; allowed: a new or an empty folder")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == mine
 
 
-@pytest.mark.parametrize("name", ["compare.md", "compare/holiday.png", "compare/metrics.jsonl"])
-def test_a_folder_with_files_of_somebody_else_is_refused_in_one_line(tmp_path, sweep, name):
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_bytes(b"mine")
-    ended = compared(tmp_path, sweep[0], f"out={tmp_path}")
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_comparison_is_not_written_through_a_link_or_over_a_file(tmp_path, config, kind):
+    write_sweep(tmp_path / "sweep", config, {0.1: 0.5}, seeds=2)
+    (tmp_path / "victim").mkdir()
+    where = tmp_path / "sweep" / "compare"
+    if kind == "link":
+        where.symlink_to(tmp_path / "victim")
+    else:
+        where.write_text("mine")
+    ended = compared(tmp_path, "sweep")
     assert (ended.status, ended.err.count("\n")) == (2, 1)
-    assert f"{tmp_path / name} is not as a comparison has written it" in ended.err
-    assert [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] == [b"mine"]
+    assert list((tmp_path / "victim").iterdir()) == []
+
+
+def test_nothing_remains_of_a_comparison_that_cannot_be_written(tmp_path):
+    with pytest.raises(FileExistsError):
+        write_new({"a.md": b"1", "b/c.png": b"2", "b": b"3"}, tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(
@@ -192,7 +217,7 @@ def test_any_metric_can_be_selected_and_the_best_row_comes_first(tmp_path, confi
     first = rows(tmp_path / "answer")[0]
     assert float(first["optimizer.lr"]) == best_lr
     assert float(first["mean"]) == pytest.approx(mean, abs=1e-4)
-    assert not (tmp_path / "sweep" / "compare.md").exists()
+    assert not (tmp_path / "sweep" / "compare").exists()
 
 
 def test_runs_that_have_not_completed_are_counted_but_not_averaged(tmp_path, config):
@@ -313,7 +338,7 @@ def test_two_swept_keys_have_a_heat_map_and_importances(tmp_path, config):
         changes = {"optimizer.lr": [0.1, 0.01][lr], "optimizer.momentum": [0.0, 0.5, 0.9][momentum]}
         write_run(tmp_path / str(number), config, changes, seed, 1 + lr + 0.01 * momentum + 0.001 * seed)
     compared(tmp_path, tmp_path)
-    names = {path.stem for path in (tmp_path / "compare").glob("*.png")}
+    names = {path.stem for path in written(tmp_path).glob("figures/*.png")}
     assert names == {"by_optimizer.lr", "by_optimizer.momentum", "heat_map", "importance", "curves"}
     from dl_lab.analysis.comparison import compare as compare_runs
     from dl_lab.analysis.importance import importance
@@ -431,7 +456,7 @@ def test_no_readable_run_is_a_one_line_error(tmp_path, config):
     assert ended.status == 2
     assert ended.err.count("\n") == 1
     assert "no run is found; left out, because its configuration is not as a run writes it: " in ended.err
-    assert not (tmp_path / "compare.md").exists()
+    assert not (tmp_path / "compare").exists()
 
 
 def test_no_completed_run_is_an_error(tmp_path, config):

@@ -76,7 +76,7 @@ def test_hparams_have_the_rows_of_the_comparison_where_names_and_log_intervals_d
     train(tmp_path, "-m", "optimizer.lr=0.1,0.2", "name=a,b", "seed=0", "hydra.sweep.dir=here", *TINY)
     train(tmp_path, "hydra.run.dir=here/other", "optimizer.lr=0.1", "seed=1", "threads=1", *TINY, "train.log_every=3")
     command(compare.main, tmp_path, "here")
-    with (tmp_path / "here" / "compare.csv").open() as file:
+    with (tmp_path / "here" / "compare" / "1" / "compare.csv").open() as file:
         configurations = {row["configuration"] for row in csv.DictReader(file)}
     assert {group.name for group in session_groups(tmp_path / "here")} == configurations
     assert len(configurations) == 2
@@ -95,7 +95,7 @@ def test_a_comparison_does_not_change_hparams_of_the_parent_folder(outputs):
 
 
 def test_custom_scalars_draw_the_mean_over_seeds_between_minimum_and_maximum(outputs):
-    folder = sweep_in(outputs) / "compare"
+    folder = sweep_in(outputs) / "compare" / "1"
     board = context(folder)
     plugin = CustomScalarsPlugin(board)
     (category,) = json.loads(plugin.layout_impl(RequestContext(), ""))["category"]
@@ -119,9 +119,9 @@ def test_custom_scalars_draw_the_mean_over_seeds_between_minimum_and_maximum(out
 
 
 def test_the_table_and_every_figure_are_in_tensorboard(outputs):
-    folder = sweep_in(outputs) / "compare"
+    folder = sweep_in(outputs) / "compare" / "1"
     accumulator = EventAccumulator(str(folder), size_guidance={"images": 0, "tensors": 0}).Reload()
     images = {tag.removeprefix("compare/").replace(" ", "_") for tag in accumulator.Tags()["images"]}
-    assert images == {path.stem for path in folder.glob("*.png")} == {"by_optimizer.lr", "curves"}
+    assert images == {path.stem for path in folder.glob("figures/*.png")} == {"by_optimizer.lr", "curves"}
     (text,) = accumulator.Tensors("compare")
     assert "| optimizer.lr | best/accuracy |" in text.tensor_proto.string_val[0].decode()

@@ -107,7 +107,7 @@ def test_comparisons_are_escaped(tmp_path, hostile_sweep, arguments):
     compared = command(compare.main, tmp_path, str(hostile_sweep), *arguments)
     check(compared.out, compared.err)
     assert ESCAPED in compared.out + compared.err
-    for written in hostile_sweep.glob("compare.*"):
+    for written in hostile_sweep.rglob("compare.*"):
         check(written.read_text())
 
 

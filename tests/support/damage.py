@@ -126,7 +126,7 @@ def replace(path: Path, chance: random.Random, private: Path) -> None:
 PLANTED = (
     ".lock", "film.mkv.partial", ".last.pt.0123456789abcdef.dl_lab.partial", ".x.dl_lab.partial", "sweep.json",
     "events.out.tfevents.1.host.2.0", "events.out.tfevents.9999999999.host.2.0.dl_lab", "events.out.tfevents.x",
-    "compare/files.sha256", "compare/mine.png", "compare/curves/x/events.out.tfevents.1", "compare.md", "compare.csv",
+    "compare/2", "compare/mine.png", "compare/1/curves/x/events.out.tfevents.1", "compare/2/compare.md", "compare.csv",
     "checkpoints/mine.pt", ".hydra/config.yaml", ".hydra/hydra.yaml", "summary.json", "7/summary.json", "evil.py",
 )  # fmt: skip
 
@@ -142,10 +142,8 @@ def plant(folder: Path, chance: random.Random, private: Path) -> str:
     if os.path.lexists(path) or any(parent.is_symlink() or parent.is_file() for parent in path.parents):
         return "nothing"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if (act := chance.choice(["file", "file", "link", "folder", "fifo", "record"])) == "file":
+    if (act := chance.choice(["file", "file", "link", "folder", "fifo"])) == "file":
         path.write_bytes(chance.choice([b"", b"of somebody else", b"\0" * 99, b"{}", b"- 1\n", b"a: 1\n"]))
-    elif act == "record":  # of a comparison, which would let it remove files elsewhere
-        path.write_text("".join(f"{'0' * 64}  {name}\n" for name in ("../private/note.txt", "compare.md", "/etc/x")))
     elif act == "fifo":
         os.mkfifo(path)
     else:

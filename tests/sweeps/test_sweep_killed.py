@@ -74,7 +74,7 @@ def killed_at(sweep: Path, number: int, saves: int, *arguments: str) -> bool:
 def compared(sweep: Path) -> list[dict[str, str]]:
     """Return the rows of compare.csv without seconds, and with the name of the best run instead of its path."""
     assert command(compare.main, sweep.parent, str(sweep)).status == 0
-    with (sweep / "compare.csv").open() as file:
+    with (sweep / "compare" / "1" / "compare.csv").open() as file:
         rows = [{**row, "seconds": "", "best_run": Path(row["best_run"]).name} for row in csv.DictReader(file)]
     assert [row["seeds"] for row in rows] == ["8"] * 3
     return rows
