@@ -22,6 +22,7 @@ from dl_lab.runs.reader import read_configuration, read_strict
 from dl_lab.runs.resume import newest_unfinished
 from dl_lab.training.rerun import continue_run
 from dl_lab.training.rerun import rerun as run_again
+from dl_lab.training.result import Result
 from dl_lab.training.run import NEW, train
 
 Place = str | Path
@@ -122,9 +123,10 @@ def _continued(places: dict[str, str], overrides: list[str]) -> Work:
 
 
 def _signal_of(work: Work) -> int | None:
-    """Train to the end, or until a signal, which saves the run. Returns the number of the signal."""
+    """Train to the end and print the result, or until a signal, which saves the run. Returns its number."""
     try:
-        work.train()
+        if isinstance(result := work.train(), Result):
+            print(result)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.status - 128

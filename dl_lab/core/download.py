@@ -13,7 +13,7 @@ import torch
 
 from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.errors import ConfigError
-from dl_lab.core.progress import shows_bars
+from dl_lab.core.progress import announce, shows_bars
 
 TIMEOUT = 30  # seconds without a byte
 _only: ContextVar[Path | None] = ContextVar("only", default=None)
@@ -72,6 +72,7 @@ def download(urls: Sequence[str], sha256: str, path: Path, data_dir: Path, files
 
 
 def _fetch(url: str, sha256: str, path: Path) -> None:
+    announce(f"downloading {url} to {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)  # torch.hub has no parameter for it

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
+from math import inf, log10
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -18,9 +20,22 @@ NARROW = 72  # columns; a narrower terminal has no room for the bar itself
 DIGITS = 9  # the space that a number and the space behind it may take
 
 
-def format_metrics(metrics: Mapping[str, float]) -> str:
-    """Metrics as one line of text, with four significant digits."""
-    return "  ".join(f"{printable(name)} {value:.4g}" for name, value in metrics.items())
+Intervals = Mapping[str, tuple[float, float]]
+
+
+def format_metrics(metrics: Mapping[str, float], intervals: Intervals = MappingProxyType({})) -> str:
+    """Metrics as one line of text, with four significant digits; those that have an interval, with the interval and
+    the digits that it supports.
+    """
+    return "  ".join(f"{printable(name)} {_number(metrics[name], intervals.get(name))}" for name in metrics)
+
+
+def _number(value: float, interval: tuple[float, float] | None) -> str:
+    half = (interval[1] - interval[0]) / 2 if interval is not None else 0.0
+    if interval is None or not 1e-5 < half < inf:
+        return f"{value:.4g}"
+    digits = max(0, round(-log10(half)) + 1)
+    return "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(value, *interval, d=digits)
 
 
 def write(line: str, file: TextIO | None = None) -> None:

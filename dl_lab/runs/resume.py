@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from dl_lab.core.errors import ConfigError, printable
+from dl_lab.core.progress import announce, write
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.folders import is_locked
@@ -70,7 +71,7 @@ def restore_best(checkpoints: Path, last: Checkpoint) -> dict[str, float] | None
     if best["step"] == last["step"]:
         checkpoint.save(path, last)
         return best
-    print(printable(f"{path} {reason}; the best validation from now on replaces it"), file=sys.stderr)
+    write(printable(f"{path} {reason}; the best validation from now on replaces it"), sys.stderr)
     return None
 
 
@@ -146,7 +147,10 @@ def newest_unfinished(folders: Iterable[Path], config: dict[str, Any]) -> Path |
             run = read_strict(folder)
             unfinished = run.status in ("unfinished", "stopped", "failed") and not is_locked(folder)
             if unfinished and signature(run.config) == signature(config):
-                if run.config == config:
-                    return folder
                 found = found or folder
+                if run.config == config:
+                    found = folder
+                    break
+    state = "starts a new run: none with this configuration is unfinished"
+    announce(f"resume=auto {state if found is None else f'continues {found}'}")
     return found

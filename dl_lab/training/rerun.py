@@ -14,7 +14,8 @@ from dl_lab.runs import diff, resume
 from dl_lab.runs.folders import reserve_run_folder
 from dl_lab.runs.identity import RERUN_KEYS
 from dl_lab.runs.reader import read_strict
-from dl_lab.training.run import Result, Start, start_in, train
+from dl_lab.training.result import Result
+from dl_lab.training.run import Start, start_in, train
 
 
 def continue_run(folder: Path, overrides: list[str]) -> Result:

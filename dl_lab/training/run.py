@@ -3,7 +3,6 @@
 `recorded` and `finish` serve a single run and a member of a stack; `train` is the life of a single run.
 """
 
-import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -18,18 +17,19 @@ from dl_lab.config import messages
 from dl_lab.config.compose import is_of_sweep
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
-from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stopped, UserCodeError, printable
-from dl_lab.core.progress import Progress, announce, format_metrics
+from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stopped, UserCodeError
+from dl_lab.core.progress import Progress, announce, write
 from dl_lab.core.signals import Signals
+from dl_lab.core.terminal import for_shell
 from dl_lab.data.dataset import Data
-from dl_lab.data.spec import PRINTED
 from dl_lab.runs import resume
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.folders import Snapshot, is_locked, snapshot
 from dl_lab.runs.logger import RunLogger
 from dl_lab.runs.reader import holds_run, read_configuration
-from dl_lab.training import class_weights, loop, setup
+from dl_lab.training import class_weights, description, loop, setup
 from dl_lab.training.bookkeeping import Outcome
+from dl_lab.training.result import Result
 from dl_lab.training.state import ActiveRun, Plan, TrainState, restore, unfit
 
 
@@ -69,34 +69,6 @@ def start_in(folder: Path) -> Start:
     return Start(True, saved, (saved.get("data"), folder), (recorded, saved["config"]), seen)
 
 
-@dataclass(frozen=True)
-class Result:
-    """A completed run. `value` is its best validation's train.best, which sweepers optimize."""
-
-    plan: Plan
-    outcome: Outcome
-    best: dict[str, float]
-    test: dict[str, float] | None
-    folder: Path
-
-    @property
-    def value(self) -> float:
-        return self.best[self.plan.run.train.best]
-
-    def __str__(self) -> str:
-        """The main metrics, the run folder, and the command that shows it."""
-        names = dict.fromkeys([*self.plan.task.training_names, *PRINTED, self.plan.run.train.best])
-        metrics, tested = [
-            {name: part[name] for name in names if name in part} for part in (self.best, self.test or {})
-        ]
-        early = [f"ended early: {self.outcome.reason}"] if self.outcome.reason else []
-        chosen_by = f"(best val/{self.plan.run.train.best}, step {int(self.best['step'])})"
-        test = f"{format_metrics(tested)}  (the same checkpoint)" if tested else "this run has no test split"
-        look = f"look  tensorboard --logdir {shlex.quote(str(self.folder))}"
-        lines = [*early, f"val   {format_metrics(metrics)}  {chosen_by}", f"test  {test}", f"run   {self.folder}", look]
-        return "\n".join(map(printable, lines))
-
-
 def train_job(config: DictConfig) -> Result:
     """Train the run that Hydra composed, in the folder that Hydra reserved for it. Raises as `train` does, and Failed
     if the user's code asks to exit, which Hydra would do.
@@ -125,10 +97,12 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
     plan, state = build_from(start, config, setup.build_data(config, again=start.same_data_as is not None), folder)
     with Signals() as signals, recorded(plan, state, folder, overrides, start) as run:
         run.started = started
+        for line in description.lines(plan, state, folder, resumes=start.in_own_folder):
+            write(line)
         for line in class_weights.described(plan.task):
             announce(line)
         if state.forward is not state.model:
-            print("compiling the model, which takes up to a minute and shortens its steps; disable with compile=false")
+            write("compiling the model, which takes up to a minute and shortens its steps; disable with compile=false")
         try:
             outcome = loop.fit(run, signals.received)
             test = loop.evaluate_best(run) if outcome.status == "completed" else None
@@ -136,7 +110,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
         except Exception as error:
             again_later = isinstance(error, OSError | ConfigError) and not isinstance(error, UserCodeError)
             if again_later or messages.LOST_WORKER in str(error):
-                again = f"hint: correct this, then continue with resume={shlex.quote(str(folder))}"
+                again = f"hint: correct this, then continue with resume={for_shell(str(folder.absolute()))}"
                 raise Failed(f"{interrupted(error, state.step).reason}; {again}") from error
             is_bug = messages.explain(error) is None and messages.user_place(error) is None
             if is_bug and start.checkpoint is not None and state.step <= start.checkpoint["step"] + plan.validate_every:
@@ -147,7 +121,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
     if outcome.status == "diverged":
         raise Diverged(f"diverged: {outcome.reason} (run {folder})")
     if outcome.status == "stopped":
-        again = f"hint: continue with resume={shlex.quote(str(folder))}"
+        again = f"hint: continue with resume={for_shell(str(folder.absolute()))}"
         raise Stopped(f"stopped {outcome.reason}; {again}", signals.status)
     assert state.best is not None
     return Result(plan, outcome, state.best, test, folder)

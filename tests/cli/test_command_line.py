@@ -152,13 +152,15 @@ def test_a_run_prints_its_metrics_its_folder_and_the_tensorboard_command(tmp_pat
     ended = train(tmp_path, *TINY)
     assert ended.status == 0
     assert ended.err == ""
-    *_, validation, test, run, look = ended.out.splitlines()
+    *_, validation, test, run, look, evaluate, predict = ended.out.splitlines()
     best, tested = ended.summary["best"], ended.summary["test"]
-    assert validation.startswith(f"val   loss {best['loss']:.4g}  accuracy {best['accuracy']:.4g}  ")
+    assert validation.startswith(f"val      loss {best['loss']:.4g}  accuracy {best['accuracy']:.4g}  ")
     assert f"step {best['step']:.0f}" in validation
-    assert test.startswith(f"test  loss {tested['loss']:.4g}  accuracy {tested['accuracy']:.4g}  ")
-    assert run == f"run   {ended.run}"
-    assert look == f"look  tensorboard --logdir {ended.run}"
+    assert test.startswith(f"test     loss {tested['loss']:.4g}  accuracy {tested['accuracy']:.4g}  ")
+    assert run == f"run      {ended.run}"
+    assert look == f"look     tensorboard --logdir {ended.run}"
+    assert evaluate == f"evaluate python -m dl_lab.evaluate run={ended.run}"
+    assert predict == f"predict  python -m dl_lab.predict run={ended.run} path=NEW"
 
 
 def test_a_run_is_composed_once(tmp_path, monkeypatch):

@@ -279,7 +279,7 @@ def test_a_module_of_the_working_folder_registers_a_model_that_trains(tmp_path):
     arguments = ["--config-dir", "own", "model=mean", "imports=[mean]", "hydra.run.dir=run", *TINY]
     ended = spawn(tmp_path, "-P", "-c", TRAIN_AND_EVALUATE.format(arguments=arguments))
     assert ended.returncode == 0, ended.stderr
-    trained, evaluated = (line for line in ended.stdout.splitlines() if line.startswith("test  "))
+    trained, evaluated = (line[4:].lstrip() for line in ended.stdout.splitlines() if line.startswith("test  "))
     assert evaluated.startswith(trained.split("  (")[0])  # which lists fewer metrics
     # iris has 3 classes: one weight and one bias each
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["parameters"] == 6
