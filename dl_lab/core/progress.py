@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from math import inf, log10
 from types import MappingProxyType
@@ -70,12 +70,13 @@ def shows_bars() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not is_cell
 
 
-def columns(file: TextIO) -> int:
-    """The width of a terminal; 80 if it is not known."""
+def size_of(terminal: TextIO) -> tuple[int, int]:
+    """The columns and rows of a terminal; 80 and 24 if it does not know them, as under `script`."""
     try:
-        return os.get_terminal_size(file.fileno()).columns or 80
+        size = os.get_terminal_size(terminal.fileno())
     except (OSError, ValueError, AttributeError):  # a stream that somebody else has put in its place
-        return 80
+        return 80, 24
+    return size.columns or 80, size.lines or 24
 
 
 class Bar(tqdm):  # type: ignore[type-arg]
@@ -90,7 +91,7 @@ class Bar(tqdm):  # type: ignore[type-arg]
 
         def draw(text: str) -> None:
             nonlocal before
-            rest = "J" if disp_len(before) > columns(file) else "K"  # to the end of the screen or the line
+            rest = "J" if disp_len(before) > size_of(file)[0] else "K"  # to the end of the screen or the line
             file.write(f"\r\x1b[{rest}{text}\r")
             file.flush()
             before = text
@@ -100,19 +101,19 @@ class Bar(tqdm):  # type: ignore[type-arg]
     @property
     def format_dict(self) -> dict[str, Any]:
         """The numbers and the format; without room for a bar the most important numbers come first."""
-        shown = super().format_dict
-        if (shown["ncols"] or NARROW) < NARROW:
-            shown["bar_format"] = "{remaining} left{postfix}, {rate_fmt}, {n_fmt}/{total_fmt}"
-        return dict(shown)
+        if not self.disable:
+            columns, self.nrows = size_of(self.fp)
+            self.ncols = columns - 1  # some terminals wrap a full line
+            self.bar_format = "{remaining} left{postfix}, {rate_fmt}, {n_fmt}/{total_fmt}" if columns < NARROW else None
+        return dict(super().format_dict)
 
 
-def bar(total: int, unit: str, done: int = 0, leave: bool = False, silent: bool = False) -> Bar:
-    """A bar of `total` units, disabled if it is `silent` or cannot be shown."""
-    kind: Any = Bar
+def bar(total: int, unit: str, done: int = 0, silent: bool = False) -> Bar:
+    """A bar of `total` units, disabled if it is `silent` or cannot be shown. It disappears at its end."""
+    kind: Any = partial(Bar, nrows=24)  # tqdm's own guess of a size that is not known is 0
     if in_notebook() and shows_bars():
         from tqdm.notebook import tqdm as kind
-    disable = silent or not shows_bars()
-    made: Bar = kind(total=total, initial=done, unit=unit, dynamic_ncols=True, leave=leave, disable=disable)
+    made: Bar = kind(total=total, initial=done, unit=unit, leave=False, disable=silent or not shows_bars())
     return made
 
 
@@ -163,7 +164,7 @@ class Progress:
         if self._silent:
             return
         head = f"step {step:>{len(str(self._total))}}/{self._total}  epoch {epoch:.4g}  "
-        width = columns(sys.stdout) if sys.stdout.isatty() else sys.maxsize
+        width = size_of(sys.stdout)[0] if sys.stdout.isatty() else sys.maxsize
         shown = fitting({"train": train, "val": validation}, width - len(head))
         write(f"{head}{format_metrics(shown)}")
 

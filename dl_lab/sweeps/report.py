@@ -96,7 +96,7 @@ class Display:
         self._running: set[int] = set()
         self._failed: set[int] = set()
         self._tracebacks: set[str] = set()
-        self._bar = bar(total, "job", leave=True)
+        self._bar = bar(total, "job")
         self._steps: Bar | None = None
 
     def job_started(self, job: Job) -> None:

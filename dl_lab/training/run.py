@@ -97,8 +97,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
     plan, state = build_from(start, config, setup.build_data(config, again=start.same_data_as is not None), folder)
     with Signals() as signals, recorded(plan, state, folder, overrides, start) as run:
         run.started = started
-        for line in description.lines(plan, state, folder, resumes=start.in_own_folder):
-            write(line)
+        write("\n".join(description.lines(plan, state, folder, resumes=start.in_own_folder)))
         for line in class_weights.described(plan.task):
             announce(line)
         if state.forward is not state.model:

@@ -76,6 +76,8 @@ def test_a_terminal_shows_a_bar_and_a_line_above_it_for_each_validation():
             progress.training(METRICS)
             progress.validation(70, 0.5, METRICS, METRICS)
             progress.close()
+            termios.tcsetwinsize(terminal, (0, 0))  # of a terminal that does not know its size
+            bar(3, "picture").close()
 
     wide, narrow = on_terminal(act).split("\x1b[J")  # erases what a terminal has wrapped
     assert "60/100 [00:00<00:0" in wide
@@ -84,7 +86,8 @@ def test_a_terminal_shows_a_bar_and_a_line_above_it_for_each_validation():
     assert f"\x1b[K\r\rstep  60/100  epoch 0.5  {in_full}\r\n" in wide
     assert " left, loss 0.25  accuracy 0.5, " in narrow.split("\r")[0]
     assert "\rstep  70/100  epoch 0.5  val/loss 0.25  val/accuracy 0.5\r\n" in narrow
-    assert not narrow.rpartition("\x1b[K")[2].strip("\r")  # the bar does not stay
+    assert "| 0/3 [00:00<?, ?picture/s]" in narrow
+    assert not narrow.rpartition("\x1b[K")[2].strip("\r")  # no bar stays
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, CELL])
