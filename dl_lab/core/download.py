@@ -13,7 +13,7 @@ import torch
 
 from dl_lab.core.atomic_io import read_bytes
 from dl_lab.core.errors import ConfigError
-from dl_lab.core.progress import announce, shows_bars
+from dl_lab.core.progress import announce, in_notebook, shows_bars
 
 TIMEOUT = 30  # seconds without a byte
 _only: ContextVar[Path | None] = ContextVar("only", default=None)
@@ -77,6 +77,6 @@ def _fetch(url: str, sha256: str, path: Path) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)  # torch.hub has no parameter for it
     try:
-        torch.hub.download_url_to_file(url, str(path), sha256, progress=shows_bars())
+        torch.hub.download_url_to_file(url, str(path), sha256, progress=shows_bars() and not in_notebook())
     finally:
         socket.setdefaulttimeout(before)

@@ -4,8 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from functools import cache, partial
-from importlib.util import find_spec
+from functools import cache
 from math import inf, log10
 from types import MappingProxyType
 from typing import Any, TextIO
@@ -61,11 +60,11 @@ def in_notebook() -> bool:
 
 
 def shows_bars() -> bool:
-    """Whether a bar can be drawn over: on a terminal, and in a notebook with widgets. The output of `!python ...` in a
-    cell is a terminal, too, but keeps every state of a bar.
+    """Whether a bar can be drawn over: on a terminal and in a notebook. The output of `!python ...` in a cell is a
+    terminal, too, but keeps every state of a bar.
     """
     if in_notebook():
-        return find_spec("ipywidgets") is not None
+        return True
     is_cell = CELL.items() <= os.environ.items()
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not is_cell
 
@@ -108,13 +107,31 @@ class Bar(tqdm):  # type: ignore[type-arg]
         return dict(super().format_dict)
 
 
+class NotebookBar(Bar):
+    """A bar in the output of a cell, where each state replaces the one before. It needs no widgets."""
+
+    _shown: Any = None
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the bar, or `msg` in its place."""
+        from IPython.display import display  # of the kernel
+
+        text = {"text/plain": str(self) if msg is None else msg}
+        if self._shown is None:
+            self._shown = display(text, raw=True, display_id=True)
+        else:
+            self._shown.update(text, raw=True)
+
+    def clear(self, nolock: bool = False) -> None:
+        """Do nothing: lines are printed below the bar."""
+
+
 def bar(total: int, unit: str, done: int = 0, silent: bool = False) -> Bar:
     """A bar of `total` units, disabled if it is `silent` or cannot be shown. It disappears at its end."""
-    kind: Any = partial(Bar, nrows=24)  # tqdm's own guess of a size that is not known is 0
-    if in_notebook() and shows_bars():
-        from tqdm.notebook import tqdm as kind
-    made: Bar = kind(total=total, initial=done, unit=unit, leave=False, disable=silent or not shows_bars())
-    return made
+    kind = NotebookBar if in_notebook() else Bar
+    disable = silent or not shows_bars()
+    # without nrows, tqdm takes a size that is not known as 0
+    return kind(total=total, initial=done, unit=unit, leave=False, disable=disable, nrows=24)
 
 
 def lock_in_process() -> None:
@@ -155,7 +172,7 @@ class Progress:
     def training(self, metrics: Mapping[str, float]) -> None:
         """Show the first two training metrics beside the bar."""
         if not self._bar.disable:
-            self._bar.set_postfix_str(format_metrics(dict(list(metrics.items())[:2])))
+            self._bar.set_postfix_str(format_metrics(dict(list(metrics.items())[:2])), refresh=False)
 
     def validation(self, step: int, epoch: float, train: Mapping[str, float], validation: Mapping[str, float]) -> None:
         """Print a line with the metrics: `train` since the last validation, and `validation`; on a terminal those that

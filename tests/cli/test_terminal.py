@@ -1,13 +1,16 @@
 """Colors, and the progress of a run on a terminal."""
 
 import io
+import sys
 import termios
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from types import SimpleNamespace
 
 import pytest
 from support.commands import TINY, on_terminal, train
 
+from dl_lab.core import progress
 from dl_lab.core.progress import CELL, Progress, bar, fitting
 from dl_lab.core.terminal import Escaping, styled
 
@@ -66,16 +69,16 @@ def test_without_a_terminal_each_validation_prints_one_line(tmp_path):
 def test_a_terminal_shows_a_bar_and_a_line_above_it_for_each_validation():
     def act(terminal: io.TextIOBase) -> None:
         with redirect_stderr(terminal), redirect_stdout(terminal):
-            progress = Progress(100, done=10)
+            run = Progress(100, done=10)
             time.sleep(0.15)  # tqdm draws a bar at most every 0.1 s
             for _ in range(50):
-                progress.advance()
-            progress.training({"loss": 0.125, "accuracy": 0.75, "more": 1.0})
-            progress.validation(60, 0.5, METRICS, METRICS)
+                run.advance()
+            run.training({"loss": 0.125, "accuracy": 0.75, "more": 1.0})
+            run.validation(60, 0.5, METRICS, METRICS)
             termios.tcsetwinsize(terminal, (24, 60))  # the bar before is wrapped
-            progress.training(METRICS)
-            progress.validation(70, 0.5, METRICS, METRICS)
-            progress.close()
+            run.training(METRICS)
+            run.validation(70, 0.5, METRICS, METRICS)
+            run.close()
             termios.tcsetwinsize(terminal, (0, 0))  # of a terminal that does not know its size
             bar(3, "picture").close()
 
@@ -84,10 +87,32 @@ def test_a_terminal_shows_a_bar_and_a_line_above_it_for_each_validation():
     assert "step/s, loss 0.125  accuracy 0.75]\r" in wide
     in_full = "train/loss 0.25  train/accuracy 0.5  train/more 1  val/loss 0.25  val/accuracy 0.5  val/more 1"
     assert f"\x1b[K\r\rstep  60/100  epoch 0.5  {in_full}\r\n" in wide
-    assert " left, loss 0.25  accuracy 0.5, " in narrow.split("\r")[0]
+    assert "\x1b[K00:0" in narrow
+    assert " left, loss 0.25  accuracy 0.5, " in narrow
     assert "\rstep  70/100  epoch 0.5  val/loss 0.25  val/accuracy 0.5\r\n" in narrow
     assert "| 0/3 [00:00<?, ?picture/s]" in narrow
     assert not narrow.rpartition("\x1b[K")[2].strip("\r")  # no bar stays
+
+
+def test_a_bar_in_a_notebook_replaces_itself(monkeypatch):
+    shown = SimpleNamespace(update=lambda bundle, raw: states.append(bundle["text/plain"]))
+    states: list[str] = []
+
+    def display(bundle: dict[str, str], raw: bool, display_id: bool) -> object:
+        states.append(bundle["text/plain"])
+        return shown
+
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    written = io.StringIO()
+    with redirect_stderr(written), redirect_stdout(written):
+        run = Progress(3)
+        run.advance()
+        run.validation(1, 0.5, METRICS, METRICS)
+        run.close()
+    assert [state.partition("/3 [00:00<")[0][-1:] for state in states] == ["0", "1", ""]
+    assert written.getvalue().count("\n") == 1
+    assert "\r" not in written.getvalue()
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, CELL])
