@@ -14,8 +14,8 @@ HELP = """Compare runs by configuration, over seeds: python -m dl_lab.compare FO
   metric=accuracy   a metric of the best validation (best/accuracy is the same), test/NAME of its checkpoint, last/NAME
                     of the last validation, train/NAME of the last training point; seconds, steps, parameters. Default:
                     accuracy of classes, r2 of numbers, nats of texts, or the metric of train.best, if it is set
-  out=FOLDER        a new folder for compare.md, compare.csv, figures/ and TensorBoard events. Default: compare/NUMBER
-                    in the only FOLDER, if it is not a run; otherwise outputs/comparisons/DATE/TIME
+  out=FOLDER        a new folder for compare.html, compare.md, compare.csv, figures/ and TensorBoard events. Default:
+                    compare/NUMBER in the only FOLDER, if it is not a run; otherwise outputs/comparisons/DATE/TIME
 
 Runs that are measured differently (dataset, split, loss, ...) form separate tables. The seeds and folds of a
 configuration share a row. A mean includes only completed runs; the others are counted. Rows are ordered by mean; in

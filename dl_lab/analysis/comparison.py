@@ -117,10 +117,16 @@ class Comparison:
 
     def value(self, each: Configuration, key: str) -> str:
         """A value of a configuration, with as many digits as tell it from the others."""
-        all_values = {value for other in self.configurations if isinstance(value := other.values.get(key), float)}
-        exact = len({format_value(value) for value in all_values}) < len(all_values)
         value = each.values.get(key)
-        return str(value) if exact and isinstance(value, float) and isfinite(value) else format_value(value)
+        exact = key in self._exact and isinstance(value, float) and isfinite(value)
+        return str(value) if exact else format_value(value)
+
+    @cached_property
+    def _exact(self) -> set[str]:
+        """The keys with numbers that are equal as texts."""
+        numbers = {key: {each.values.get(key) for each in self.configurations} for key in self.keys}
+        floats = {key: {value for value in values if isinstance(value, float)} for key, values in numbers.items()}
+        return {key for key, values in floats.items() if len(set(map(format_value, values))) < len(values)}
 
     def _short(self, key: str) -> str:
         """The last part of a key, if no other key ends with it."""

@@ -1,4 +1,4 @@
-"""The report of a comparison: sentences and tables for the screen, compare.md, compare.csv and figures."""
+"""The report of a comparison: sentences and tables for the screen, and files."""
 
 import shlex
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) 
             raise
         reason = f"{error.filename} cannot be written ({error.strerror})"
         raise ConfigError(f"{reason}; hint: choose another folder with out=FOLDER") from error
-    where = [f"wrote  {folder / 'compare.md'}, compare.csv, figures/"]
+    where = [f"wrote  {folder / 'compare.html'} (open it in a browser), compare.md, compare.csv, figures/"]
     where.append(f"look   tensorboard --logdir {shlex.quote(str(folder))}   (IMAGES, CUSTOM SCALARS)")
     tables = [line for each in comparisons for line in _on_screen(each)]
     text = [*head, *[""] * bool(head), *tables, BRIEF, "", *map(printable, where)]
@@ -71,8 +71,8 @@ def _on_screen(comparison: Comparison) -> list[str]:
 
 
 def contents(comparisons: Sequence[Comparison], head: Sequence[str], folder: Path) -> dict[str, bytes]:
-    """The files of the report by name: compare.md, compare.csv, figures/ and TensorBoard's events."""
-    from dl_lab.analysis import report_figures  # imports matplotlib
+    """The files of the report by name: compare.html, .md and .csv, figures/ and TensorBoard's events."""
+    from dl_lab.analysis import page, report_figures  # import matplotlib
 
     several = len(comparisons) > 1
     lines = [f"# {head[0]}", "", *(f"- {line}" for line in head[1:]), ""] if several else [f"- {line}" for line in head]
@@ -83,5 +83,9 @@ def contents(comparisons: Sequence[Comparison], head: Sequence[str], folder: Pat
     with TemporaryDirectory() as made:
         figures = report_figures.write(comparisons, text, Path(made), folder.name)
         files = {name: path.read_bytes() for name, path in files_of(Path(made)).items()}
-    links = "\n".join(f"![{path.stem.replace('_', ' ')}](figures/{path.name})" for path in figures)
-    return {**files, "compare.md": f"{text}\n{links}\n".encode(), "compare.csv": as_csv(comparisons).encode()}
+    names = [path.name for paths in figures for path in paths]
+    links = "\n".join(f"![{Path(name).stem.replace('_', ' ')}](figures/{name})" for name in names)
+    pictures = [{path.stem.replace("_", " "): files[f"figures/{path.name}"] for path in paths} for paths in figures]
+    texts = {"compare.html": page.page(comparisons, head, pictures, folder), "compare.md": f"{text}\n{links}\n"}
+    texts["compare.csv"] = as_csv(comparisons)
+    return {**files, **{name: content.encode() for name, content in texts.items()}}

@@ -98,15 +98,17 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.,=+ -]+", "_", text)[:120].strip()
 
 
-def write(comparisons: Sequence[Comparison], text: str, folder: Path, title: str) -> list[Path]:
-    """Write all figures as PNG, and to TensorBoard with the text and the curves. Returns the PNG files."""
-    writer, paths, charts = EventWriter(folder), [], []
+def write(comparisons: Sequence[Comparison], text: str, folder: Path, title: str) -> list[list[Path]]:
+    """Write all figures as PNG, and to TensorBoard with the text and the curves. Returns the PNGs of each table."""
+    writer, charts = EventWriter(folder), []
+    paths: list[list[Path]] = []
     (folder / "figures").mkdir()
     for number, comparison in enumerate(comparisons, 1):
         table = f"{number} " if len(comparisons) > 1 else ""
+        paths.append([])
         for name, figure in draw(comparison).items():
-            paths.append(folder / "figures" / f"{file_name(table + name)}.png".replace(" ", "_"))
-            figure.savefig(paths[-1], dpi=100)
+            paths[-1].append(folder / "figures" / f"{file_name(table + name)}.png".replace(" ", "_"))
+            figure.savefig(paths[-1][-1], dpi=100)
             writer.figure(f"compare/{table}{name}", figure, 0)
         names = curve_names(comparison.metric)
         charts += [name for name in names if _write_curves(comparison, name, folder / "curves", table)]

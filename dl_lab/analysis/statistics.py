@@ -110,7 +110,7 @@ class Verdict:
         """1 or -1 if the interval lies above or below 0, else 0."""
         return int(self.interval[0] > 0) - int(self.interval[1] < 0) if self.is_significant else 0
 
-    @property
+    @cached_property
     def more(self) -> int | None:
         """How many more seeds may settle it; None if it is settled, unknown, or above MOST_SEEDS."""
         return None if self.sign else _more(self.differences, self.threshold, self.overlap)

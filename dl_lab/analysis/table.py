@@ -16,6 +16,7 @@ training sets overlap: the variance of a mean over n runs is 1/n + 1/(folds - 1)
 Runs are paired by seed and fold; `seed` below stands for both.
 
 """
+MEANS, DIFFERENCES = "95 % interval", ("95 %", "adjusted 95 %")  # names of columns
 BRIEF = "Intervals are 95 %; those of differences are paired by seed and adjusted. compare.md explains the methods."
 NOTE = f"""Intervals of means are Student's t over seeds, 95 %. The interval of a difference, paired by seed, is the
 wider of Student's t and the bootstrap, within the range of the metric. It is adjusted for all pairs that the leader was
@@ -35,8 +36,8 @@ def note(comparisons: Sequence[Comparison]) -> str:
 def rows(comparison: Comparison) -> list[list[str]]:
     """The header and one row of texts per configuration, without empty columns."""
     name = unit(comparison.overlap)
-    names = [*comparison.keys, comparison.metric, "deviation", "95 % interval", "best", f"{name}s", "seconds"]
-    names += ["behind by", "adjusted 95 %" if comparison.pairs > 1 else "95 %"]
+    names = [*comparison.keys, comparison.metric, "deviation", MEANS, "best", f"{name}s", "seconds"]
+    names += ["behind by", DIFFERENCES[comparison.pairs > 1]]
     found = [["", *names, "verdict", f"more {name}s", "not completed"]]
     for rank, each, verdict in ranked(comparison):
         best = format_value(each.scores[each.best_repetition]) if each.scores else "-"

@@ -144,6 +144,7 @@ def test_screen_and_markdown_show_the_same_table_and_describe_the_metric(sweep):
     assert [line for line in text.splitlines() if line.startswith("|")] == table
     assert len({len(line) for line in table}) == 1
     assert "best/loss, validation, at the checkpoint that train.best=loss selects: lower is better" in text
+    assert (written(folder) / "compare.html").read_text().count("<img src=") == len(re.findall(r"\]\(", text)) == 2
     for picture in re.findall(r"\]\((.*?)\)", text):
         assert (written(folder) / picture).read_bytes().startswith(b"\x89PNG")
 
@@ -168,7 +169,7 @@ def test_one_swept_key_has_a_figure_and_curves(sweep):
 def test_a_second_comparison_does_not_overwrite_the_first(tmp_path, sweep):
     folder, _ = sweep
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    for out in ([], [], [f"out={tmp_path / 'mine'}"]):
+    for out in ([], [f"out={tmp_path / 'mine'}"]):
         ended = compared(folder.parent, folder, *out)
         wrote = next(line for line in ended.out.splitlines() if line.startswith("wrote"))
         assert Path(wrote.split()[1].rstrip(",")) not in before
