@@ -10,6 +10,7 @@ from dl_lab.core.schema import Schema
 from dl_lab.runs.identity import MOVED
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
     from dl_lab.training.state import Plan
@@ -76,6 +77,8 @@ def evaluate(given: list[str]) -> dict[str, float]:
     keys = ("run", "out", "checkpoint", "device", "imports", *of_data)
     values = {**DEFAULTS, **arguments.values(given, keys, texts=("run", "path", "out"))}
 
+    import torch
+
     from dl_lab.config.parse import typed  # after the arguments are known to be readable
     from dl_lab.core.progress import format_metrics
     from dl_lab.inference.writing import check_metrics_file, write_metrics
@@ -89,9 +92,13 @@ def evaluate(given: list[str]) -> dict[str, float]:
     split, name = (plan.data.test, options.path) if on_file else (getattr(plan.data, options.split), options.split)
     if split is None:
         raise ConfigError(f"split={options.split} does not exist in this dataset; allowed: train, validation")
-    metrics = loop.evaluate(model, plan, split, at_end=True)
+    rows: list[Tensor] = []
+    metrics = loop.evaluate(model, plan, split, at_end=True, rows=rows)
     weighted = ", weighted" if plan.data.spec.is_weighted else ""
-    print(f"{name}  {format_metrics(metrics)}  ({options.checkpoint} checkpoint, step {step}{weighted})")
+    intervals = plan.task.intervals(torch.cat(rows))
+    about = f"{options.checkpoint} checkpoint, step {step}{weighted}"
+    about += "; in parentheses 95 % intervals" if intervals else ""
+    print(f"{name}  {format_metrics(metrics, intervals)}  ({about})")
     for table in prediction_tables.tables_of(plan, model, split):
         print(table, end="\n\n")
     if out is not None:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite, isnan
 
+import torch
+from torch import Tensor
+
 from dl_lab.core.errors import counted
 from dl_lab.data.spec import PRINTED, higher_is_better
 from dl_lab.runs import checkpoint
@@ -71,11 +74,12 @@ def is_better(run: ActiveRun, metrics: Mapping[str, float]) -> bool:
     return best is None or isnan(best[name]) or sign * metrics[name] > sign * best[name]
 
 
-def record_test(run: ActiveRun, metrics: dict[str, float]) -> None:
-    """Record the metrics of the best checkpoint on the test split."""
+def record_test(run: ActiveRun, metrics: dict[str, float], rows: list[Tensor]) -> None:
+    """Record the metrics of the best checkpoint on the test split, and keep their intervals for the summary."""
     best = run.state.best
     assert best is not None
     run.logger.record("test", int(best["step"]), best["epoch"], metrics)
+    run.intervals = run.plan.task.intervals(torch.cat(rows))
 
 
 def complete_best(run: ActiveRun, metrics: dict[str, float]) -> None:

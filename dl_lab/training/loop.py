@@ -101,15 +101,19 @@ def predictions(model: nn.Module, plan: Plan, split: Split) -> Iterator[Batch]:
 
 
 @torch.no_grad()  # in inference mode, a buffer that a user's model assigns could not be loaded again
-def evaluate(model: nn.Module, plan: Plan, split: Split, at_end: bool = False) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, plan: Plan, split: Split, at_end: bool = False, rows: list[Tensor] | None = None
+) -> dict[str, float]:
     """Metrics over every example of a split; those that need all outputs at once only at the end of a run, or if
-    train.best is one of them.
+    train.best is one of them. `rows` receives what the intervals of the metrics are computed from.
     """
     totals, gathered, gathers = [], [], plan.gathers(at_end)
     for outputs, targets in predictions(model, plan, split):
         totals.append(plan.task.totals(outputs, targets, evaluating=True))
         if gathers:
             gathered.append((outputs.cpu(), targets.cpu()))
+        if rows is not None:
+            rows.append(plan.task.interval_rows(outputs, targets))
     metrics = plan.task.metrics(add_up(totals), evaluating=True)
     if gathers:
         metrics |= plan.task.gathered_metrics(*map(torch.cat, zip(*gathered, strict=True)))
@@ -175,9 +179,10 @@ def evaluate_best(run: ActiveRun) -> dict[str, float] | None:
     if state.best is None or (plan.data.test is None and not plan.gathers(at_end=True)):
         return None
     load_model(state.model, checkpoint.load(run.logger.checkpoints / "best.pt", plan.device))
-    test = None if plan.data.test is None else evaluate(state.model, plan, plan.data.test, at_end=True)
-    if test is not None:
-        bookkeeping.record_test(run, test)
+    test, rows = None, list[Tensor]()
+    if plan.data.test is not None:
+        test = evaluate(state.model, plan, plan.data.test, at_end=True, rows=rows)
+        bookkeeping.record_test(run, test, rows)
     if plan.gathers(at_end=True):
         bookkeeping.complete_best(run, evaluate(state.model, plan, plan.data.validation, at_end=True))
     return test

@@ -123,7 +123,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
         again = f"hint: continue with resume={for_shell(str(folder.absolute()))}"
         raise Stopped(f"stopped {outcome.reason}; {again}", signals.status)
     assert state.best is not None
-    return Result(plan, outcome, state.best, test, folder)
+    return Result(plan, outcome, state.best, test, folder, run.intervals)
 
 
 def build_from(start: Start, config: RunConfig, data: Data, folder: Path) -> tuple[Plan, TrainState]:
@@ -199,6 +199,7 @@ def summary(run: ActiveRun, outcome: Outcome, test: dict[str, float] | None) -> 
         "best": state.best,
         "last": outcome.last,
         "test": test,
+        "test_intervals": run.intervals,
         "weighted": plan.data.spec.is_weighted,
         "name": settings.name,
         "tags": settings.tags,

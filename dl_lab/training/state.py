@@ -23,6 +23,7 @@ from dl_lab.data.splits import Batch
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.logger import RunLogger
 from dl_lab.schedules.schedules import Schedule
+from dl_lab.training.intervals import Interval
 from dl_lab.training.python_state import python_state
 from dl_lab.training.tasks.task import Task
 from dl_lab.training.tasks.totals import Totals, moved
@@ -108,6 +109,7 @@ class ActiveRun:
     """A run in training: its plan, its state, the writer of its run folder, and its progress bar.
 
     `finished` is set once its outcome is in summary.json. A stack divides its seconds among its `shared_by` members.
+    `intervals` are those of the metrics of its test split.
     """
 
     plan: Plan
@@ -117,6 +119,7 @@ class ActiveRun:
     started: float = field(default_factory=time.perf_counter)
     shared_by: int = 1
     finished: bool = False
+    intervals: dict[str, Interval] = field(default_factory=dict)
 
     @property
     def epoch(self) -> float:

@@ -213,10 +213,15 @@ class StackedRuns:
 
     @torch.no_grad()
     def evaluate(
-        self, split: str, states: Sequence[MemberState] | None = None, at_end: bool = False
+        self,
+        split: str,
+        states: Sequence[MemberState] | None = None,
+        at_end: bool = False,
+        rows: Sequence[list[Tensor]] = (),
     ) -> list[dict[str, float]]:
         """Metrics of each run over a split of its data, with its current weights or those of `states`. Which of them
-        depends on `at_end`, as in `training.loop.evaluate`.
+        depends on `at_end`, as in `training.loop.evaluate`; the list of each run in `rows` receives what its intervals
+        are computed from.
         """
         leaves, buffers = self.leaves, self.buffers
         if states is not None:
@@ -232,6 +237,9 @@ class StackedRuns:
             found.append(totals)
             if any(gathering):
                 gathered.append((outputs.cpu(), targets.cpu()))
+            for run, collected in enumerate(rows):
+                own_targets = targets if self.batches.axis is None else targets[run]
+                collected.append(self.plans[run].task.interval_rows(outputs[run], own_targets))
         self.model.train()
         sums = sums_by_run(found, len(self.plans))
         metrics = [plan.task.metrics(own, evaluating=True) for plan, own in zip(self.plans, sums, strict=True)]

@@ -7,6 +7,8 @@ from itertools import islice
 from math import isfinite
 from typing import TypeVar
 
+from torch import Tensor
+
 from dl_lab.config.schema import RunConfig
 from dl_lab.data.splits import InMemory, Windows
 from dl_lab.dropouts.layers import Dropout
@@ -218,11 +220,12 @@ def evaluate_best(stack: StackedRuns, alive: list[M], completed: list[int]) -> d
     states = [member.best or saved_best(stack, number, member) for number, member in enumerate(alive)]
     plan, tests = stack.plans[0], {}
     if plan.data.test is not None:
-        tests = dict(enumerate(stack.evaluate("test", states, at_end=True)))
+        rows: list[list[Tensor]] = [[] for _ in alive]
+        tests = dict(enumerate(stack.evaluate("test", states, at_end=True, rows=rows)))
     validations = stack.evaluate("validation", states, at_end=True) if plan.gathers(at_end=True) else []
     for number in completed:
         if tests:
-            bookkeeping.record_test(alive[number].run, tests[number])
+            bookkeeping.record_test(alive[number].run, tests[number], rows[number])
         if validations:
             bookkeeping.complete_best(alive[number].run, validations[number])
     return tests

@@ -10,6 +10,7 @@ from dl_lab.core.devices import widest_dtype
 from dl_lab.core.progress import announce
 from dl_lab.data.spec import Head
 from dl_lab.training.checks import Loss, sum_of
+from dl_lab.training.intervals import Interval, proportion_interval
 from dl_lab.training.tasks.head_task import HeadTask
 from dl_lab.training.tasks.scores import TOP, Floats, auroc_and_precision, calibration, log_loss, top_accuracy
 from dl_lab.training.tasks.totals import Numbers, Totals, never_zero, ratio, sum_over, sums_in
@@ -104,6 +105,13 @@ class Classification(HeadTask):
             **dict(zip(("auroc", "average_precision"), map(float, np.mean(pairs, axis=0)), strict=True)),
         }
         return {name: metrics[name] for name in self.gathered_names}
+
+    def interval_rows(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """Whether the class is right."""
+        return (outputs.argmax(dim=1) == targets)[:, None]
+
+    def intervals(self, rows: Floats, weights: Floats | None) -> dict[str, Interval | None]:
+        return {"accuracy": proportion_interval(rows[:, 0], weights)}
 
     def undefined(self, metric: str, targets: Tensor) -> str | None:
         if metric != "auroc":

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from dl_lab.data.spec import EVALUATION_METRICS, GATHERED, METRICS, Head
 from dl_lab.training.checks import Loss
+from dl_lab.training.intervals import Interval
 from dl_lab.training.tasks.scores import Floats
 from dl_lab.training.tasks.totals import Numbers, Totals, never_zero
 
@@ -19,6 +20,7 @@ class HeadTask:
         further = EVALUATION_METRICS.get(head.task, ())
         self.further_names = tuple(name for name in further if name not in GATHERED)
         self.gathered_names = tuple(name for name in further if name in GATHERED)
+        self.interval_columns = 1
         self.target_names: tuple[str, ...] = ()  # those of the above that belong to one of several targets
 
     def count(self, targets: Tensor, weights: Tensor | None) -> Tensor | int:
@@ -48,6 +50,14 @@ class HeadTask:
     def gathered_metrics(self, outputs: Tensor, targets: Tensor, weights: Floats | None) -> dict[str, float]:
         """Metrics of all outputs and targets (example, ...) of a split, on the host."""
         return {}
+
+    def interval_rows(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """What `intervals` needs of a batch: (example, column) of `interval_columns` columns."""
+        raise NotImplementedError
+
+    def intervals(self, rows: Floats, weights: Floats | None) -> dict[str, Interval | None]:
+        """The 95 % interval of each metric by which results are compared, of the rows of a whole split."""
+        raise NotImplementedError
 
     def undefined(self, metric: str, targets: Tensor) -> str | None:
         """Why a metric of this head has no value on a split with these targets; None if it has one."""

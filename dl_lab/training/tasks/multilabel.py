@@ -1,10 +1,14 @@
 """Multi-label classification: any number of labels at once."""
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from dl_lab.core.devices import widest
 from dl_lab.core.progress import announce
-from dl_lab.training.checks import sum_of
+from dl_lab.data.spec import Head
+from dl_lab.training.checks import Loss, sum_of
+from dl_lab.training.intervals import Interval, mean_interval, proportion_interval
 from dl_lab.training.tasks.head_task import HeadTask
 from dl_lab.training.tasks.scores import Floats, auroc_and_precision
 from dl_lab.training.tasks.totals import Numbers, Totals, ratio, sum_over
@@ -14,6 +18,10 @@ class Multilabel(HeadTask):
     """Labels that are true or not; logits (batch, label), targets (batch, label) of 0 and 1. A logit above 0, which is
     a probability above .5, predicts the label.
     """
+
+    def __init__(self, head: Head, loss: Loss):
+        super().__init__(head, loss)
+        self.interval_columns = 2
 
     def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
         return {
@@ -58,6 +66,17 @@ class Multilabel(HeadTask):
             announce(f"auroc is not defined on a split where {reason}, and recorded as null")
         pairs = [auroc_and_precision(scores[:, label], true[:, label], weight) for label in range(len(self.labels))]
         return dict(zip(self.gathered_names, map(float, np.mean(pairs, axis=0)), strict=True))
+
+    def interval_rows(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The share of the labels that are right, and whether all are."""
+        correct = (outputs > 0) == (targets > 0.5)
+        return torch.stack([widest(correct).mean(dim=1), widest(correct.all(dim=1))], dim=1)
+
+    def intervals(self, rows: Floats, weights: Floats | None) -> dict[str, Interval | None]:
+        """Those of the labels of one example depend on each other, so that accuracy is no proportion."""
+        weight = np.ones(len(rows)) if weights is None else weights
+        accuracy = mean_interval(rows[:, 0] * weight, weight)
+        return {"accuracy": accuracy, "subset_accuracy": proportion_interval(rows[:, 1], weights)}
 
     def undefined(self, metric: str, targets: Tensor) -> str | None:
         if metric != "auroc":

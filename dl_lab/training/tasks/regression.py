@@ -4,11 +4,13 @@ from functools import partial
 from math import nan, sqrt
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dl_lab.core.devices import widest
 from dl_lab.data.spec import Head, kind_of
 from dl_lab.training.checks import Loss, sum_of
+from dl_lab.training.intervals import Interval, r2_interval
 from dl_lab.training.tasks.head_task import HeadTask
 from dl_lab.training.tasks.scores import Floats, median
 from dl_lab.training.tasks.totals import Numbers, Totals, never_zero, ratio, sum_over
@@ -25,6 +27,7 @@ class Regression(HeadTask):
             self.further_names += tuple(f"{label}/{name}" for label in head.labels for name in OF_TARGETS)
             self.gathered_names += tuple(f"{label}/median_absolute_error" for label in head.labels)
             self.target_names = tuple(name for name in (*self.further_names, *self.gathered_names) if "/" in name)
+        self.interval_columns = 2 * head.size
         self.scale = head.scale or (1.0,) * head.size
 
     def sizes(self, targets: Tensor, weights: Tensor | None) -> Totals:
@@ -80,6 +83,14 @@ class Regression(HeadTask):
         errors = (outputs - targets.to(outputs.dtype)).double().abs().numpy() * np.array(self.scale)
         medians = [median(errors[:, target], weights) for target in range(len(self.labels))]
         return dict(zip(self.gathered_names, [_mean(medians), *medians], strict=False))
+
+    def interval_rows(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The error of each target, and the target."""
+        return torch.cat([widest(outputs - targets.to(outputs.dtype)), widest(targets)], dim=1)
+
+    def intervals(self, rows: Floats, weights: Floats | None) -> dict[str, Interval | None]:
+        errors, targets = np.split(rows, 2, axis=1)
+        return {"r2": r2_interval(errors, targets, np.ones(len(rows)) if weights is None else weights)}
 
     def undefined(self, metric: str, targets: Tensor) -> str | None:
         return "it has one example" if kind_of(metric) == "r2" and len(targets) < 2 else None

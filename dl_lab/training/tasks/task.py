@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dl_lab.data.spec import DataSpec
 from dl_lab.training.checks import Loss, check_targets
+from dl_lab.training.intervals import Interval
 from dl_lab.training.tasks.classification import Classification
 from dl_lab.training.tasks.head_task import HeadTask
 from dl_lab.training.tasks.language_modelling import LanguageModelling
@@ -160,3 +161,23 @@ class Task:
             own = task.gathered_metrics(part, target, numbers).items()
             metrics |= {self._name(prefix, task, name): value for name, value in own}
         return metrics
+
+    def interval_rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What `intervals` needs of a batch (example, column), on the host: the rows of each head, and the weights."""
+        parts, weights = self.by_head(outputs, targets)
+        rows = [
+            each.interval_rows(part, target, weights)
+            for each, (part, target) in zip(self.head_tasks, parts, strict=True)
+        ]
+        return torch.cat([*rows, *([] if weights is None else [weights[:, None]])], dim=1).cpu()
+
+    def intervals(self, rows: Tensor) -> dict[str, Interval]:
+        """The 95 % intervals of the metrics by which results are compared, of the rows (example, column) of a split."""
+        weights = rows[:, -1].double().numpy() if self.is_weighted else None
+        parts = rows.split([*(each.interval_columns for each in self.head_tasks), *[1] * self.is_weighted], dim=1)
+        found = {
+            self._name(prefix, each, name): interval
+            for (prefix, each), part in zip(self._each(), parts, strict=False)
+            for name, interval in each.intervals(part.double().numpy(), weights).items()
+        }
+        return {name: interval for name, interval in found.items() if interval is not None}
