@@ -121,7 +121,7 @@ def test_evaluate_returns_what_the_command_prints(split, folder):
     metrics = run.evaluate(split)
     printed = command(evaluate_command.main, folder, f"run={run.folder}", f"split={split}").out
     for name, value in metrics.items():
-        assert f"{name} {value:.4g}" in printed
+        assert f"  {name} {value:{'.2g' if name == 'accuracy' else '.4g'}}" in printed
     with pytest.raises(
         dl_lab.ConfigError, match=r"^split=tests does not exist in this dataset; allowed: train, .*test$"
     ):
