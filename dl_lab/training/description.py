@@ -25,7 +25,7 @@ SIZES = (  # the attributes of a layer of torch that describe it best, of the fi
     ("num_features",),
     ("embed_dim", "num_heads"),
 )
-SOURCES = {"bundled": "bundled with scikit-learn", "memory": "in memory"}
+SOURCES = {"bundled": "bundled with scikit-learn", "memory": "given in Python"}
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 LONGEST = 110  # characters of all layers
 NAMED = 40  # characters of the names of all classes
@@ -118,7 +118,8 @@ def inputs_of(data: Data) -> str:
     """What the examples are, and their shape."""
     spec = data.spec
     if spec.kind == "image":
-        return f"images of {'x'.join(map(str, spec.input_shape))}"
+        channels, height, width = spec.input_shape
+        return f"images of {height}x{width} pixels{f' and {channels} channels' if channels > 1 else ''}"
     if spec.kind == "features":
         return f"examples of {counted(spec.input_shape[0], 'feature')}"
     if isinstance(data.train, Windows):
@@ -133,7 +134,7 @@ def target_of(spec: DataSpec, head: Head) -> str:
     one, several = kinds[head.task]
     name = f"{head.name}: " if len(spec.heads) > 1 and head.task != "regression" else ""
     labels = ", ".join(head.labels)
-    named = f": {labels}" if len(labels) <= NAMED and not labels.replace(", ", "").isdigit() else ""
+    named = f" ({labels})" if len(labels) <= NAMED and not labels.replace(", ", "").isdigit() else ""
     return f"{name}{counted(head.size, one, several)}{named}"
 
 
@@ -142,8 +143,8 @@ def source_of(run: RunConfig, data: Data) -> str:
     if (path := getattr(run.dataset.config, "path", None)) is not None:
         return str(path)
     if data.files:
-        places = [str(place) for place in data.files.values()]
-        return places[0] if len(places) == 1 else os.path.commonpath(places)
+        places = [place.absolute() for place in data.files.values()]
+        return str(places[0] if len(places) == 1 else os.path.commonpath(places))
     package, _, module = run.dataset.entry.build.__module__.rpartition(".")
     return SOURCES.get(module, "generated") if package == "dl_lab.datasets" else f"made by {module}"
 

@@ -51,7 +51,7 @@ def test_the_lines_at_the_start_say_what_is_trained_and_on_what(tmp_path):
     assert start[:2] == [
         "model    mlp: Linear(4, 128), Linear(128, 3); 1,027 parameters",
         "data     iris (bundled with scikit-learn): 105 training, 15 validation and 30 test examples of 4 features; "
-        "3 classes: setosa, versicolor, virginica",
+        "3 classes (setosa, versicolor, virginica)",
     ]
     assert start[2].startswith("device   cpu, ")
     assert start[2].endswith(", float32")
