@@ -4,13 +4,17 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.core.errors import ConfigError, unknown_key
+
+if TYPE_CHECKING:
+    from hydra.conf import HydraConf
 
 PACKAGE = Path(__file__).parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # installed, or in a checkout
@@ -77,3 +81,18 @@ def refuse_sweep(overrides: Iterable[str]) -> None:
     """Raise ConfigError for an override of the group sweep in a single run."""
     for override in filter(is_of_sweep, overrides):
         raise ConfigError(f"{override} applies to sweeps only; hint: -m starts a sweep")
+
+
+def varied_in_sweep(job: "HydraConf") -> tuple[str, ...]:
+    """The overrides in which a job differs from the other jobs of its sweep; none of a single run. The sweep excludes
+    the other keys from the name of the job.
+    """
+    if job.mode is not RunMode.MULTIRUN:
+        return ()
+    shared = job.job.config.override_dirname.exclude_keys
+    return tuple(each for each in job.overrides.task if key_of(each) not in shared and not is_of_sweep(each))
+
+
+def key_of(override: str) -> str:
+    """The key of an override such as optimizer.lr=0.1."""
+    return override.lstrip("+~").partition("=")[0]

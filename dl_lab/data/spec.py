@@ -137,6 +137,11 @@ def main_metric(names: Container[str]) -> str:
     return next((name for name in MAIN_METRICS if name in names), "loss")
 
 
+def ranked(names: Container[str]) -> list[str]:
+    """The main metric of a task with these metrics, the loss, and the main metrics of other tasks."""
+    return list(dict.fromkeys((main_metric(names), "loss", *MAIN_METRICS)))
+
+
 def all_metrics(task: str) -> tuple[str, ...]:
     """The metrics of heads with this task; top5_accuracy only of those with more than five classes, bits_per_character
     and bits_per_byte only of tokens that they suit.

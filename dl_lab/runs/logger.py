@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from math import isfinite
 from pathlib import Path
@@ -14,10 +14,10 @@ from dl_lab.core.atomic_io import atomic_write, name_in_errors, no_links, remove
 from dl_lab.core.errors import ConfigError
 from dl_lab.runs import tensorboard
 from dl_lab.runs.folders import Snapshot, contents, locked, refuse_links, snapshot
-from dl_lab.runs.identity import MOVED, configuration_name, hyperparameters
+from dl_lab.runs.identity import MOVED, Scalars, configuration_name, hyperparameters
 from dl_lab.runs.provenance import provenance
 from dl_lab.runs.reader import read_lines, read_overrides, read_resumptions
-from dl_lab.runs.tensorboard import EventWriter
+from dl_lab.runs.tensorboard import EventWriter, event_folder, tag_of
 from dl_lab.runs.user_code import hashes
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     write_text(folder / "summary.json", json.dumps(finite, indent=2) + "\n")
 
 
-def rewind(folder: Path, step: int) -> float:
-    """Remove from a run folder the points after `step` and the summary. Returns the time of the last TensorBoard event
-    that remains.
+def rewind(folder: Path, events: Path, step: int) -> float:
+    """Remove from a run folder and its `events` the points after `step`, and the summary. Returns the time of the last
+    TensorBoard event that remains.
     """
     for written in (folder, folder / ".hydra", folder / "checkpoints"):
         remove_partial(written)
@@ -57,7 +57,7 @@ def rewind(folder: Path, step: int) -> float:
     if path.exists():
         kept = [line for line, point in read_lines(path) if point["step"] <= step and point["split"] not in FINAL]
         write_text(path, "".join(f"{line}\n" for line in kept))
-    latest = tensorboard.rewind(folder, step or -1)  # at step 0 everything is removed
+    latest = tensorboard.rewind(events, step or -1)  # at step 0 everything is removed
     (folder / "summary.json").unlink(missing_ok=True)
     return latest
 
@@ -82,6 +82,23 @@ def discard(folder: Path) -> None:
             (folder / name).rmdir()
 
 
+def columns(config: Mapping[str, Any], folder: Path) -> Scalars:
+    """The hyperparameters and the folder of a run, as HPARAMS show them. The sessions of a row differ in the seed."""
+    values = {key: value for key, value in hyperparameters(config).items() if key != "seed"}
+    short = {key: "/".join(Path(str(values[key])).parts[-2:]) for key in MOVED if key in values}
+    return {**values, **short, "folder": end_of(folder.absolute())}
+
+
+def end_of(path: Path, most: int = 16) -> str:
+    """The last parts of a path, at least one, in up to `most` characters, of which a column shows no more."""
+    end, *others = reversed(path.parts)
+    for part in others:
+        if len(part) + 1 + len(end) > most:
+            break
+        end = f"{part}/{end}"
+    return end
+
+
 class RunLogger:
     """Records one run in its folder. Values are plain numbers, so that no method waits for the device."""
 
@@ -92,9 +109,12 @@ class RunLogger:
         overrides: list[str],
         resumed_at: int | None = None,
         seen: Snapshot | None = None,
+        metrics: Sequence[str] = ("loss",),
+        varied: Sequence[str] = (),
     ):
         """Open a new run folder, or the folder of a run that continues from step `resumed_at`, as found in files that
-        have been `seen`.
+        have been `seen`. TensorBoard shows `metrics` first, the main one before the loss. `varied` are the overrides in
+        which the jobs of a sweep differ.
 
         Raises:
             ConfigError: if the folder already holds a run, or another process writes it or has written it since.
@@ -102,11 +122,14 @@ class RunLogger:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.checkpoints = folder, folder / "checkpoints"
         self._metrics_path = folder / "metrics.jsonl"
+        self._event_folder = event_folder(folder, varied)
+        self._metrics, self._names = metrics, set[str]()
+        self._varied = {override.lstrip("+~").partition("=")[0] for override in varied}
         command = shlex.join([*COMMAND, *overrides])
         self._provenance = {**provenance(), "imports": hashes(config.get("imports", ())), "command": command}
         with ExitStack() as opened:
             opened.enter_context(locked(folder, "run"))
-            refuse_links(folder / ".hydra", folder / "checkpoints")
+            refuse_links(folder / ".hydra", folder / "checkpoints", self._event_folder)
             if (taken := contents(folder)) and resumed_at is None:  # checked with the lock held
                 held = f"hydra.run.dir={folder} already holds a run ({taken[0]})"
                 raise ConfigError(f"{held}; hint: choose a new folder, or continue that run with resume={folder}")
@@ -124,7 +147,7 @@ class RunLogger:
         (self.folder / ".hydra").mkdir(exist_ok=True)
         latest = 0.0
         if resumed_at is not None:
-            latest = rewind(self.folder, resumed_at)
+            latest = rewind(self.folder, self._event_folder, resumed_at)
             record_resumption(self.folder, resumed_at, overrides)
         composed = as_yaml(dict(config))
         write_text(self.folder / ".hydra" / "overrides.yaml", as_yaml(overrides))
@@ -133,15 +156,13 @@ class RunLogger:
         if not self._metrics_path.exists():
             with open(self._metrics_path, "xb", opener=no_links):
                 pass
-        self._events = opened.enter_context(closing(EventWriter(self.folder, latest)))
+        self._events = opened.enter_context(closing(EventWriter(self._event_folder, latest)))
+        self._columns = columns(config, self.folder)
         if not resumed_at:
             self._events.text("config", f"```yaml\n{composed}```", 0)
-            values = hyperparameters(config)
-            group = configuration_name(values)
-            values.pop("seed", None)  # the sessions of a group differ in it
-            for key in set(MOVED) & values.keys():  # a column shows the beginning of a path only
-                values[key] = "/".join(Path(str(values[key])).parts[-2:])
-            self._events.hparams_start(values, group)
+            self._events.hparams_start(self._columns, configuration_name(hyperparameters(config)))
+            charts = self._metrics[self._metrics.index("loss") :: -1]
+            self._events.line_charts({name: [f"train/{name}", f"val/{name}"] for name in charts})
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +187,11 @@ class RunLogger:
         tagged = {f"{split}/{name}": value for name, value in {**metrics, **only_shown}.items()}
         if split != "test":  # at the best step, to which a curve would go back
             tagged["epoch"] = epoch
-        self._events.scalars(tagged, step)
+        self._scalars(tagged, step)
+
+    def _scalars(self, values: Mapping[str, float], step: int) -> None:
+        self._names.update(values)
+        self._events.scalars({tag_of(name): value for name, value in values.items()}, step)
 
     def append(self, split: str, step: int, epoch: float, metrics: Mapping[str, float]) -> None:
         """Append a line to metrics.jsonl; a number that is not finite becomes null."""
@@ -183,11 +208,18 @@ class RunLogger:
     def draw(self, figures: "Mapping[str, Figure]", histograms: "Mapping[str, Tensor]", step: int) -> None:
         """Add figures to TensorBoard's IMAGES tab and distributions of the finite values to HISTOGRAMS."""
         for tag, figure in figures.items():
-            self._events.figure(tag, figure, step)
+            self._events.figure(f"view/{tag}", figure, step)  # sorts after val
         for tag, tensor in histograms.items():
             values = tensor.detach().cpu().double().flatten()
             if len(values := values[values.isfinite()]):
-                self._events.histogram(tag, values.numpy(), step)
+                self._events.histogram(f"view {tag}", values.numpy(), step)
+
+    def _ranked(self) -> list[str]:
+        """The metrics of HPARAMS in their order, also those that only runs of another task have, because one run
+        describes the columns of all.
+        """
+        first = [f"{part}/{name}" for name in self._metrics for part in ("best", "test")]
+        return list(dict.fromkeys([*first, *sorted(self._names)]))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, and the best metrics and the status to the HPARAMS tab. If the last events cannot be
@@ -197,7 +229,8 @@ class RunLogger:
         scalars = {f"best/{name}": value for name, value in best.items() if name not in ("step", "epoch")}
         try:
             if scalars:
-                self._events.scalars(scalars, int(best["step"]))
+                self._scalars(scalars, int(best["step"]))
+                self._events.hparams_columns(self._columns, self._varied, self._ranked())
             self._events.hparams_end(summary["status"] == "completed")
             self.flush()
         except OSError as error:

@@ -6,7 +6,8 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -27,9 +28,38 @@ from dl_lab.runs.tfrecord import record
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FINAL_TAGS = ("best/", "test/", "_hparams_/session_end_info")
+LAST = "~"  # sorts after letters
+ASIDE = ("train/lr", "train/gradient_norm", "train/examples_per_second")
+FINAL_TAGS = ("~best/", "~test/", "best/", "test/", "_hparams_/session_end_info", "_hparams_/experiment")
+FIRST_COLUMNS = ("model", "optimizer", "optimizer.lr", "dataset", "folder")  # of HPARAMS, which shows five of each kind
+SHOWN_COLUMNS = 5
+LONGEST_NAME = 120  # bytes
 OURS = re.compile(r"events\.out\.tfevents\.\d+\..+\.\d+\.\d+\.dl_lab")  # event files that no other program writes
 DT_DOUBLE, DT_STRING = 2, 7  # of tensorboard.compat.proto.types_pb2
+
+
+def run_name(overrides: Iterable[str]) -> str:
+    """A name for a run with these overrides, such as "lr=0.01 seed=2", which is valid as the name of a folder on any
+    system; empty for a run without.
+    """
+    pairs = [override.lstrip("+~").partition("=") for override in overrides]
+    ends = Counter(key.rpartition(".")[2] for key, _, _ in pairs)
+    parts = []
+    for key, _, value in pairs:
+        last = key.rpartition(".")[2]
+        plain = re.sub(r"[^\w.,+-]+", "_", re.sub(r"[\[\](){}'\"\s]", "", value))
+        parts.append(f"{last if ends[last] == 1 else key}={plain}")
+    return " ".join(parts).encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(" .")
+
+
+def event_folder(folder: Path, overrides: Iterable[str]) -> Path:
+    """Where the event files of the run in `folder` are or will be: in the folder itself, or for a job of a sweep in one
+    that is named after the `overrides` in which the jobs differ, because TensorBoard names runs after their folders.
+    """
+    for path in (*folder.glob("events.out.tfevents.*"), *folder.glob("*=*/events.out.tfevents.*")):
+        if OURS.fullmatch(path.name) and is_plain(path):
+            return path.parent
+    return folder / run_name(overrides)
 
 
 def rewind(folder: Path, step: int) -> float:
@@ -59,6 +89,20 @@ def new_event_file(folder: Path) -> Path:
     moment = max([int(time.time()), *(int(other) + 1 for other in others if other.isdigit())])
     stem = f"events.out.tfevents.{moment:010d}.{socket.gethostname()}.{os.getpid()}"
     return next(path for number in count() if not os.path.lexists(path := folder / f"{stem}.{number}.dl_lab"))
+
+
+def tag_of(name: str) -> str:
+    """The tag of "train/loss", "best/loss" or "epoch". TensorBoard sorts groups of tags by name and opens the first
+    two, which are therefore train and val, with the loss and the metrics only.
+    """
+    if name in ASIDE:
+        return name.replace("train/", "while training/")
+    return name if name.startswith(("train/", "val/")) else f"{LAST}{name}"
+
+
+def column_of(key: str) -> str:
+    """The name of a hyperparameter by which TensorBoard sorts it; it shows no leading spaces."""
+    return " " * (len(FIRST_COLUMNS) - FIRST_COLUMNS.index(key)) + key if key in FIRST_COLUMNS else key
 
 
 class EventWriter:
@@ -139,15 +183,37 @@ class EventWriter:
 
     def hparams_start(self, values: Mapping[str, float | str | bool], group: str) -> None:
         """Start a session of the HPARAMS tab. All sessions of a `group` share a row with the `values` of the first one
-        and the mean of their metrics. No experiment is described, so that TensorBoard takes the columns from all runs
-        that it shows, puts those that differ first, and offers every scalar as a metric. The description of one sweep
-        would replace all others (_find_experiment_tag in its backend_context.py).
+        and the mean of their metrics.
         """
         start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time(), group_name=group)
         for name, value in values.items():
-            kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
-            setattr(start.hparams[name], kind, value)
+            setattr(start.hparams[column_of(name)], _kind_of(value), value)
         self._hparams("session_start_info", plugin_data_pb2.HParamsPluginData(version=0, session_start_info=start))
+
+    def hparams_columns(
+        self, values: Mapping[str, float | str | bool], varied: Collection[str], metrics: list[str]
+    ) -> None:
+        """Describe the columns of the HPARAMS tab: those of FIRST_COLUMNS, then those that are `varied`, next to the
+        metrics, in their order. TensorBoard takes the first description that it finds, for all runs that it shows.
+        Without one it would start with the curves of training, which come first in SCALARS. It sorts columns by
+        `differs`, then by name.
+        """
+        varied = [key for key in values if key in varied]
+        others = sorted((key for key in FIRST_COLUMNS if key in values and key not in varied), key="folder".__ne__)
+        front = {*others[: max(SHOWN_COLUMNS - len(varied), 1)], *(key for key in varied if key not in FIRST_COLUMNS)}
+        kinds = {"number_value": "FLOAT64", "string_value": "STRING", "bool_value": "BOOL"}
+        columns = [
+            api_pb2.HParamInfo(
+                name=column_of(key),
+                display_name=key,
+                type=api_pb2.DataType.Value(f"DATA_TYPE_{kinds[_kind_of(value)]}"),
+                differs=key in front,
+            )
+            for key, value in values.items()
+        ]
+        shown = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag_of(name)), display_name=name) for name in metrics]
+        experiment = api_pb2.Experiment(hparam_infos=columns, metric_infos=shown)
+        self._hparams("experiment", plugin_data_pb2.HParamsPluginData(version=0, experiment=experiment))
 
     def hparams_end(self, succeeded: bool) -> None:
         """End the session with its status."""
@@ -163,7 +229,20 @@ class EventWriter:
                 value=f"{tag}/mean", lower=f"{tag}/lower", upper=f"{tag}/upper"
             )
             charts.append(layout_pb2.Chart(title=tag, margin=layout_pb2.MarginChartContent(series=[series])))
-        layout = layout_pb2.Layout(category=[layout_pb2.Category(title=category, chart=charts)])
+        self._custom_scalars([layout_pb2.Category(title=category, chart=charts)])
+
+    def line_charts(self, charts: Mapping[str, list[str]]) -> None:
+        """Add charts by title, each with several tags, to the CUSTOM SCALARS tab. Each has a category of its own,
+        because TensorBoard loses charts where it merges categories of several runs.
+        """
+        categories = []
+        for title, tags in charts.items():
+            lines = layout_pb2.MultilineChartContent(tag=[f"^{re.escape(tag)}$" for tag in tags])
+            categories.append(layout_pb2.Category(title=title, chart=[layout_pb2.Chart(title=title, multiline=lines)]))
+        self._custom_scalars(categories)
+
+    def _custom_scalars(self, categories: list[layout_pb2.Category]) -> None:
+        layout = layout_pb2.Layout(category=categories)
         metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="custom_scalars"))
         tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()], tensor_shape=TensorShapeProto())
         self._add([Summary.Value(tag="custom_scalars__config__", metadata=metadata, tensor=tensor)], 0)
@@ -171,3 +250,8 @@ class EventWriter:
     def close(self) -> None:
         """Write what is buffered."""
         self.flush()
+
+
+def _kind_of(value: float | str | bool) -> str:
+    """The field of a protocol buffer's Value."""
+    return {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")

@@ -24,6 +24,7 @@ class Job:
     values: dict[str, Any] | None  # the same as plain values, without Hydra's node
     folder: Path
     resumes: bool  # whether to continue from the checkpoint in the folder, if there is one
+    varied: tuple[str, ...] = ()  # the overrides in which it differs from other jobs
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,8 @@ def run_with_plugin(jobs: "list[Job]", report: "Report", launcher: Launcher) -> 
         assert job.config is not None
         # sweep.resume for every job: one that a cluster starts again then continues
         own = [f"hydra.sweep.subdir={quoted(job.config.hydra.sweep.subdir)}", f"sweep.resume={quoted(job.folder)}"]
+        excluded = job.config.hydra.job.config.override_dirname.exclude_keys
+        own.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(map(quoted, excluded))}]")
         overrides.append([*job.overrides, *own])
     try:
         outcomes = [outcome_of_return(returned) for returned in launcher.launch(overrides, initial_job_idx=0)]

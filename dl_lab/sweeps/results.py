@@ -18,12 +18,17 @@ SHOWN = {*PRINTED, *(name for names in METRICS.values() for name in names)}  # o
 CUT_SHORT = ("diverged", "pruned")
 
 
+def differing(jobs: Mapping[int, Sequence[str]]) -> set[str]:
+    """The overrides that not all jobs have; all overrides of the only job."""
+    number_of = Counter(override for overrides in jobs.values() for override in set(overrides))
+    return {override for override, number in number_of.items() if number < len(jobs) or len(jobs) == 1}
+
+
 def names(jobs: Mapping[int, Sequence[str]]) -> dict[int, str]:
     """The name of each job, by its number: those of its overrides in which jobs differ, with the last part of each key
     where that is not ambiguous. All overrides of the only job.
     """
-    number_of = Counter(override for overrides in jobs.values() for override in set(overrides))
-    differ = {override for override, number in number_of.items() if number < len(jobs) or len(jobs) == 1}
+    differ = differing(jobs)
     keys = {override.partition("=")[0] for override in differ}
     ends = Counter(key.rpartition(".")[2] for key in keys)
 

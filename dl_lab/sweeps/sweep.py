@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dl_lab.config.compose import refuse_added_keys, with_new_keys
+from dl_lab.config.compose import key_of, refuse_added_keys, with_new_keys
 from dl_lab.config.messages import explain
 from dl_lab.config.schema import GridConfig, RunSettings, TrainConfig
 from dl_lab.config.validation import typed
@@ -24,7 +24,7 @@ from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest, folder_of, resolved
 from dl_lab.sweeps.report import Display, Runner, SweepReport, failure_lines, resuming
-from dl_lab.sweeps.results import best_lines, names
+from dl_lab.sweeps.results import best_lines, differing, names
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -83,7 +83,7 @@ class Sweep:
                 raise ConfigError(reason)  # the mistake is in the command, and nothing is written
             entries = [self.manifest[job.number] for job, _ in planned]
             self._jobs |= {entry.number: entry for entry in entries}
-            self._report.names = names({number: entry.overrides for number, entry in self._jobs.items()})
+            self._name(planned)
             self._begin()
             with termination_raises():
                 if jobs := self._unfinished(planned):
@@ -93,6 +93,19 @@ class Sweep:
             status = stopped.status if isinstance(stopped, Stopped) else INTERRUPTED
             raise Stopped(f"stopped; hint: {resuming(self.folder)}", status) from None
         return entries
+
+    def _name(self, planned: list[tuple[Job, str | None]]) -> None:
+        """Name the jobs after what differs, on the terminal and in TensorBoard, for which Hydra's node has the keys in
+        which they do not differ.
+        """
+        jobs = {number: entry.overrides for number, entry in self._jobs.items()}
+        self._report.names = names(jobs)
+        varied = {key_of(override) for override in differing(jobs)}
+        for job, _ in planned:
+            job.varied = tuple(override for override in job.overrides if key_of(override) in varied)
+            if job.config is not None:
+                naming = job.config.hydra.job.config.override_dirname
+                naming.exclude_keys = sorted({*naming.exclude_keys, *map(key_of, job.overrides)} - varied)
 
     def _begin(self) -> None:
         """Write the manifest before the first job, so that every run folder has an entry, and multirun.yaml, as Hydra's

@@ -150,7 +150,7 @@ def prepare_group(group: list[Candidate], report: Report, processes: int) -> Pre
                 if loaded and not has_room_for_one_more(list(loaded.values()), device, processes):
                     return PreparedGroup(list(stacks.values()), alone, group[number:])
                 loaded[dataset] = setup.on_device(config, setup.build_data(config))
-            start = start_in(job.folder) if job.resumes else NEW
+            start = replace(start_in(job.folder) if job.resumes else NEW, varied=job.varied)
             plan, state = build_from(start, config, loaded[dataset], job.folder)
             most = max(2, min(most, devices.memory_for(device, processes) // bytes_of_parameters(state)))
             key = loop.prepared_key(plan, state)

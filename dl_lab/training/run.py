@@ -6,7 +6,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from dl_lab.config import messages
-from dl_lab.config.compose import is_of_sweep
+from dl_lab.config.compose import is_of_sweep, varied_in_sweep
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stopped, UserCodeError
@@ -22,6 +22,7 @@ from dl_lab.core.progress import Progress, announce, write
 from dl_lab.core.signals import Signals
 from dl_lab.core.terminal import for_shell
 from dl_lab.data.dataset import Data
+from dl_lab.data.spec import ranked
 from dl_lab.runs import resume
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.folders import Snapshot, is_locked, snapshot
@@ -39,6 +40,7 @@ class Start:
     its first checkpoint; or from the last checkpoint of its folder. `same_data_as`: the fingerprint that its data must
     have, and the folder of the run that was trained on them. `same_as`: the configurations in its folder, which must
     compute what it does. `seen`: its files when they were read, which must not change until the folder is locked.
+    `varied`: the overrides in which it differs from the other jobs of its sweep.
     """
 
     in_own_folder: bool = False
@@ -46,6 +48,7 @@ class Start:
     same_data_as: tuple[str | None, Path] | None = None
     same_as: tuple[Mapping[str, Any], ...] = ()
     seen: Snapshot | None = None
+    varied: tuple[str, ...] = ()
 
 
 NEW = Start()
@@ -79,7 +82,8 @@ def train_job(config: DictConfig) -> Result:
     folder = Path(job.runtime.output_dir)
     overrides = [override for override in job.overrides.task if not is_of_sweep(override)]
     try:
-        return train(parse(config), folder, overrides, NEW if config.sweep.resume is None else start_in(folder))
+        start = NEW if config.sweep.resume is None else start_in(folder)
+        return train(parse(config), folder, overrides, replace(start, varied=varied_in_sweep(job)))
     except (SystemExit, GeneratorExit) as error:
         raise Failed(messages.explain(error) or messages.described(error)) from error
 
@@ -154,7 +158,9 @@ def recorded(
     """
     resumed_at = state.step if start.in_own_folder else None
     with (
-        RunLogger(folder, plan.run.as_dict, overrides, resumed_at, start.seen) as logger,
+        RunLogger(
+            folder, plan.run.as_dict, overrides, resumed_at, start.seen, ranked(plan.task.training_names), start.varied
+        ) as logger,
         closing(Progress(plan.total_steps, state.step, silent)) as progress,
     ):
         if start.checkpoint is not None:

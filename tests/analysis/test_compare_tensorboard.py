@@ -16,12 +16,14 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
 from dl_lab import compare
+from dl_lab.runs.tensorboard import column_of, tag_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # from the html5lib inside TensorBoard
     from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
     from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
 
+LR = column_of("optimizer.lr")
 STATUSES = (api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING, api_pb2.STATUS_UNKNOWN)
 
 
@@ -61,13 +63,14 @@ def session_groups(folder: Path) -> list[api_pb2.SessionGroup]:
 def test_seeds_of_a_configuration_are_one_row_of_hparams_with_their_mean(outputs):
     sweep = sweep_in(outputs)
     groups = session_groups(sweep)
-    assert sorted(group.hparams["optimizer.lr"].number_value for group in groups) == [0.01, 0.1]
+    assert sorted(group.hparams[LR].number_value for group in groups) == [0.01, 0.1]
     for group in groups:
         assert len(group.sessions) == 3
         assert "seed" not in group.hparams
-        summaries = [json.loads((sweep / session.name / "summary.json").read_text()) for session in group.sessions]
+        folders = [(sweep / session.name).parent for session in group.sessions]
+        summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
         assert {summary["seed"] for summary in summaries} == {0, 1, 2}
-        (mean,) = [metric.value for metric in group.metric_values if metric.name.tag == "best/loss"]
+        (mean,) = [metric.value for metric in group.metric_values if metric.name.tag == tag_of("best/loss")]
         expected = np.mean([summary["best"]["loss"] for summary in summaries])
         assert mean == pytest.approx(expected, rel=1e-6)  # TensorBoard stores float32
 
@@ -82,15 +85,33 @@ def test_hparams_have_the_rows_of_the_comparison_where_names_and_log_intervals_d
     assert len(configurations) == 2
 
 
-def test_a_comparison_does_not_change_hparams_of_the_parent_folder(outputs):
-    request = api_pb2.GetExperimentRequest()
-    hparams = backend_context.Context(context(outputs))
-    experiment = get_experiment.Handler(RequestContext(), hparams, "", request).run()
-    columns = {info.name: info.differs for info in experiment.hparam_infos}
-    assert columns["optimizer.lr"]
-    assert columns["model"]
-    assert {"optimizer.betas", "optimizer.momentum", "model.hidden_sizes"} <= set(columns)
-    assert "test/accuracy" in {info.name.tag for info in experiment.metric_infos}
+def experiment(folder: Path) -> api_pb2.Experiment:
+    hparams = backend_context.Context(context(folder))
+    return get_experiment.Handler(RequestContext(), hparams, "", api_pb2.GetExperimentRequest()).run()
+
+
+def test_runs_of_a_sweep_are_named_after_what_differs(outputs):
+    runs = set(EventMultiplexer().AddRunsFromDirectory(str(sweep_in(outputs))).Reload().Runs())
+    jobs = [f"lr={lr} seed={seed}" for lr in (0.01, 0.1) for seed in range(3)]
+    assert {f"{number}/{name}" for number, name in enumerate(jobs)} <= runs
+
+
+def test_hparams_show_what_a_sweep_varies_next_to_the_main_metric(outputs):
+    found = experiment(sweep_in(outputs))
+    first = [info.display_name for info in found.hparam_infos[:5]]  # as many as TensorBoard shows
+    assert first == ["model", "optimizer", "dataset", "folder", "optimizer.lr"]
+    metrics = [info.display_name for info in found.metric_infos]
+    assert metrics[:4] == ["best/accuracy", "test/accuracy", "best/loss", "test/loss"]
+    assert {"best/f1_macro", "val/accuracy", "train/lr"} <= set(metrics)
+    for group in session_groups(sweep_in(outputs)):
+        folder = next(value.string_value for name, value in group.hparams.items() if name.strip() == "folder")
+        assert (sweep_in(outputs).parent / folder / "summary.json").exists()
+
+
+def test_hparams_of_several_datasets_show_model_optimizer_and_lr_first(outputs):
+    found = experiment(outputs)
+    assert {"model", "optimizer", "optimizer.lr"} < {info.display_name for info in found.hparam_infos[:5]}
+    assert {"best/accuracy", "best/r2", "best/nats"} <= {info.display_name for info in found.metric_infos}
     assert sorted(len(group.sessions) for group in session_groups(outputs)) == [1, 3, 3]
 
 

@@ -72,7 +72,7 @@ def test_tensorboard_shows_one_curve_without_doubled_points(tmp_path):
         events = EventAccumulator(str(ended.run)).Reload()
         points = {}
         for tag in events.Tags()["scalars"]:
-            if tag != "train/examples_per_second":
+            if tag != "while training/examples_per_second":
                 points[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
         curves.append(points)
     assert curves[0] == curves[1]

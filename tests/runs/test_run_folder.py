@@ -18,11 +18,13 @@ from support.commands import TINY, Ended, train
 from support.configs import compose
 from support.tables import TABLE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from dl_lab.cli import app
 from dl_lab.runs import folders
 from dl_lab.runs.logger import write_summary
+from dl_lab.runs.tensorboard import tag_of
 from dl_lab.training import loop
 
 CHOICES = ("model=mlp", "model.hidden_sizes=[8]", "optimizer=adam", "name=first", "tags=[a,b]", "seed=3")
@@ -102,14 +104,33 @@ def test_tensorboard_reads_the_same_scalars(ended, events):
             expected.setdefault(name, []).append((step, value))
     best = ended.summary["best"]
     expected |= {f"best/{name}": [(best["step"], best[name])] for name in best if name not in ("step", "epoch")}
-    assert set(events.Tags()["scalars"]) == {*expected, "train/examples_per_second"}
+    assert set(events.Tags()["scalars"]) == {*map(tag_of, expected), "while training/examples_per_second"}
     assert {"train/loss", "train/lr", "train/gradient_norm", "val/loss", "val/accuracy", "test/loss"} <= set(expected)
-    for tag, points in expected.items():
-        read = [(point.step, point.value) for point in events.Scalars(tag)]
+    for name, points in expected.items():
+        read = [(point.step, point.value) for point in events.Scalars(tag_of(name))]
         assert [step for step, _ in read] == [step for step, _ in points]
         # TensorBoard keeps 32 bits: 2^-24 of the value
         assert [value for _, value in read] == pytest.approx([value for _, value in points], rel=2**-23)
-    assert all(point.value > 0 for point in events.Scalars("train/examples_per_second"))
+    assert all(point.value > 0 for point in events.Scalars("while training/examples_per_second"))
+
+
+def test_tensorboard_opens_on_train_and_val_and_ends_with_best_epoch_and_test(events):
+    def order(tag: str) -> list[tuple[bool, str]]:
+        """How TensorBoard sorts tags without digits (compareTagNames in its vz_sorting)."""
+        return [(character not in "/_", character) for character in tag]
+
+    tags = [*events.Tags()["scalars"], "view/confusion", "view weights/layers.0.weight"]
+    groups = list(dict.fromkeys(tag.partition("/")[0] for tag in sorted(tags, key=order)))
+    assert groups == ["train", "val", "view", "view weights", "while training", "~best", "~epoch", "~test"]
+    assert [tag for tag in events.Tags()["scalars"] if tag.startswith("train/")] == ["train/loss", "train/accuracy"]
+
+
+def test_custom_scalars_of_a_single_run_show_the_loss_and_the_main_metric(events):
+    (layout,) = events.Tensors("custom_scalars__config__")
+    categories = layout_pb2.Layout.FromString(layout.tensor_proto.string_val[0]).category
+    shown = [(category.title, list(chart.multiline.tag)) for category in categories for chart in category.chart]
+    charts = [(name, [f"^train/{name}$", f"^val/{name}$"]) for name in ("loss", "accuracy")]
+    assert shown == charts
 
 
 def test_tensorboard_shows_the_configuration_as_text(ended, events):
@@ -128,13 +149,13 @@ def session(events: EventAccumulator) -> tuple[dict[str, object], int]:
     }
     start = contents["_hparams_/session_start_info"].session_start_info
     assert start.start_time_secs > 0
-    values = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+    values = {name.strip(): getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
     end = contents["_hparams_/session_end_info"].session_end_info
     assert end.end_time_secs >= start.start_time_secs
     return values, end.status
 
 
-def test_tensorboard_shows_the_hyperparameters_and_how_the_run_ended(events):
+def test_tensorboard_shows_the_hyperparameters_and_how_the_run_ended(ended, events):
     values, status = session(events)
     assert status == api_pb2.STATUS_SUCCESS
     assert values["optimizer.lr"] == 0.001
@@ -143,6 +164,7 @@ def test_tensorboard_shows_the_hyperparameters_and_how_the_run_ended(events):
     assert values["train.batch_size"] == 10
     assert values["train.patience"] == "None"
     assert values["name"] == "first"
+    assert values["folder"] == ended.run.name
     for group, choice in (("model", "mlp"), ("dataset", "iris"), ("schedule", "constant")):
         assert values[group] == choice
     assert "seed" not in values  # a row is a configuration, all its seeds together

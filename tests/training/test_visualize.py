@@ -91,11 +91,17 @@ def test_a_run_with_pictures_equals_one_without_and_shows_them(tmp_path):
     drawn = train(tmp_path / "drawn", *TINY, "model=deep_nn", "dataset=digits", "train.pictures=1")
     assert (plain.run / "metrics.jsonl").read_bytes() == (drawn.run / "metrics.jsonl").read_bytes()
     events = EventAccumulator(str(drawn.run), size_guidance={"images": 0, "histograms": 0}).Reload()
-    assert [event.step for event in events.Images("confusion")] == [3, 6]
-    layer = events.Histograms("activations/layers.0") if "activations/layers.0" in events.Tags()["histograms"] else None
+    assert [event.step for event in events.Images("view/confusion")] == [3, 6]
+    layer = (
+        events.Histograms("view activations/layers.0")
+        if "view activations/layers.0" in events.Tags()["histograms"]
+        else None
+    )
     tensors = events.Tags()["tensors"]
-    assert layer is not None or "activations/layers.0" in tensors
-    assert {"weights/layers.0.weight", "gradients/layers.0.weight"} <= set(tensors) | set(events.Tags()["histograms"])
+    assert layer is not None or "view activations/layers.0" in tensors
+    assert {"view weights/layers.0.weight", "view gradients/layers.0.weight"} <= set(tensors) | set(
+        events.Tags()["histograms"]
+    )
 
 
 def test_a_histogram_counts_every_value(tmp_path):
