@@ -156,7 +156,7 @@ def _values(values: Mapping[str, Any]) -> str:
 
 def _run(run: Run, metric: str, folder: Path) -> str:
     (seed, fold), score = run.repetition, format_value(run.metric(metric))
-    link = f'<a href="{quote(_relative(run.folder, folder))}">{_text(run.folder)}</a>'
+    link = f'<a href="{quote(os.fsencode(_relative(run.folder, folder)))}">{_text(run.folder)}</a>'
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in (seed, fold, _text(run.status), score, link))}</tr>"
 
 

@@ -75,10 +75,11 @@ def contents(comparisons: Sequence[Comparison], head: Sequence[str], folder: Pat
     from dl_lab.analysis import page, report_figures  # import matplotlib
 
     several = len(comparisons) > 1
-    lines = [f"# {head[0]}", "", *(f"- {line}" for line in head[1:]), ""] if several else [f"- {line}" for line in head]
+    lines = [f"# {head[0]}", "", *_bullets(head[1:])] if several else []
     for each in comparisons:
         title, *rest = map(printable, summary(each))
-        lines += [f"#{'#' * several} {title}", "", *(f"- {line}" for line in rest), "", *markdown(rows(each)), ""]
+        rest = rest if several else [*rest, *head]
+        lines += [f"#{'#' * several} {title}", "", *_bullets(rest), *markdown(rows(each)), ""]
     text = "\n".join([*lines, note(comparisons)])
     with TemporaryDirectory() as made:
         figures = report_figures.write(comparisons, text, Path(made), folder.name)
@@ -89,3 +90,7 @@ def contents(comparisons: Sequence[Comparison], head: Sequence[str], folder: Pat
     texts = {"compare.html": page.page(comparisons, head, pictures, folder), "compare.md": f"{text}\n{links}\n"}
     texts["compare.csv"] = as_csv(comparisons)
     return {**files, **{name: content.encode() for name, content in texts.items()}}
+
+
+def _bullets(lines: Sequence[str]) -> list[str]:
+    return [*(f"- {line}" for line in lines), ""]

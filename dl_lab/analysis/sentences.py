@@ -11,6 +11,7 @@ from dl_lab.core.errors import counted
 from dl_lab.runs.reader import Run
 
 MOST_REASONS = 20  # lines about runs that have not completed
+LONGEST_LABEL = 80  # characters
 MOST_SENTENCES = 5  # about configurations other than the leader, or with a better mean
 
 
@@ -24,7 +25,7 @@ def summary(comparison: Comparison) -> list[str]:
     lines = [
         f"{f'{comparison.name}: ' if comparison.name else ''}{size}, by {comparison.metric}",
         f"{comparison.metric}{of}: {'higher' if comparison.higher else 'lower'} is better",
-        f"leader: {comparison.label(leader)}: {mean_text(leader)}; its best run is "
+        f"leader: {_brief(comparison.label(leader))}: {mean_text(leader)}; its best run is "
         f"{leader.completed[leader.best_repetition].folder}",
         *_test_of(leader, part, name),
         *_warnings(part, name),
@@ -33,7 +34,7 @@ def summary(comparison: Comparison) -> list[str]:
         lines.append(f"{counts(leader.not_completed)} of the leader's {len(leader.runs)} runs are not in its mean")
     better = f"a better mean, but over its completed {unit(comparison.overlap)}s only"
     ahead = comparison.better_means[:MOST_SENTENCES]
-    lines.extend(f"{better}: {comparison.label(each)}: {mean_text(each)}{lost(each)}" for each in ahead)
+    lines.extend(f"{better}: {_brief(comparison.label(each))}: {mean_text(each)}{lost(each)}" for each in ahead)
     lines += sentences(comparison)[:MOST_SENTENCES]
     verdicts = [each for each in comparison.verdicts if each is not None]
     if len(verdicts) > MOST_SENTENCES:
@@ -70,7 +71,7 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def _sentence(comparison: Comparison, other: Configuration, verdict: Verdict) -> str:
-    pair = [comparison.label(comparison.ranked[0]), comparison.label(other)]
+    pair = [_brief(comparison.label(each)) for each in (comparison.ranked[0], other)]
     name, mean, (low, high) = unit(verdict.overlap), verdict.mean, verdict.interval
     if verdict.seeds < 2:
         common = f"have {verdict.seeds or 'no'} {name} in common, which says nothing about chance"
@@ -89,6 +90,11 @@ def _sentence(comparison: Comparison, other: Configuration, verdict: Verdict) ->
     more = f"more than {MOST_SEEDS:,}" if verdict.more is None else f"about {verdict.more:,}"
     resolve = f"{more} more {name}{'s' * (verdict.more != 1)} would resolve {mean:.{_digits(mean)}f}"
     return f"{' and '.join(pair)} do not differ significantly; {resolve} {evidence}"
+
+
+def _brief(label: str) -> str:
+    """A label without its middle, if it is long."""
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL // 2]}…{label[-LONGEST_LABEL // 2 :]}"
 
 
 def _digits(size: float) -> int:

@@ -74,6 +74,11 @@ def test_every_sentence_about_two_models(scores, sentence):
     assert line.startswith(sentence), line
 
 
+def test_a_long_name_is_shown_without_its_middle():
+    (line,) = sentences(comparison({"a" * 60 + "b" * 60: [0.5, 0.5], "c": [0.5, 0.5]}))
+    assert line == f"{'a' * 40}…{'b' * 40} and c have equal scores with each of 2 paired seeds"
+
+
 def test_intervals_of_several_pairs_are_adjusted_and_within_the_range_of_the_metric():
     found = comparison({"a": [0.99, 0.9, 0.98], "b": [0.5, 0.7, 0.6], "c": [0.97, 0.2, 0.9]})
     for verdict, line in zip(found.verdicts[1:], sentences(found), strict=True):
