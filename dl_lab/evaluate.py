@@ -97,7 +97,6 @@ def evaluate(given: list[str]) -> dict[str, float]:
     weighted = ", weighted" if plan.data.spec.is_weighted else ""
     intervals = plan.task.intervals(torch.cat(rows))
     about = f"{options.checkpoint} checkpoint, step {step}{weighted}"
-    about += "; in parentheses 95 % intervals" if intervals else ""
     print(f"{name}  {format_metrics(metrics, intervals)}  ({about})")
     for table in prediction_tables.tables_of(plan, model, split):
         print(table, end="\n\n")

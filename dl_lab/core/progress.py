@@ -23,7 +23,7 @@ Intervals = Mapping[str, tuple[float, float]]
 
 
 def format_metrics(metrics: Mapping[str, float], intervals: Intervals = MappingProxyType({})) -> str:
-    """Metrics as one line of text, with four significant digits; those that have an interval, with the interval and
+    """Metrics as one line of text, with four significant digits; those that have an interval of 95 %, with it and
     the digits that it supports.
     """
     return "  ".join(f"{printable(name)} {_number(metrics[name], intervals.get(name))}" for name in metrics)
@@ -34,7 +34,7 @@ def _number(value: float, interval: tuple[float, float] | None) -> str:
     if interval is None or not 1e-5 < half < inf:
         return f"{value:.4g}"
     digits = max(0, round(-log10(half)) + 1)
-    return "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(value, *interval, d=digits)
+    return "{:.{d}f} (95 % {:.{d}f} to {:.{d}f})".format(value, *interval, d=digits)
 
 
 def write(line: str, file: TextIO | None = None) -> None:

@@ -38,9 +38,7 @@ class Result:
         best, tested = ({name: part[name] for name in names if name in part} for part in (self.best, self.test or {}))
         test, split = "this run has no test split", self.plan.data.test
         if tested and split is not None:
-            size = counted(*size_of(split))
-            of = f"{size}; in parentheses 95 % intervals" if self.intervals else size
-            test = f"{format_metrics(tested, self.intervals)}  (the same checkpoint, {of})"
+            test = f"{format_metrics(tested, self.intervals)}  (the same checkpoint, {counted(*size_of(split))})"
         metrics = {"val": f"{format_metrics(best)}  (best val/{by}, step {int(self.best['step'])})", "test": test}
         return "\n".join(
             [

@@ -158,7 +158,7 @@ def test_a_run_prints_its_metrics_its_folder_and_the_tensorboard_command(tmp_pat
     assert f"step {best['step']:.0f}" in validation
     assert test.startswith(f"test     loss {tested['loss']:.4g}  accuracy {tested['accuracy']:.2f} (")
     low, high = ended.summary["test_intervals"]["accuracy"]
-    assert f"({low:.2f} to {high:.2f})  (the same checkpoint, 30 examples; in parentheses 95 % intervals)" in test
+    assert f"(95 % {low:.2f} to {high:.2f})  (the same checkpoint, 30 examples)" in test
     assert run == f"run      {ended.run}"
     assert look == f"look     tensorboard --logdir {ended.run}"
     assert evaluate == f"evaluate python -m dl_lab.evaluate run={ended.run}"

@@ -54,7 +54,7 @@ def test_the_command_prints_the_metrics_and_the_report_of_scikit_learn(trained, 
     first, *report = ended.out.rstrip().splitlines()
     tested, step = trained.summary["test"], trained.summary["best"]["step"]
     shown = format_metrics(tested, trained.summary["test_intervals"])
-    assert first == f"test  {shown}  (best checkpoint, step {step}; in parentheses 95 % intervals)"
+    assert first == f"test  {shown}  (best checkpoint, step {step})"
     columns = classification_report([0, 1], [0, 1]).splitlines()[0].split()
     assert report[0].split() == columns
     assert [line.split()[0] for line in report[2:5]] == ["setosa", "versicolor", "virginica"]
