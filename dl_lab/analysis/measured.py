@@ -108,13 +108,20 @@ def _table_of(run: Run, whole: Mapping[Key, Scalars], metric: str | None) -> Key
 
 
 def _names(keys: Sequence[Key]) -> list[str]:
-    """What tells each key from the others, as overrides."""
+    """For each key as many overrides, the choice of the dataset first, as tell it from the others."""
     values: list[Scalars] = [dict(key) for key in keys]
-    for name in {name for each in values for name in each}:
+    for name in sorted({name for each in values for name in each}):
         group, dot, _ = name.partition(".")
         choices = {each.get(group) for each in values if name in each}
         for each in values:
             if not dot or each.get(group) in choices:
                 each.setdefault(name, "null")
-    names = differing(values)
-    return [", ".join(f"{name}={each[name]}" for name in names if name in each) for each in values]
+    names = sorted(differing(values), key=lambda name: (name == "data", name != "dataset", name))
+    parts: list[list[str]] = [[] for _ in keys]
+    for name in names:
+        counted = Counter(map(tuple, parts))
+        parts = [
+            [*part, f"{name}={each[name]}"] if counted[tuple(part)] > 1 and name in each else part
+            for part, each in zip(parts, values, strict=True)
+        ]
+    return [", ".join(part) for part in parts]

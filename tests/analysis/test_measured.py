@@ -53,6 +53,21 @@ def test_runs_that_are_measured_differently_are_in_separate_tables(key):
     )
 
 
+def test_a_table_is_named_by_as_many_keys_as_tell_it_from_the_others():
+    changes: list[dict[str, Any]] = [
+        {"data": "1"},
+        {"dataset": "iris"},
+        {"dataset": "iris", "loss.label_smoothing": 0.1, "data": "2"},
+        {"dataset": "iris", "loss.label_smoothing": 0.1, "data": "3"},
+    ]
+    assert [name for name, _ in divide([run(str(number), changes=each) for number, each in enumerate(changes)])] == [
+        "dataset=digits",
+        "dataset=iris, loss.label_smoothing=0.0",
+        "dataset=iris, loss.label_smoothing=0.1, data=2",
+        "dataset=iris, loss.label_smoothing=0.1, data=3",
+    ]
+
+
 @pytest.mark.parametrize("key", ["model", "optimizer.lr", "train.batch_size", "seed", "dataset.fold", "name"])
 def test_runs_that_differ_in_anything_else_share_a_table(key):
     assert [name for name, _ in divide([run("1"), run("2", changes={key: 3})])] == [""]
