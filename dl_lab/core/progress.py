@@ -149,7 +149,7 @@ def fitting(parts: Mapping[str, Mapping[str, float]], room: int) -> dict[str, fl
     )
     chosen: set[str] = set()
     for *_, name in ranked:
-        room -= len(name) + DIGITS
+        room -= disp_len(name) + DIGITS
         if room < 0 and len(chosen) >= 2:
             break
         chosen.add(name)

@@ -16,6 +16,7 @@ from dl_lab.config.validation import typed
 from dl_lab.core.atomic_io import atomic_write, remove_partial
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped, counted, printable
 from dl_lab.core.signals import termination_raises
+from dl_lab.core.terminal import for_shell
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.folders import contents, inside, locked
 from dl_lab.runs.identity import difference, digest, signature
@@ -248,7 +249,7 @@ class Sweep:
         Raises:
             JobsFailed: if jobs failed, with a line for each.
         """
-        where = shlex.quote(str(self.folder))
+        where = for_shell(str(self.folder))
         self._display.close()
         commands = [f"look     tensorboard --logdir {where}", f"compare  python -m dl_lab.compare {where}"]
         entries = [self._jobs[number] for number in sorted(self._jobs)]

@@ -51,14 +51,28 @@ class Result:
 
     def next_commands(self) -> dict[str, str]:
         """What can be done with the run, as commands for a shell; for examples in memory, in Python."""
-        folder, data = str(self.folder.absolute()), self.plan.data
-        look = {"look": f"tensorboard --logdir {for_shell(folder)}"}
+        folder, data, settings = str(self.folder.absolute()), self.plan.data, self.plan.run.settings
+        commands = {"look": f"tensorboard --logdir {for_shell(folder)}"}
         if self.plan.run.dataset.entry.name == "memory":
-            return {**look, "predict": f"dl_lab.load({folder!r}).predict(X)"}
-        again = [for_shell(as_argument(list(imports)))] if (imports := self.plan.run.settings.imports) else []
-        where = " ".join([f"run={for_shell(folder)}", *again])
-        split = "" if data.test is not None else " split=validation"
-        evaluate = {"evaluate": f"python -m dl_lab.evaluate {where}{split}"}
+            return {**commands, "predict": f"dl_lab.load({folder!r}).predict(X)"}
+        again = f" {for_shell(as_argument(list(settings.imports)))}" if settings.imports else ""
+        where = f"{for_shell(folder)}{again}"
+        commands["evaluate"] = (
+            f"python -m dl_lab.evaluate run={where}{'' if data.test is not None else ' split=validation'}"
+        )
         if data.spec.is_language:
-            return {**look, **evaluate, "generate": f"python -m dl_lab.generate {where}"}
-        return {**look, **evaluate, "predict": f"python -m dl_lab.predict {where} path=NEW"}
+            commands["generate"] = f"python -m dl_lab.generate run={where}"
+        else:
+            commands["predict"] = f"python -m dl_lab.predict run={where} path=NEW"
+        if self._still_improves():
+            commands["longer"] = f"python -m dl_lab.train resume={where} {self._twice_the_length()}"
+        return commands
+
+    def _still_improves(self) -> bool:
+        """Whether the last validation is the best one, and a longer run would have had the same learning rates."""
+        is_best = self.outcome.reason is None and self.best["step"] == self.plan.total_steps
+        return is_best and self.plan.run.schedule.entry.name == "constant"
+
+    def _twice_the_length(self) -> str:
+        epochs = self.plan.run.train.epochs
+        return f"train.steps={2 * self.plan.total_steps}" if epochs is None else f"train.epochs={2 * epochs}"

@@ -152,7 +152,7 @@ def test_a_run_prints_its_metrics_its_folder_and_the_tensorboard_command(tmp_pat
     ended = train(tmp_path, *TINY)
     assert ended.status == 0
     assert ended.err == ""
-    *_, validation, test, run, look, evaluate, predict = ended.out.splitlines()
+    *_, validation, test, run, look, evaluate, predict, longer = ended.out.splitlines()
     best, tested = ended.summary["best"], ended.summary["test"]
     assert validation.startswith(f"val      loss {best['loss']:.4g}  accuracy {best['accuracy']:.4g}  ")
     assert f"step {best['step']:.0f}" in validation
@@ -163,6 +163,7 @@ def test_a_run_prints_its_metrics_its_folder_and_the_tensorboard_command(tmp_pat
     assert look == f"look     tensorboard --logdir {ended.run}"
     assert evaluate == f"evaluate python -m dl_lab.evaluate run={ended.run}"
     assert predict == f"predict  python -m dl_lab.predict run={ended.run} path=NEW"
+    assert longer == f"longer   python -m dl_lab.train resume={ended.run} train.steps=12"
 
 
 def test_a_run_is_composed_once(tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def test_the_next_commands_are_those_of_the_run_and_a_shell_reads_them(tmp_path)
     ended = train(tmp_path, *given, f"hydra.run.dir={folder}")
     assert ended.status == 0, ended.err
     assert f"data     table ({table}): " in ended.out
-    *_, look, evaluate, predict = ended.out.splitlines()
+    _, look, evaluate, predict, *_ = ended.out[ended.out.index("\nrun ") + 1 :].splitlines()
     words = subprocess.run(
         ["bash", "-c", f"printf '%s\\n' {look[9:]} {evaluate[9:]} {predict[9:]}"], capture_output=True
     )
