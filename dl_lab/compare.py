@@ -26,10 +26,9 @@ KEYS = ("metric", "out")
 
 def main() -> None:
     """Print the comparison and write it to files."""
-    if arguments.help_asked(sys.argv[1:]):
-        print(HELP)
-        return
     with app.exits():
+        if arguments.answered(sys.argv[1:], HELP):
+            return
         given, names = arguments.take(sys.argv[1:], KEYS)
         folders = [folder for name in names for folder in matching_folders(name)]
         if not folders:
@@ -55,7 +54,7 @@ def matching_folders(name: str) -> list[Path]:
         return folders
     key, equals, _ = name.partition("=")
     if equals and key.isidentifier():
-        raise arguments.not_taken(name, KEYS)
+        raise arguments.not_taken(name, KEYS, [name])
     raise ConfigError(f"{name} is not a folder; allowed: runs, sweeps, or folders of them")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HELP = """Evaluate a run's checkpoint: python -m dl_lab.evaluate run=FOLDER [key=value ...]
 
-  run=FOLDER        a run folder, such as outputs/2026-11-22/10-00-00
+  run=FOLDER        a run folder (FOLDER alone, too), such as outputs/2026-11-22/10-00-00
   split=test        train, validation or test
   path=FILE         instead of a split: a table or a text with the targets, or a folder with a folder for each class
   out=FILE          write the exact metrics as JSON; default with path=FILE: metrics.json, which replaces only metrics
@@ -57,10 +57,9 @@ class EvaluateConfig(Schema):
 
 def main() -> None:
     """Print the metrics of a checkpoint, and tables about its predictions."""
-    if arguments.help_asked(sys.argv[1:]):
-        print(HELP)
-        return
     with app.exits():
+        if arguments.answered(sys.argv[1:], HELP):
+            return
         evaluate(sys.argv[1:])
 
 

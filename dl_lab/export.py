@@ -10,7 +10,7 @@ from dl_lab.core.schema import Schema
 
 HELP = """Export a run's model for programs without dl_lab: python -m dl_lab.export run=FOLDER to=onnx [key=value ...]
 
-  run=FOLDER        a run folder, such as outputs/2026-11-22/10-00-00
+  run=FOLDER        a run folder (FOLDER alone, too), such as outputs/2026-11-22/10-00-00
   to=onnx           onnx, torch (a program of torch.export) or safetensors (weights)
   out=FOLDER        a new folder, or one of an earlier export; default: export/onnx in the run folder
   checkpoint=best   best or last
@@ -34,10 +34,9 @@ class ExportConfig(Schema):
 
 def main() -> None:
     """Write an exported model to a folder, and print its files."""
-    if arguments.help_asked(sys.argv[1:]):
-        print(HELP)
-        return
     with app.exits():
+        if arguments.answered(sys.argv[1:], HELP):
+            return
         keys = ("run", "to", "out", "checkpoint", "device", "imports")
         values = {**DEFAULTS, **arguments.values(sys.argv[1:], keys, texts=("run", "out"))}
 

@@ -11,7 +11,7 @@ from dl_lab.core.schema import Schema
 
 HELP = """Write text with a language model: python -m dl_lab.generate run=FOLDER prompt="..." [key=value ...]
 
-  run=FOLDER        a run folder, such as outputs/2026-11-22/10-00-00
+  run=FOLDER        a run folder (FOLDER alone, too), such as outputs/2026-11-22/10-00-00
   prompt=TEXT       what the text begins with; empty: the beginning of a line
   tokens=200        how many tokens follow the prompt
   temperature=0.8   divides the logits: below 1 likely tokens become likelier; 0 takes the likeliest each time
@@ -36,10 +36,9 @@ class ModelConfig(Schema):
 
 def main() -> None:
     """Print a text, each part as soon as it is written."""
-    if arguments.help_asked(sys.argv[1:]):
-        print(HELP)
-        return
     with app.exits():
+        if arguments.answered(sys.argv[1:], HELP):
+            return
         for part in written(sys.argv[1:]):
             print(printable(part, "\n\t"), end="", flush=True)
         print()
@@ -51,11 +50,9 @@ def written(given: list[str]) -> Iterator[str]:
     Raises:
         ConfigError: for a wrong argument, or a folder that does not hold the run of a language model.
     """
-    prompts = [each for each in given if each.startswith("prompt=")]  # which may be empty
-    others = [each for each in given if each not in prompts]
-    values = arguments.values(others, ("run", *MODEL, *TEXT), texts=("run",))
+    others = [each for each in given if each != "prompt="]  # which may be empty
+    values = arguments.values(others, ("run", *MODEL, *TEXT), texts=("run", "prompt"))
     text = {key: values.pop(key, default) for key, default in TEXT.items()}
-    text["prompt"] = "".join(prompts[-1:]).removeprefix("prompt=")
 
     from dl_lab.config.validation import typed  # after the arguments are known to be readable
     from dl_lab.core import devices

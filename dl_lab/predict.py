@@ -11,7 +11,7 @@ from dl_lab.core.schema import Schema
 
 HELP = """Predict with a run's checkpoint: python -m dl_lab.predict run=FOLDER path=NEW [key=value ...]
 
-  run=FOLDER        a run folder, such as outputs/2026-11-22/10-00-00
+  run=FOLDER        a run folder (FOLDER alone, too), such as outputs/2026-11-22/10-00-00
   path=NEW          a table with the columns of the training data, in any order and without targets; a picture or a
                     folder of pictures; or a text file, with a prediction for each line
   out=FILE          the file to write: csv, tsv, parquet or jsonl; replaces a file of this name.
@@ -47,10 +47,9 @@ class PredictConfig(Schema):
 
 def main() -> None:
     """Write the predictions, and print the first ones."""
-    if arguments.help_asked(sys.argv[1:]):
-        print(HELP)
-        return
     with app.exits():
+        if arguments.answered(sys.argv[1:], HELP):
+            return
         predict(sys.argv[1:])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dl_lab.cli import app
-from dl_lab.cli.arguments import take
+from dl_lab.cli.arguments import answered, take
 from dl_lab.config.compose import compose, quoted
 from dl_lab.core.errors import FAILED, ConfigError
 from dl_lab.core.paths import user_path
@@ -21,6 +21,8 @@ def main() -> None:
     """
     gc.set_threshold(50_000)  # at 700, a tenth of the time of the imports is spent in the garbage collector
     with app.exits():
+        if answered(sys.argv[1:]):
+            return
         special, others = take(sys.argv[1:], ("resume", "rerun"))
         if len(special) == 2:
             raise ConfigError(f"resume={special['resume']} and rerun={special['rerun']}; allowed: one of them")

@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict, read_write
 
 from dl_lab.cli import app, hydra_patches
+from dl_lab.cli.train_arguments import options_first
 from dl_lab.config.compose import CONF, quoted, refuse_added_keys, refuse_sweep
 from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
@@ -41,7 +42,7 @@ def checked(overrides: Sequence[object], config_dir: str | Path | None) -> list[
         if override.startswith("-"):
             hint = "dl_lab.sweep for -m, config_dir=FOLDER for --config-dir"
             raise ConfigError(f"{override} is an option; allowed: group=choice and key=value; hint: {hint}")
-    lines = app.options_first([str(override) for override in overrides])
+    lines = options_first([str(override) for override in overrides])
     if config_dir is None:
         return lines
     folder = user_path(str(config_dir), "config_dir").absolute()

@@ -4,21 +4,19 @@ and a mistyped key are answered at once.
 
 import errno
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dl_lab.cli import hydra_patches
-from dl_lab.config.compose import CONF, quoted, refuse_added_keys, refuse_sweep
+from dl_lab.cli import help_text, hydra_patches
+from dl_lab.cli.train_arguments import options_first
+from dl_lab.config.compose import CONF, refuse_added_keys, refuse_sweep
 from dl_lab.config.messages import cannot_write, explain
 from dl_lab.core.errors import (
     FAILED,
@@ -30,85 +28,19 @@ from dl_lab.core.errors import (
     Failed,
     JobsFailed,
     Stopped,
-    printable,
-    unknown_option,
 )
 from dl_lab.core.progress import announce
 from dl_lab.core.terminal import escape_output
 from dl_lab.runs.folders import remove_empty_folders, reserve_run_folder
 
-RERUN = "--experimental-rerun"
 NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of a write to standard output
-NO_KEY = re.compile(r"\s*(\+\+?|~)?\s*(@[^=]*)?=")
-FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "sweep.resume", "data_dir")
-COLUMNS = re.compile(r"dataset\.(targets|features|drop|categories|numbers|dates)=\[([^\[\]'\"$\\]*)\]")
-FILE = r"dataset\.(?:path|\w+_path|image_folder|images|split|group|time|sample_weight)"  # or a column
-ONE_VALUE = re.compile(rf"{FILE}=(?!\w+\(|~)[^,'\"$\\]+")  # no sweep, quoted text, interpolation or function
-PLAIN = re.compile(r"'.*'|\".*\"|[\w./-]*", re.ASCII)  # what Hydra reads as it is written
-NUMBER = re.compile(r"(?<=[=,\[])[-+]?[\d.][\w.+-]*(?=[,\]]|$)")
-HOME = re.compile(r"(?<=[=,\[])~[^,\]]*")  # a value such as ~/data.csv, which Hydra reads in quotes only
-
-
-def choices(sources: Iterable[Mapping[str, str]]) -> str:
-    """One line per group with its choices, read from the folders among Hydra's config sources. Hydra's own list copies
-    the composed configuration for each group, which takes longer than the rest of --help.
-    """
-    found: dict[str, set[str]] = {}
-    for folder in (Path(source["path"]) for source in sources if source["schema"] == "file"):
-        for path in folder.glob("*/*.yaml"):
-            found.setdefault(printable(path.parent.name), set()).add(printable(path.stem))
-    return "\n".join(f"{group}: {', '.join(sorted(names))}" for group, names in sorted(found.items()))
-
-
-def options_first(arguments: Sequence[str]) -> list[str]:
-    """Move Hydra's options before the overrides, because it does not read an option between two overrides, and quote
-    values that begin with ~.
-
-    Raises:
-        ConfigError: for an unknown option, an option that runs code from a file, and a value without a key.
-    """
-
-    def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}; hint: see --help")
-
-    parser = get_args_parser()
-    parser.error = refuse
-    parsed, rest = parser.parse_known_intermixed_args(list(arguments))
-    if rest:
-        names = [name for name in parser._option_string_actions if name.startswith("--") and name != RERUN]
-        raise unknown_option(rest[0], names)
-    if parsed.experimental_rerun is not None:
-        raise ConfigError(f"{RERUN} loads a pickle, which can run code; hint: give the same overrides again")
-    options = list(arguments)
-    for override in parsed.overrides:
-        if NO_KEY.match(override):
-            raise ConfigError(f"{override} cannot be read (it has no key); allowed: key=value")
-        options.remove(override)
-    return options + [in_quotes(override) for override in parsed.overrides]
-
-
-def in_quotes(override: str) -> str:
-    """Quote values that Hydra reads otherwise: ~/data.csv, the path of a folder with any character, columns and files
-    of a table with spaces, brackets and letters such as é, and a name or tag that looks like a number.
-    """
-    key, _, value = override.partition("=")
-    is_escaped = "${" in value and re.search(r"['\"\\]", value)  # by a user who knows Hydra's grammar
-    if key in FOLDERS and not PLAIN.fullmatch(value) and not is_escaped:
-        return f"{key}={quoted(value)}"
-    if columns := COLUMNS.fullmatch(override):
-        names = [name if PLAIN.fullmatch(name) else quoted(name) for name in map(str.strip, columns[2].split(","))]
-        return f"{key}=[{','.join(names)}]"
-    if ONE_VALUE.fullmatch(override) and not PLAIN.fullmatch(value):
-        return f"{key}={quoted(value)}"
-    if re.search("['\"]", override):
-        return override
-    return (NUMBER if key in ("name", "tags") else HOME).sub(r"'\g<0>'", override)
 
 
 def register_resolvers() -> None:
     """Register the functions that conf/config.yaml calls."""
     OmegaConf.register_new_resolver("run_folder", reserve_run_folder, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("choices", choices, replace=True)
+    OmegaConf.register_new_resolver("choices", help_text.choices, replace=True)
+    OmegaConf.register_new_resolver("keys", help_text.explained_keys, replace=True)
 
 
 def run(task: Callable[[DictConfig], Any]) -> None:

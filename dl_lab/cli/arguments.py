@@ -1,14 +1,18 @@
 """The `key=value` arguments of all commands."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from dl_lab.core.errors import ConfigError, unknown_key
+import dl_lab
+from dl_lab.core.errors import ConfigError, near, unknown_key
+from dl_lab.core.shell import word
 
 READING = ("separator", "encoding", "header", "decimal", "thousands", "percent", "missing")
 TABLE_KEYS = tuple(f"dataset.{name}" for name in (*READING, "image_folder"))  # how a new table is read
+HELP_OPTIONS, VERSION_OPTIONS = ("--help", "-h"), ("--version", "-V")
 
 
 def take(arguments: Sequence[str], keys: Collection[str]) -> tuple[dict[str, str], list[str]]:
@@ -31,14 +35,18 @@ def take(arguments: Sequence[str], keys: Collection[str]) -> tuple[dict[str, str
 
 def values(arguments: Sequence[str], keys: Collection[str], texts: Collection[str] = ()) -> dict[str, Any]:
     """Parse arguments that are all `key=value`; a value is YAML, such as 3, true or [a, b], except of keys in `texts`.
-    A dot in a key nests.
+    A dot in a key nests. A folder alone is the value of `run`.
 
     Raises:
         ConfigError: for any other argument, an unknown key, and a missing or unreadable value.
     """
     taken, rest = take(arguments, keys)
+    folders = [each for each in rest if is_folder(each) or (each == arguments[0] and is_bare(each))]
+    if "run" in keys and "run" not in taken and folders:
+        taken["run"] = folders[0]
+        rest.remove(folders[0])
     if rest:
-        raise not_taken(rest[0], keys)
+        raise not_taken(rest[0], keys, arguments, texts)
     plain = {key: taken.pop(key) for key in texts if key in taken}
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"{key}={text}" for key, text in taken.items()]))
@@ -48,15 +56,62 @@ def values(arguments: Sequence[str], keys: Collection[str], texts: Collection[st
     return {**{str(key): value for key, value in parsed.items()}, **plain}
 
 
-def not_taken(argument: str, keys: Collection[str]) -> ConfigError:
-    """The error for an argument that a command with these `keys` does not accept."""
-    key, equals, _ = argument.partition("=")
-    if equals and key.replace(".", "_").isidentifier():
-        return unknown_key("", key, keys)
-    hint = f"; hint: run={argument}" if "run" in keys and not equals else ""
+def is_bare(argument: str) -> bool:
+    """Whether an argument is neither key=value nor an option."""
+    return "=" not in argument and not argument.startswith("-")
+
+
+def is_folder(argument: str) -> bool:
+    return not argument.startswith("-") and Path(argument).is_dir()
+
+
+def not_taken(
+    argument: str, keys: Collection[str], arguments: Sequence[str], texts: Collection[str] = ()
+) -> ConfigError:
+    """The error for one of the `arguments` that a command with these `keys` does not accept, of which those of `texts`
+    have a text as value.
+    """
+    option, equals, value = argument.partition("=")
+    if argument.startswith("-") and (key := near(option.lstrip("-"), keys)):
+        following = arguments[arguments.index(argument) + 1 :]
+        given = value if equals else following[0] if following else "VALUE"
+        hint = f"; hint: {word(f'{key}={given}')}"
+    elif equals and option.replace(".", "_").isidentifier():
+        return unknown_key("", option, keys)
+    else:
+        is_path = "path" in keys and Path(argument).exists()
+        meant = (
+            word(f"path={argument}") if is_path else divided(arguments, arguments.index(argument), texts.__contains__)
+        )
+        hint = f"; hint: {meant}" if meant else ""
     return ConfigError(f"{argument} is not key=value; allowed: {', '.join(f'{key}=VALUE' for key in keys)}{hint}")
 
 
-def help_asked(arguments: Sequence[str]) -> bool:
-    """True if --help or -h is among the arguments."""
-    return not {"--help", "-h"}.isdisjoint(arguments)
+def divided(arguments: Sequence[str], place: int, is_text: Callable[[str], object]) -> str:
+    """The argument that the shell has divided at its spaces, of which the one at `place` is a part, quoted for the
+    shell. "" if no key of a text, list or missing value, as `is_text` knows them, comes before.
+    """
+
+    def continues(argument: str) -> bool:
+        return not argument.startswith("-") and "=" not in argument[1:]
+
+    start = next((each for each in range(place, 0, -1) if not continues(arguments[each])), 0)
+    start += arguments[start].startswith("-")
+    end = next((each for each in range(place + 1, len(arguments)) if not continues(arguments[each])), len(arguments))
+    first, _, begun = arguments[start].partition("=")
+    key, equals, value = (part.strip() for part in " ".join(arguments[start:end]).partition("="))
+    is_open = equals and (not begun or begun[0] in "[({")
+    if end - start < 2 or not (is_open or is_text(first if equals else "run")):
+        return ""
+    return word(f"{key}={value}" if equals else f"run={key}")
+
+
+def answered(arguments: Sequence[str], text: str | None = None) -> bool:
+    """Print the help, if the command has a `text` of it, or the version, if it is asked for."""
+    if text is not None and not set(HELP_OPTIONS).isdisjoint(arguments):
+        print(text)
+    elif not set(VERSION_OPTIONS).isdisjoint(arguments):
+        print(f"dl_lab {dl_lab.__version__}")
+    else:
+        return False
+    return True

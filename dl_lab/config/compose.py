@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # installed, or in a checkout
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "sweep.resume", "data_dir")
+TEXTS = re.compile(  # keys whose value is one text: files, columns and names
+    r"dataset\.(?:path|\w+_path|image_folder|images|split|group|time|sample_weight|text)|name|sweep\.name"
+)
+PLAIN = re.compile(r"'.*'|\".*\"|[\w./-]*", re.ASCII)  # what Hydra reads as it is written
 
 
 def compose(*overrides: str) -> DictConfig:
@@ -62,9 +67,14 @@ def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
     """Raise ConfigError for +key=value: every known key has a value already, so an added key is unknown."""
     for override in overrides:
         if override.startswith("+") and not override.startswith("++"):
-            group, _, key = override[1:].split("=", 1)[0].rpartition(".")
+            from dl_lab.config import hints  # which imports this module
+
+            whole, _, value = override[1:].partition("=")
+            group, _, key = whole.rpartition(".")
             node = OmegaConf.select(config, group) if group else config
-            raise unknown_key(group, key, [str(name) for name in node if name not in (key, "experiment")])
+            names = [str(name) for name in node if name not in (key, "experiment")]
+            present = {name: [each for each in own if each != key] for name, own in config.items() if name == group}
+            raise unknown_key(group, key, names, hints.of_key(group, key, value, {**config, **present}))
 
 
 def quoted(value: object) -> str:

@@ -6,12 +6,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException, SearchPathException
 from omegaconf import DictConfig
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
 
+from dl_lab.config import hints
 from dl_lab.core.errors import ConfigError, Diverged, Failed, is_out_of_memory, printable, unknown, unknown_key
 from dl_lab.registry import registering_packages
 
@@ -86,16 +87,23 @@ def _explain_foreign(error: BaseException) -> str | None:
 def _missing_choice(error: MissingConfigException) -> str | None:
     if not error.missing_cfg_file:
         return None
-    group, _, name = error.missing_cfg_file.rpartition("/")
+    group, name = _group_and_choice(error.missing_cfg_file)
     if group == "hydra/launcher" and name in EXTRAS:
         return f"hydra/launcher={name} is not installed; hint: pip install 'dl_lab[{EXTRAS[name]}]'"
-    return str(unknown(group or "--config-name", name, error.options or []))
+    return str(unknown(group or "--config-name", name, error.options or [], hints.of_choice(group, name)))
+
+
+def _group_and_choice(file: str) -> tuple[str, str]:
+    """The group and the choice of a missing file; a choice can be a path, such as dataset=data/my.csv."""
+    group, _, choice = file.partition("/")
+    above, _, name = file.rpartition("/")
+    return (group, choice) if group in hints.choices() else (above, name)
 
 
 def _unreadable_override(error: OverrideParseException) -> str:
     reason = _first_line(error.message)
     details = f" ({reason})" if error.override not in reason else ""
-    return f"{error.override} cannot be read{details}; allowed: key=value"
+    return f"{error.override} cannot be read{details}; allowed: key=value{hints.of_quoting(error.override)}"
 
 
 def _unreadable_configuration(error: OmegaConfBaseException) -> str:
@@ -111,13 +119,25 @@ def _unreadable_configuration(error: OmegaConfBaseException) -> str:
         return f"{error.full_key} cannot be created ({reason}); hint: another folder, with {error.full_key}=FOLDER"
     if isinstance(parent, DictConfig) and error.key is not None and error.key not in list(parent):
         keys = [str(key) for key in parent if key not in ("hydra", "experiment")]
-        return str(unknown_key(parent._get_full_key(None), error.key, keys))
+        group = str(parent._get_full_key(None))
+        root = cast(DictConfig, parent._get_root())
+        hint = hints.of_key(group, *_given(group, str(error.key)), root)
+        return str(unknown_key(group, error.key, keys, hint))
     return f"{error.full_key or 'configuration'}: {_first_line(str(error))}; hint: see --help"
+
+
+def _given(group: str, key: str) -> tuple[str, str]:
+    """A key, with the keys below it, and its value in the arguments of the command."""
+    whole = f"{group}{'.' if group else ''}{key}"
+    for name, _, value in (line.lstrip("+").partition("=") for line in sys.argv[1:]):
+        if f"{name}.".startswith(f"{whole}."):
+            return key + name.removeprefix(whole), value
+    return key, "VALUE"
 
 
 def _hydra(error: HydraException) -> str:
     if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
-        return f"{ambiguous[1]} has several values; allowed: one; hint: -m runs each"
+        return f"{ambiguous[1]} has several values; allowed: one{hints.of_several(ambiguous[1])}"
     return f"{' '.join(str(error).split())}; hint: see --help"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from dl_lab.config import hints
 from dl_lab.config.messages import described
 from dl_lab.config.schema import Choice, RunConfig, RunSettings, TrainConfig
 from dl_lab.config.validation import typed as typed
@@ -39,7 +40,7 @@ def parse(config: DictConfig | Mapping[str, Any]) -> RunConfig:
     known = [*REGISTRIES, "train", "claim", *settings_names]
     for key in values:
         if key not in known:
-            raise unknown_key("", key, known)
+            raise unknown_key("", key, known, hints.of_key("", key, values[key], values))
     for key in known:
         if key not in values:
             raise ConfigError(f"{key} is missing; hint: see --help")

@@ -1,10 +1,9 @@
 """Write the reference in conf/README.md from the YAML files and the schemas: python -m dl_lab.config.reference"""
 
-import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import get_type_hints
 
+from dl_lab.config.comments import keys, title
 from dl_lab.config.compose import CONF
 from dl_lab.config.schema import MAX_THREADS, SWEEPS, RunSettings, TrainConfig
 from dl_lab.config.validation import in_words
@@ -13,28 +12,6 @@ from dl_lab.registry import REGISTRIES
 GUIDE = CONF / "README.md"
 BEGIN, END = "<!-- written by python -m dl_lab.config.reference -->\n", "<!-- end -->\n"
 GROUPS = [*REGISTRIES, "train", "sweep", "hydra/launcher", "hydra/sweeper"]
-BASE = re.compile(r"defaults:\n  - (\w+)\n")
-KEY = re.compile(r"^( *)(\w+):(?: +(\S.*?))?(?: +# (.*(?:\n +# .*)*))?$", re.MULTILINE)
-
-
-def title(path: Path) -> str:
-    """What a choice is: the comment at the top of its YAML file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return " ".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
-
-
-def keys(path: Path) -> dict[str, tuple[str, str]]:
-    """Value and meaning of each key of a YAML file and of the file that it extends."""
-    text = path.read_text(encoding="utf-8").split("\nhydra:\n")[0]
-    base = BASE.search(text)
-    extended = path.parent / f"{base[1]}.yaml" if base else path
-    found = keys(extended) if extended != path and extended.exists() else {}
-    parents: list[str] = []
-    for indent, key, value, meaning in KEY.findall(text):
-        parents = [*parents[: len(indent) // 2], key]
-        if value and value != path.stem and key != "_target_":
-            found[".".join(parents)] = value, re.sub(r"\n +#", "", meaning)
-    return found
 
 
 def schema_of(group: str, choice: str) -> type | None:

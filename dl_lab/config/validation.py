@@ -26,7 +26,7 @@ def typed(schema: type, values: Any, group: str) -> Any:
         raise ConfigError(f"{group}={values} is not allowed; allowed: the keys {', '.join(names)}")
     for name in values:
         if name not in names:
-            raise unknown_key(group, name, names)
+            raise unknown_key(group, name, names, _hint(group, name, values))
     try:
         checked = _adapter(schema).validate_python(values)
     except ValidationError as error:
@@ -35,6 +35,14 @@ def typed(schema: type, values: Any, group: str) -> Any:
         if _is_lossy(values[name], value):
             raise _config_error(schema, values, group, {"loc": (name,), "type": "lossy"})
     return schema(**checked)
+
+
+def _hint(group: str, key: object, values: Mapping[str, Any]) -> str:
+    """Where the key of a group is, if it is one of a configuration."""
+    from dl_lab.config import hints  # imports Hydra, which not every command needs
+
+    present = {group: [name for name in values if name != key]}
+    return hints.of_key(group, key, values[str(key)], present) if group in hints.choices() else ""
 
 
 @cache
@@ -76,7 +84,8 @@ def _config_error(schema: type, values: dict[str, Any], group: str, error: Mappi
         return ConfigError(f"{key} is missing; allowed: {in_words(hint)}")
     if error["type"] == "literal_error" and len(error["loc"]) == 1:
         return unknown(key, values[name], _choices(hint))
-    return ConfigError(f"{key}={values[name]} is not allowed; allowed: {in_words(hint)}")
+    null = f"; hint: {key}=null" if NoneType in get_args(hint) and str(values[name]).lower() == "none" else ""
+    return ConfigError(f"{key}={values[name]} is not allowed; allowed: {in_words(hint)}{null}")
 
 
 def _is_lossy(value: Any, checked: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from unicodedata import bidirectional, category
 
 DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # classes of controls in Unicode
+NEAR = 0.7  # the least share of letters that near names have in common
 MARKS = "\u061c\u200e\u200f"  # controls of direction that are of other classes
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit statuses
 FAILURES = (Exception, SystemExit, GeneratorExit)  # of a run: an exit that a user's code asks for ends only that run
@@ -73,14 +74,14 @@ class Stopped(BaseException):
         self.status = status
 
 
-def unknown(key: str, given: object, allowed: Iterable[str]) -> ConfigError:
-    """The error for a value that is not one of the `allowed` names."""
-    return ConfigError(f"{key}={given} is not known{_nearest(given, allowed)}")
+def unknown(key: str, given: object, allowed: Iterable[str], hint: str = "") -> ConfigError:
+    """The error for a value that is not one of the `allowed` names; `hint` is the end of the message."""
+    return ConfigError(f"{key}={given} is not known{_nearest(given, allowed)}{hint}")
 
 
-def unknown_key(group: str, given: object, allowed: Iterable[str]) -> ConfigError:
-    """The error for a key that a group does not have; "" is the top level."""
-    return ConfigError(f"{group}{'.' if group else ''}{given} is not a key{_nearest(given, allowed)}")
+def unknown_key(group: str, given: object, allowed: Iterable[str], hint: str = "") -> ConfigError:
+    """The error for a key that a group does not have; "" is the top level, and `hint` the end of the message."""
+    return ConfigError(f"{group}{'.' if group else ''}{given} is not a key{_nearest(given, allowed)}{hint}")
 
 
 def unknown_option(given: str, allowed: Iterable[str]) -> ConfigError:
@@ -88,11 +89,40 @@ def unknown_option(given: str, allowed: Iterable[str]) -> ConfigError:
     return ConfigError(f"{given} is not an option{_nearest(given, allowed)}")
 
 
+def unknown_command(given: str, allowed: Iterable[str], hint: str = "") -> ConfigError:
+    """The error for a first argument that is no command; `hint` is the end of the message."""
+    return ConfigError(f"{given} is not a command{_nearest(given, allowed)}{hint}")
+
+
+def near(given: object, names: Iterable[str]) -> str | None:
+    """The name that was probably meant: with other capitals, dashes or order of letters, a few other letters, or its
+    beginning. None if no name is near.
+    """
+    spelled = {plain(name): name for name in names}
+    text = plain(given)
+    if found := same(text, spelled):
+        return spelled[found]
+    swapped = [name for name in spelled if len(name) == len(text) > 2 and sorted(name) == sorted(text)]
+    begun = [name for name in spelled if len(text) > 2 and name.startswith(text)]
+    nearest = swapped or get_close_matches(text, spelled, n=1, cutoff=NEAR) or sorted(begun, key=len)
+    return spelled[nearest[0]] if nearest else None
+
+
+def same(given: object, names: Iterable[str]) -> str | None:
+    """The name with the same letters and digits."""
+    return next((name for name in names if plain(name) == plain(given)), None)
+
+
+def plain(name: object) -> str:
+    """A name without capitals, dashes and underscores."""
+    return str(name).lower().replace("-", "").replace("_", "")
+
+
 def _nearest(given: object, allowed: Iterable[str]) -> str:
-    """The end of a message: the nearest allowed name, if one is similar, and all allowed names."""
+    """The end of a message: the allowed name that is near, if there is one, and all allowed names."""
     names = sorted(allowed)
-    nearest = get_close_matches(str(given), names, n=1, cutoff=0.5)
-    suggestion = f" (nearest: {nearest[0]})" if nearest else ""
+    nearest = near(given, names)
+    suggestion = f" (nearest: {nearest})" if nearest else ""
     return f"{suggestion}; allowed: {', '.join(names) or 'nothing here'}"
 
 

@@ -26,12 +26,38 @@ def test_a_dotted_key_nests():
     assert arguments.values(["train.steps=5"], ["train.steps"]) == {"train": {"steps": 5}}
 
 
+@pytest.mark.parametrize("given", [["run=a/b"], ["a/b"], ["a/b", "seed=3"], ["seed=3", "."], ["lr=1"]])
+def test_a_folder_alone_is_the_run(tmp_path, monkeypatch, given):
+    (tmp_path / "lr=1").mkdir()
+    monkeypatch.chdir(tmp_path)
+    folder = next(each for each in given if each != "seed=3").removeprefix("run=")
+    assert arguments.values(given, KEYS, texts=["run"])["run"] == folder
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (["my", "run"], "'run=my run'"),
+        (["run=a", "prompt=It's", "late"], '"prompt=It\'s late"'),
+        (["a", "prompt=Once", "upon", "a", "time", "seed=3"], "'prompt=Once upon a time'"),
+        (["run", "=", "a"], "run=a"),
+        (["--run", "my run"], "'run=my run'"),
+        (["a", "b=c"], ""),
+        (["a", "seed=3", "4"], ""),
+    ],
+)
+def test_what_the_shell_has_divided_is_shown_whole(given, hint):
+    with pytest.raises(ConfigError) as error:
+        arguments.values(given, (*KEYS, "prompt"), texts=["run", "prompt"])
+    assert str(error.value).partition("; hint: ")[2] == hint
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
         ("run=", "run= has no value; allowed: run=VALUE"),
         ("sed=3", r"sed is not a key \(nearest: seed\); allowed: imports, run, seed"),
-        ("test", "test is not key=value; allowed: run=VALUE, imports=VALUE, seed=VALUE; hint: run=test"),
+        ("--sed=3", "--sed=3 is not key=value; allowed: run=VALUE, imports=VALUE, seed=VALUE; hint: seed=3"),
         ("run=[a", r"run=\[a cannot be read; allowed: key=value"),
     ],
 )

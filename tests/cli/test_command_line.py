@@ -6,37 +6,14 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 from support.commands import TINY, spawn, train
-from support.configs import choices, container
+from support.configs import container
 from support.tables import TABLE
-
-from dl_lab.config.compose import CONF
-
-GROUPS = sorted({path.parent.name for path in Path(CONF).glob("*/*.yaml")})
-
-
-def test_help_lists_every_group_with_its_choices_and_the_keys_of_the_defaults(tmp_path):
-    ended = train(tmp_path, "--help")
-    assert ended.status == 0
-    assert ended.err == ""
-    shown = dict(line.split(": ", 1) for line in ended.out.splitlines() if ": " in line and not line.startswith(" "))
-    for group in GROUPS:
-        assert shown[group].split(", ") == choices(group)
-    printed = ended.out.split("their values", 1)[1]
-    for key, value in container().items():
-        assert f"\n{key}:" in printed
-        for inner in value if isinstance(value, dict) else ():
-            assert f"\n  {inner}: " in printed or f"\n  {inner}:\n" in printed
-
-
-def test_help_shows_the_keys_of_the_choices_on_the_command_line(tmp_path):
-    assert "tied_embeddings" in train(tmp_path, "model=transformer", "--help").out
 
 
 def test_cfg_prints_the_configuration_of_the_run_as_yaml(tmp_path):

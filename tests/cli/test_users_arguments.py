@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from support.commands import TINY, train
 
 from dl_lab.analysis.comparison import compare
-from dl_lab.cli.app import in_quotes
+from dl_lab.cli.train_arguments import in_quotes
 from dl_lab.runs.reader import read_strict
 
 

@@ -36,7 +36,17 @@ CHOICES_AND_KEYS = [
     (["optimizer=zzz"], ("optimizer=zzz", "adam, ", "sgd")),
     (["train=long"], ("train=long", "default, overfit, quick")),
     (["modle=cnn"], ("modle", "nearest: model)", "optimizer")),
-    (["lr=0.1"], ("lr", "optimizer, ")),
+    (["lr=0.1"], ("lr", "optimizer, ", "hint: optimizer.lr=0.1\n")),
+    (["++lr=0.1"], ("lr", "hint: optimizer.lr=0.1\n")),
+    (["dropout.p=0.5"], ("dropout.p", "hint: dropout=dropout dropout.p=0.5 (also a key of spatial, alpha_dropout)")),
+    (["+optimizer.momentum=0.9"], ("hint: optimizer=sgd optimizer.momentum=0.9 (also a key of muon, rmsprop)",)),
+    (["++optimizer.momentum=0.9"], ("hint: optimizer=sgd optimizer.momentum=0.9 (also a key of muon, rmsprop)",)),
+    (["-m", "optimizer=sgd", "momentum=0.1,0.2"], ("hint: optimizer.momentum=0.1,0.2\n",)),
+    (["Model.hidden_sizes=[3]"], ("Model", "hint: 'model.hidden_sizes=[3]'\n")),
+    (["dataset=data/my.csv"], ("hint: dataset=table dataset.path=data/my.csv 'dataset.targets=[COLUMN]'\n",)),
+    (["loss=mae"], ("loss=mae", "hint: loss=l1\n")),
+    (["dataset.path=a,b.csv"], ("hint: \"dataset.path='a,b.csv'\" is one value with a comma; -m runs each\n",)),
+    (["train.patience=None"], ("train.patience=None", "hint: train.patience=null\n")),
     (["model.hidden_size=3"], ("model.hidden_size", "nearest: hidden_sizes)", "activation")),
     (["train.step=3"], ("train.step", "nearest: steps)")),
     (["+colour=red"], ("colour", "optimizer, ")),
@@ -124,7 +134,7 @@ MISSING_DATA = [
 BEYOND_ANY_MACHINE = [
     (["train.steps=100000000000000000000"], ("train.steps=1000", "whole number")),
     (["=3"], ("=3", "no key", "key=value")),
-    (["model=3"], ("group=choice",)),
+    (["model=3"], ("model=3", "cnn, deep_nn", "hint: model=mlp 'model.hidden_sizes=[3]'")),
     (["model.hidden_sizes=[100000000000]"], ("not enough memory", "model")),
 ]
 
