@@ -16,7 +16,7 @@ from dl_lab.core.errors import printable
 
 CELL = {"TERM": "xterm-color", "CLICOLOR": "1", "PAGER": "cat", "GIT_PAGER": "cat"}  # ipykernel sets these
 NARROW = 72  # columns; a narrower terminal has no room for the bar itself
-DIGITS = 9  # the space that a number and the space behind it may take
+DIGITS = 10  # columns of a number, with the spaces around it
 
 
 Intervals = Mapping[str, tuple[float, float]]
@@ -175,15 +175,18 @@ class Progress:
             self._bar.set_postfix_str(format_metrics(dict(list(metrics.items())[:2])), refresh=False)
 
     def validation(self, step: int, epoch: float, train: Mapping[str, float], validation: Mapping[str, float]) -> None:
-        """Print a line with the metrics: `train` since the last validation, and `validation`; on a terminal those that
-        fit its width.
+        """Print a line with the metrics: `train` since the last validation, and `validation`; on a terminal in columns,
+        and those that fit its width.
         """
         if self._silent:
             return
-        head = f"step {step:>{len(str(self._total))}}/{self._total}  epoch {epoch:.4g}  "
-        width = size_of(sys.stdout)[0] if sys.stdout.isatty() else sys.maxsize
-        shown = fitting({"train": train, "val": validation}, width - len(head))
-        write(f"{head}{format_metrics(shown)}")
+        parts, at = {"train": train, "val": validation}, f"step {step:>{len(str(self._total))}}/{self._total}"
+        if sys.stdout.isatty():
+            head = f"{at}  epoch {epoch:<5.4g} "
+            fit = fitting(parts, size_of(sys.stdout)[0] - len(head))
+            write(head + " ".join(f"{printable(name)} {value:<8.4g}" for name, value in fit.items()).rstrip())
+        else:
+            write(f"{at}  epoch {epoch:.4g}  {format_metrics(fitting(parts, sys.maxsize))}")
 
     def close(self) -> None:
         self._bar.close()

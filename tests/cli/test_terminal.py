@@ -85,11 +85,11 @@ def test_a_terminal_shows_a_bar_and_a_line_above_it_for_each_validation():
     wide, narrow = on_terminal(act).split("\x1b[J")  # erases what a terminal has wrapped
     assert "60/100 [00:00<00:0" in wide
     assert "step/s, loss 0.125  accuracy 0.75]\r" in wide
-    in_full = "train/loss 0.25  train/accuracy 0.5  train/more 1  val/loss 0.25  val/accuracy 0.5  val/more 1"
-    assert f"\x1b[K\r\rstep  60/100  epoch 0.5  {in_full}\r\n" in wide
+    columns = [f"{part}/{name} {value:<8.4g}" for part in ("train", "val") for name, value in METRICS.items()]
+    assert f"\x1b[K\r\rstep  60/100  epoch 0.5   {' '.join(columns).rstrip()}\r\n" in wide
     assert "\x1b[K00:0" in narrow
     assert " left, loss 0.25  accuracy 0.5, " in narrow
-    assert "\rstep  70/100  epoch 0.5  val/loss 0.25  val/accuracy 0.5\r\n" in narrow
+    assert "\rstep  70/100  epoch 0.5   val/loss 0.25     val/accuracy 0.5\r\n" in narrow
     assert "| 0/3 [00:00<?, ?picture/s]" in narrow
     assert not narrow.rpartition("\x1b[K")[2].strip("\r")  # no bar stays
 
