@@ -17,7 +17,7 @@ from dl_lab.runs.folders import Snapshot, contents, locked, refuse_links, snapsh
 from dl_lab.runs.identity import MOVED, Scalars, configuration_name, hyperparameters
 from dl_lab.runs.provenance import provenance
 from dl_lab.runs.reader import read_lines, read_overrides, read_resumptions
-from dl_lab.runs.tensorboard import EventWriter, event_folder, tag_of
+from dl_lab.runs.tensorboard import SHOWN_COLUMNS, EventWriter, event_folder, tag_of
 from dl_lab.runs.user_code import hashes
 
 if TYPE_CHECKING:
@@ -72,14 +72,14 @@ def record_resumption(folder: Path, step: int, overrides: list[str]) -> None:
     write_text(folder / ".hydra" / "resumed.yaml", yaml.safe_dump([*read_resumptions(folder), resumption]))
 
 
-def discard(folder: Path) -> None:
+def discard(folder: Path, events: Path) -> None:
     """Remove the files of a run whose start could not be recorded, as far as the disk permits."""
     for name in ("metrics.jsonl", ".hydra/config.yaml", ".hydra/overrides.yaml"):
         with suppress(OSError):
             (folder / name).unlink()
-    for name in ("checkpoints", ".hydra"):
+    for path in {folder / "checkpoints", folder / ".hydra", events} - {folder}:
         with suppress(OSError):  # one with files of the user remains
-            (folder / name).rmdir()
+            path.rmdir()
 
 
 def columns(config: Mapping[str, Any], folder: Path) -> Scalars:
@@ -139,7 +139,7 @@ class RunLogger:
                 self._open(opened, config, overrides, resumed_at)
             except OSError:
                 if not taken:
-                    discard(folder)
+                    discard(folder, self._event_folder)
                 raise
             self._opened = opened.pop_all()
 
@@ -215,11 +215,13 @@ class RunLogger:
                 self._events.histogram(f"view {tag}", values.numpy(), step)
 
     def _ranked(self) -> list[str]:
-        """The metrics of HPARAMS in their order, also those that only runs of another task have, because one run
-        describes the columns of all.
+        """The metrics of HPARAMS in their order. Those of other tasks, which are listed because one run describes the
+        columns of all, come behind the ones that TensorBoard shows.
         """
-        first = [f"{part}/{name}" for name in self._metrics for part in ("best", "test")]
-        return list(dict.fromkeys([*first, *sorted(self._names)]))
+        wanted = [f"{part}/{name}" for name in self._metrics for part in ("best", "test")]
+        own = [*wanted[:4], f"train/{self._metrics[0]}", *sorted(self._names)]
+        own = [name for name in dict.fromkeys(own) if name in self._names]
+        return list(dict.fromkeys([*own[:SHOWN_COLUMNS], *wanted, *own]))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, and the best metrics and the status to the HPARAMS tab. If the last events cannot be

@@ -47,7 +47,7 @@ def run_name(overrides: Iterable[str]) -> str:
     parts = []
     for key, _, value in pairs:
         last = key.rpartition(".")[2]
-        plain = re.sub(r"[^\w.,+-]+", "_", re.sub(r"[\[\](){}'\"\s]", "", value))
+        plain = re.sub(r"[^\w.,+-]+", "_", re.sub(r"[\[\](){}'\"]|(?<=,)\s+", "", value))
         parts.append(f"{last if ends[last] == 1 else key}={plain}")
     return " ".join(parts).encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(" .")
 

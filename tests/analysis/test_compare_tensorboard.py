@@ -101,7 +101,7 @@ def test_hparams_show_what_a_sweep_varies_next_to_the_main_metric(outputs):
     first = [info.display_name for info in found.hparam_infos[:5]]  # as many as TensorBoard shows
     assert first == ["model", "optimizer", "dataset", "folder", "optimizer.lr"]
     metrics = [info.display_name for info in found.metric_infos]
-    assert metrics[:4] == ["best/accuracy", "test/accuracy", "best/loss", "test/loss"]
+    assert metrics[:5] == ["best/accuracy", "test/accuracy", "best/loss", "test/loss", "train/accuracy"]
     assert {"best/f1_macro", "val/accuracy", "train/lr"} <= set(metrics)
     for group in session_groups(sweep_in(outputs)):
         folder = next(value.string_value for name, value in group.hparams.items() if name.strip() == "folder")

@@ -18,6 +18,7 @@ from support.interrupted import RUN, assert_equal, assert_resumes, interrupted
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dl_lab.runs.folders import locked
+from dl_lab.runs.tensorboard import run_name
 
 EVERY = [
     *(f"optimizer={name}" for name in choices("optimizer")),
@@ -76,6 +77,40 @@ def test_tensorboard_shows_one_curve_without_doubled_points(tmp_path):
                 points[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
         curves.append(points)
     assert curves[0] == curves[1]
+
+
+def test_a_job_of_a_sweep_that_continues_alone_keeps_its_name_in_tensorboard(tmp_path):
+    sweep = ("-m", "optimizer.lr=0.1,0.2", "seed=1", "hydra.sweep.dir=here", *TINY)
+    train(tmp_path, *sweep, "train.steps=4")
+    train(tmp_path, "resume=here/0", "train.steps=6")
+    files = list((tmp_path / "here" / "0").rglob("events.out.tfevents.*"))
+    assert {path.parent.name for path in files} == {"lr=0.1"}
+    assert len(files) == 2
+    accumulated = EventAccumulator(str(files[0].parent)).Reload()
+    assert [event.step for event in accumulated.Scalars("val/loss")] == [3, 4, 6]
+    (tmp_path / "here" / "1" / "lr=0.2").rename(tmp_path / "elsewhere")
+    (tmp_path / "here" / "1" / "lr=0.2").symlink_to(tmp_path / "elsewhere")
+    before = sorted((tmp_path / "elsewhere").iterdir())
+    refused = train(tmp_path, "resume=here/1", "train.steps=6")
+    assert (refused.status, "lr=0.2 is a link" in refused.err) == (2, True)
+    assert sorted((tmp_path / "elsewhere").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], ""),
+        (["optimizer.lr=0.01", "seed=2"], "lr=0.01 seed=2"),
+        (["model.depth=-3", "optimizer.depth=1e-05"], "model.depth=-3 optimizer.depth=1e-05"),
+        (["model.hidden_sizes=[8, 8]", "+name='my run'"], "hidden_sizes=8,8 name=my_run"),
+        (["dataset.path=../a\n\\b:*.csv", "name=日本"], "path=.._a_b_.csv name=日本"),
+        (["name=con."], "name=con"),
+        (["name=" + "ü" * 200], "name=" + "ü" * 57),
+    ],
+)
+def test_a_job_of_a_sweep_has_a_name_that_every_system_permits_for_a_folder(overrides, name):
+    assert run_name(overrides) == name
+    assert len(name.encode()) <= 120
 
 
 def test_a_completed_run_can_be_lengthened_to_what_it_would_have_been(tmp_path):
