@@ -13,6 +13,7 @@ from tqdm import tqdm
 from tqdm.utils import disp_len
 
 from dl_lab.core.errors import printable
+from dl_lab.core.terminal import styled
 
 CELL = {"TERM": "xterm-color", "CLICOLOR": "1", "PAGER": "cat", "GIT_PAGER": "cat"}  # ipykernel sets these
 NARROW = 72  # columns; a narrower terminal has no room for the bar itself
@@ -38,9 +39,10 @@ def _number(value: float, interval: tuple[float, float] | None) -> str:
 
 
 def write(line: str, file: TextIO | None = None) -> None:
-    """Print a line above the bars; on standard output by default."""
+    """Print a line above the bars, a warning in yellow; on standard output by default."""
+    is_warning = file is None and line.startswith("warning: ")
     file = file or sys.stdout
-    tqdm.write(line, file=file)
+    tqdm.write(styled(line, "yellow") if is_warning else line, file=file)
     file.flush()
 
 

@@ -135,3 +135,10 @@ def test_no_bar_is_drawn_where_each_of_its_states_stays(monkeypatch, environment
 )
 def test_a_line_has_the_metrics_that_fit(room, names):
     assert list(fitting({"train": METRICS, "val": METRICS}, room)) == names.split()
+
+
+def test_a_warning_is_yellow():
+    with redirect_stdout(Escaping(Terminal())) as terminal:
+        progress.write("warning: of\x1b[31m")
+        progress.write("ordinary")
+    assert terminal.getvalue() == "\x1b[33mwarning: of\\x1b[31m\x1b[0m\nordinary\n"
