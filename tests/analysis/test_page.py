@@ -80,7 +80,7 @@ def made(folder: Path, names: Sequence[str], key: str = "model") -> tuple[Compar
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison, str]:
     folder = tmp_path_factory.mktemp("page")
-    return folder, *made(folder, ["cnn", "mlp", "9", "10"])
+    return folder, *made(folder, ["cnn", "mlp", "9", "1e-05"])
 
 
 def test_the_page_has_the_table_and_the_runs_with_links(example):
@@ -162,9 +162,9 @@ def test_a_browser_sorts_the_table_and_draws_the_curves(tmp_path, example):
     found = re.search("<title>(.*?)</title>", dumped)
     assert found is not None
     assert json.loads(found[1]) == [
-        ["cnn", "mlp", "9", "10"],
-        ["9", "10", "cnn", "mlp"],  # numbers first, in their order
-        ["mlp", "cnn", "10", "9"],
-        ["10", "9", "mlp", "cnn"],  # by accuracy
+        ["cnn", "mlp", "9", "1e-05"],
+        ["1e-05", "9", "cnn", "mlp"],  # numbers first, by their size
+        ["mlp", "cnn", "9", "1e-05"],
+        ["1e-05", "9", "mlp", "cnn"],  # by accuracy
         3,  # curves, without that of cnn
     ]
