@@ -110,10 +110,14 @@ class Comparison:
         """The number of pairs that the leader was chosen among."""
         return count_pairs(len(self.ranked))
 
+    def parts(self, each: Configuration) -> list[str]:
+        """The values that distinguish it from the others, such as "cnn" and "lr 0.1"; of a single one, the model."""
+        named = [("" if key in SPEAKING else f"{self._short(key)} ") + self.value(each, key) for key in self.keys]
+        return named or [str(each.values.get("model", "all runs"))]
+
     def label(self, each: Configuration) -> str:
-        """The values that distinguish it from the others, such as "cnn, lr 0.1"; of a single one, the model."""
-        parts = [("" if key in SPEAKING else f"{self._short(key)} ") + self.value(each, key) for key in self.keys]
-        return ", ".join(parts) or str(each.values.get("model", "all runs"))
+        """Its parts in one text, such as "cnn, lr 0.1"."""
+        return ", ".join(self.parts(each))
 
     def value(self, each: Configuration, key: str) -> str:
         """A value of a configuration, with as many digits as tell it from the others."""

@@ -32,9 +32,12 @@ def page(comparisons: Sequence[Comparison], head: Sequence[str], pictures: Seque
     """The page, for a file in `folder`, from which its links lead to the runs."""
     title = head[0] if len(comparisons) > 1 else summary(comparisons[0])[0]
     body = [f"<h1>{_text(title)}</h1>", *_list(head[1:] if len(comparisons) > 1 else head)]
+    if len(comparisons) > 1:
+        links = (f'<li><a href="#{n}">{_text(each.name)}</a></li>' for n, each in enumerate(comparisons))
+        body += ["<ul>", *links, "</ul>"]
     for number, (comparison, images) in enumerate(zip(comparisons, pictures, strict=True)):
         name, *lines = summary(comparison)
-        body += [f"<h2>{_text(name)}</h2>"] * (len(comparisons) > 1)
+        body += [f'<h2 id="{number}">{_text(name)}</h2>'] * (len(comparisons) > 1)
         body += [*_list(lines), *_table(comparison), *_all_sentences(comparison, lines)]
         body += ["<h3>Curves</h3>", f'<div data-curves="{number}"></div>', "<h3>Figures</h3>", *_figures(images)]
         body += ["<h3>Configurations</h3>", *_configurations(comparison, folder)]

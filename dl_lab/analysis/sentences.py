@@ -11,7 +11,7 @@ from dl_lab.core.errors import counted
 from dl_lab.runs.reader import Run
 
 MOST_REASONS = 20  # lines about runs that have not completed
-LONGEST_LABEL = 80  # characters
+LONGEST_NAME = 80  # characters
 MOST_SENTENCES = 5  # about configurations other than the leader, or with a better mean
 
 
@@ -25,7 +25,7 @@ def summary(comparison: Comparison) -> list[str]:
     lines = [
         f"{f'{comparison.name}: ' if comparison.name else ''}{size}, by {comparison.metric}",
         f"{comparison.metric}{of}: {'higher' if comparison.higher else 'lower'} is better",
-        f"leader: {_brief(comparison.label(leader))}: {mean_text(leader)}; its best run is "
+        f"leader: {_named(comparison, leader)}: {mean_text(leader)}; its best run is "
         f"{leader.completed[leader.best_repetition].folder}",
         *_test_of(leader, part, name),
         *_warnings(part, name),
@@ -34,7 +34,7 @@ def summary(comparison: Comparison) -> list[str]:
         lines.append(f"{counts(leader.not_completed)} of the leader's {len(leader.runs)} runs are not in its mean")
     better = f"a better mean, but over its completed {unit(comparison.overlap)}s only"
     ahead = comparison.better_means[:MOST_SENTENCES]
-    lines.extend(f"{better}: {_brief(comparison.label(each))}: {mean_text(each)}{lost(each)}" for each in ahead)
+    lines.extend(f"{better}: {_named(comparison, each)}: {mean_text(each)}{lost(each)}" for each in ahead)
     lines += sentences(comparison)[:MOST_SENTENCES]
     verdicts = [each for each in comparison.verdicts if each is not None]
     if len(verdicts) > MOST_SENTENCES:
@@ -71,7 +71,7 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def _sentence(comparison: Comparison, other: Configuration, verdict: Verdict) -> str:
-    pair = [_brief(comparison.label(each)) for each in (comparison.ranked[0], other)]
+    pair = [_named(comparison, each) for each in (comparison.ranked[0], other)]
     name, mean, (low, high) = unit(verdict.overlap), verdict.mean, verdict.interval
     if verdict.seeds < 2:
         common = f"have {verdict.seeds or 'no'} {name} in common, which says nothing about chance"
@@ -92,9 +92,11 @@ def _sentence(comparison: Comparison, other: Configuration, verdict: Verdict) ->
     return f"{' and '.join(pair)} do not differ significantly; {resolve} {evidence}"
 
 
-def _brief(label: str) -> str:
-    """A label without its middle, if it is long."""
-    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL // 2]}…{label[-LONGEST_LABEL // 2 :]}"
+def _named(comparison: Comparison, each: Configuration) -> str:
+    """A configuration in a sentence, such as "cnn with adam, lr 0.1", without the middle of a long name."""
+    first, *rest = comparison.parts(each)
+    name = f"{first} with {', '.join(rest)}" if rest else first
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 :]}"
 
 
 def _digits(size: float) -> int:

@@ -16,7 +16,7 @@ training sets overlap: the variance of a mean over n runs is 1/n + 1/(folds - 1)
 Runs are paired by seed and fold; `seed` below stands for both.
 
 """
-MEANS, DIFFERENCES = "95 % interval", ("95 %", "adjusted 95 %")  # names of columns
+MEANS, DIFFERENCES = "95 % interval", ("paired 95 %", "adjusted 95 %")  # names of columns
 BRIEF = "Intervals are 95 %; those of differences are paired by seed and adjusted. compare.md explains the methods."
 NOTE = f"""Intervals of means are Student's t over seeds, 95 %. The interval of a difference, paired by seed, is the
 wider of Student's t and the bootstrap, within the range of the metric. It is adjusted for all pairs that the leader was

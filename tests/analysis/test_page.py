@@ -133,6 +133,13 @@ def test_text_of_runs_is_not_markup(tmp_path):
     assert curves["val/accuracy"][1]["label"] == comparison.label(comparison.configurations[1])
 
 
+def test_the_page_of_several_tables_begins_with_links_to_them(tmp_path):
+    comparisons = [compare(runs_of(tmp_path / name, ["cnn"]), "best/accuracy", name)[0] for name in ("a=1", "b<2")]
+    parsed = Parsed(page.page(comparisons, ["2 tables"], [{}, {}], tmp_path))
+    assert parsed.links[:2] == ["#0", "#1"]
+    assert len(json.loads(parsed.data)) == 2
+
+
 CLICK = """<script>
 const read = () => Array.from(document.querySelector("table").tBodies[0].rows, row => row.cells[1].textContent);
 const click = column => { document.querySelectorAll("table")[0].tHead.rows[0].cells[column].firstChild.click(); };

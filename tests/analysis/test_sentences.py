@@ -13,14 +13,15 @@ from dl_lab.runs.reader import Run
 
 
 def comparison(scores: Mapping[str, Sequence[float | str]], metric: str = "best/accuracy") -> Comparison:
-    """A comparison of models by their scores with each seed, or the status of a run that has none."""
+    """A comparison of MODEL or MODEL/OPTIMIZER/LR by the score with each seed, or the status of a run without one."""
     runs = []
     for model, by_seed in scores.items():
         for seed, score in enumerate(by_seed):
             status = score if isinstance(score, str) else "completed"
             part, _, name = metric.partition("/")
             summary = {} if isinstance(score, str) else {part: {name: score}, "seconds": 1.0, "test": {name: score}}
-            values = {"model": model, "seed": seed, "train.best": "loss"}
+            choices = dict(zip(("model", "optimizer", "optimizer.lr"), model.split("/"), strict=False))
+            values = {**choices, "seed": seed, "train.best": "loss"}
             runs.append(Run(folder=Path(f"{model}{seed}"), status=status, values=values, summary=summary))
     return compare(runs, metric)[0]
 
@@ -72,6 +73,14 @@ def test_a_difference_that_is_not_significant_has_the_seeds_that_would_resolve_i
 def test_every_sentence_about_two_models(scores, sentence):
     (line,) = sentences(comparison(scores))
     assert line.startswith(sentence), line
+
+
+def test_a_configuration_is_named_by_its_choices_and_values():
+    scores = {"cnn/adam/0.1": [0.9, 0.91], "mlp/sgd/1": [0.5, 0.51], "mlp/adam/1": [0.4, 0.41]}
+    assert [line.partition(" do not")[0] for line in sentences(comparison(scores))] == [
+        "cnn with adam, lr 0.1 and mlp with sgd, lr 1",
+        "cnn with adam, lr 0.1 and mlp with adam, lr 1",
+    ]
 
 
 def test_a_long_name_is_shown_without_its_middle():
