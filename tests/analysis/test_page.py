@@ -144,7 +144,8 @@ CLICK = """<script>
 const read = () => Array.from(document.querySelector("table").tBodies[0].rows, row => row.cells[1].textContent);
 const click = column => { document.querySelectorAll("table")[0].tHead.rows[0].cells[column].firstChild.click(); };
 const found = [read()];
-for (const column of [1, 1, 2]) { click(column); found.push(read()); }
+const difference = Array.from(document.querySelector("tr").cells, cell => cell.innerText).indexOf("behind by");
+for (const column of [1, 1, 2, difference, difference]) { click(column); found.push(read()); }
 document.querySelector(".legend input").click();
 found.push(document.querySelectorAll(".chart polyline").length);
 document.title = JSON.stringify(found);
@@ -173,5 +174,7 @@ def test_a_browser_sorts_the_table_and_draws_the_curves(tmp_path, example):
         ["1e-05", "9", "cnn", "mlp"],  # numbers first, by their size
         ["mlp", "cnn", "9", "1e-05"],
         ["1e-05", "9", "mlp", "cnn"],  # by accuracy
+        ["mlp", "9", "1e-05", "cnn"],  # by difference, which the leader has not
+        ["1e-05", "9", "mlp", "cnn"],
         3,  # curves, without that of cnn
     ]
