@@ -90,7 +90,7 @@ class Comparison:
     verdicts: Sequence[Verdict | None]
     keys: Sequence[str]
 
-    @property
+    @cached_property
     def ranked(self) -> list[Configuration]:
         return [each for each in self.configurations if each.scores]
 

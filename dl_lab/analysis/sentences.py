@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from math import floor, isfinite, log10
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def summary(comparison: Comparison) -> list[str]:
     better = f"a better mean, but over its completed {unit(comparison.overlap)}s only"
     ahead = comparison.better_means[:MOST_SENTENCES]
     lines.extend(f"{better}: {_named(comparison, each)}: {mean_text(each)}{lost(each)}" for each in ahead)
-    lines += sentences(comparison)[:MOST_SENTENCES]
+    lines += sentences(comparison, MOST_SENTENCES)
     verdicts = [each for each in comparison.verdicts if each is not None]
     if len(verdicts) > MOST_SENTENCES:
         signs = Counter(each.sign for each in verdicts)
@@ -64,10 +65,11 @@ def _warnings(part: str, name: str) -> list[str]:
     return [f"warning: {what}; hint: choose by metric={name}, and read the test metric of the leader only"]
 
 
-def sentences(comparison: Comparison) -> list[str]:
-    """What is known about the leader and each other configuration."""
+def sentences(comparison: Comparison, most: int | None = None) -> list[str]:
+    """What is known about the leader and each of the other configurations, or of the first ones."""
     pairs = zip(comparison.configurations, comparison.verdicts, strict=True)
-    return [_sentence(comparison, each, verdict) for each, verdict in pairs if verdict is not None]
+    found = (_sentence(comparison, each, verdict) for each, verdict in pairs if verdict is not None)
+    return list(islice(found, most))
 
 
 def _sentence(comparison: Comparison, other: Configuration, verdict: Verdict) -> str:
