@@ -49,6 +49,15 @@ class Split(ABC):
         return self.batches(self.in_order().split(batch_size))
 
 
+def examples_from(split: Split, number: int) -> Batch:
+    """About `number` examples from all parts of a split, read in this process."""
+    if isinstance(split, Streamed):
+        split = replace(split, num_workers=0)
+    places = split.in_order()
+    chosen = torch.linspace(0, len(places) - 1, min(number, len(places))).long()
+    return next(iter(split.batches([places[chosen.to(places.device)]])))
+
+
 def _inputs_on(device: torch.device, dtype: torch.dtype | None, inputs: Tensor) -> Tensor:
     """Inputs on a device, with floating-point numbers as `dtype`; others stay as they are stored."""
     return inputs.to(device, dtype if inputs.is_floating_point() else None, non_blocking=True)

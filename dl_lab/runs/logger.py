@@ -224,8 +224,8 @@ class RunLogger:
         return list(dict.fromkeys([*own[:SHOWN_COLUMNS], *wanted, *own]))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write summary.json, and the best metrics and the status to the HPARAMS tab. If the last events cannot be
-        written, the status becomes failed, so that the run can be resumed.
+        """Write summary.json, and the best metrics, the warnings and the status to TensorBoard. If the last events
+        cannot be written, the status becomes failed, so that the run can be resumed.
         """
         best = summary.get("best") or {}
         scalars = {f"best/{name}": value for name, value in best.items() if name not in ("step", "epoch")}
@@ -233,6 +233,8 @@ class RunLogger:
             if scalars:
                 self._scalars(scalars, int(best["step"]))
                 self._events.hparams_columns(self._columns, self._varied, self._ranked())
+            if warnings := summary.get("warnings"):
+                self.text("warnings", "\n".join(warnings), int(summary["steps"]))
             self._events.hparams_end(summary["status"] == "completed")
             self.flush()
         except OSError as error:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LAST = "~"  # sorts after letters
 ASIDE = ("train/lr", "train/gradient_norm", "train/examples_per_second")
-FINAL_TAGS = ("~best/", "~test/", "best/", "test/", "_hparams_/session_end_info", "_hparams_/experiment")
+FINAL_TAGS = ("~best/", "~test/", "best/", "test/", "warnings", "_hparams_/session_end_info", "_hparams_/experiment")
 FIRST_COLUMNS = ("model", "optimizer", "optimizer.lr", "dataset", "folder")  # of HPARAMS, which shows five of each kind
 SHOWN_COLUMNS = 5
 LONGEST_NAME = 120  # bytes

@@ -13,7 +13,7 @@ from dl_lab.core.errors import counted
 from dl_lab.data.spec import PRINTED, higher_is_better
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
-from dl_lab.training import visualize
+from dl_lab.training import diagnose, visualize
 from dl_lab.training.generate import sample_text
 from dl_lab.training.state import ActiveRun, checkpoint_of
 from dl_lab.training.tasks.totals import add_up
@@ -41,6 +41,8 @@ def record_point(
     if not isfinite(norm):
         return not_finite(run, "gradient norm", norm, state.step)
     metrics = plan.task.metrics(summed)
+    if state.step == len(state.window):
+        state.first_loss = plan.task.metrics(add_up(state.window[0]))["loss"]
     run.logger.record("train", state.step, run.epoch, {**metrics, **shown}, examples_per_second=examples_per_second)
     run.progress.training(metrics)
     state.since_validation.append(summed)
@@ -80,6 +82,7 @@ def record_test(run: ActiveRun, metrics: dict[str, float], rows: list[Tensor]) -
     assert best is not None
     run.logger.record("test", int(best["step"]), best["epoch"], metrics)
     run.intervals = run.plan.task.intervals(torch.cat(rows))
+    run.warnings += diagnose.of_test(run.plan, metrics, run.intervals)
 
 
 def complete_best(run: ActiveRun, metrics: dict[str, float]) -> None:

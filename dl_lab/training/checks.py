@@ -4,7 +4,10 @@ The checks of outputs, targets and losses run in every step: they read shapes, a
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from inspect import signature
+from math import isfinite
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +16,13 @@ from torch.nn.parameter import UninitializedParameter
 from dl_lab.core.errors import UserCodeError
 from dl_lab.data.dataset import Data
 from dl_lab.data.spec import DataSpec, Head
-from dl_lab.data.splits import PADDING, InMemory, Split
+from dl_lab.data.splits import PADDING, InMemory, Split, examples_from
 
+if TYPE_CHECKING:
+    from dl_lab.training.tasks.task import Task
+
+CHECKED = 8  # examples, with which a loss is tried
+SAME = 1e-3  # of a value, by which rounding may change it
 Loss = Callable[..., Tensor]  # of outputs, targets and, if examples have weights, weights (example,)
 
 
@@ -83,6 +91,37 @@ def check_loss(loss: Loss, name: str, is_weighted: bool, has_class_weights: bool
             hint = f"def loss(outputs, targets, {', '.join(f'{each}=None' for each in names)})"
             allowed = f"a function of outputs, targets and {' and '.join(names)}"
             raise UserCodeError(f"loss={name} takes no {names[0]}; allowed: {allowed}; hint: {hint}") from error
+
+
+@torch.no_grad()
+def check_sum(task: "Task", loss: str, split: Split) -> None:
+    """Compare a user's loss of a batch, with outputs that are probabilities, and thus also logits and numbers, with
+    that of the same batch twice.
+
+    Raises:
+        UserCodeError: if they are equal, as means are.
+    """
+    _, targets = examples_from(split, CHECKED)
+    sizes, is_language = [head.size for head in task.heads], task.heads[0].task == "language_modelling"
+    outputs = torch.rand(*targets.shape[: 1 + is_language], sum(sizes), generator=torch.Generator()).to(targets.device)
+    outputs = torch.cat([part.softmax(-1) if part.shape[-1] > 1 else part for part in outputs.split(sizes, -1)], -1)
+    try:
+        task = task.with_numbers(deepcopy(task.losses), task.class_weights)  # a loss may have a state
+        once, twice = (
+            float(
+                task.objective(
+                    task.totals(torch.cat([outputs] * times), torch.cat([targets] * times)), [1] * len(sizes)
+                )
+            )
+            for times in (1, 2)
+        )
+    except Exception:  # training reports it, with its place
+        return
+    if isfinite(once) and once != 0 and abs(twice - once) < SAME * abs(once):
+        raise UserCodeError(
+            f"loss={loss} is {once:.4g} for a batch and {twice:.4g} for the same batch twice, as a mean is; allowed: "
+            "the sum over the examples; hint: reduction='sum', or .sum() instead of .mean()"
+        )
 
 
 def sum_of(loss: Loss, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -28,7 +28,7 @@ from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.folders import Snapshot, is_locked, snapshot
 from dl_lab.runs.logger import RunLogger
 from dl_lab.runs.reader import holds_run, read_configuration
-from dl_lab.training import class_weights, description, loop, setup
+from dl_lab.training import class_weights, description, diagnose, loop, setup
 from dl_lab.training.bookkeeping import Outcome
 from dl_lab.training.result import Result
 from dl_lab.training.state import ActiveRun, Plan, TrainState, restore, unfit
@@ -108,6 +108,8 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
             write("compiling the model, which takes up to a minute and shortens its steps; disable with compile=false")
         try:
             outcome = loop.fit(run, signals.received)
+            if outcome.status == "completed":
+                run.warnings = diagnose.of_training(run)
             test = loop.evaluate_best(run) if outcome.status == "completed" else None
             finish(run, outcome, test)
         except Exception as error:
@@ -127,7 +129,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
         again = f"hint: continue with resume={for_shell(str(folder.absolute()))}"
         raise Stopped(f"stopped {outcome.reason}; {again}", signals.status)
     assert state.best is not None
-    return Result(plan, outcome, state.best, test, folder, run.intervals)
+    return Result(plan, outcome, state.best, test, folder, run.intervals, run.warnings)
 
 
 def build_from(start: Start, config: RunConfig, data: Data, folder: Path) -> tuple[Plan, TrainState]:
@@ -206,6 +208,7 @@ def summary(run: ActiveRun, outcome: Outcome, test: dict[str, float] | None) -> 
         "last": outcome.last,
         "test": test,
         "test_intervals": run.intervals,
+        "warnings": run.warnings,
         "weighted": plan.data.spec.is_weighted,
         "name": settings.name,
         "tags": settings.tags,

@@ -28,7 +28,7 @@ from dl_lab.dropouts.layers import Dropout, number_layers
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.identity import MOVED, difference
 from dl_lab.schedules.schedules import Schedule
-from dl_lab.training.checks import check_data, check_loss, check_model
+from dl_lab.training.checks import check_data, check_loss, check_model, check_sum
 from dl_lab.training.class_weights import class_weights
 from dl_lab.training.state import Plan, TrainState, load_model, unfit
 from dl_lab.training.tasks.task import EMPTY, Task
@@ -212,6 +212,8 @@ def build_run(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     joins = any(isinstance(module, _BatchNorm) for module in model.modules())
     steps_per_epoch = steps_in_epoch(len(data.train), batch_size, joins)
     task = build_task(run, data.spec, class_weights(run.loss.config, data, device))
+    if not run.loss.entry.build.__module__.startswith("dl_lab."):
+        check_sum(task, run.loss.entry.name, data.train)
     check_best(run.train.best, task.metric_names)
     if isinstance(data.validation, InMemory):
         reason = task.undefined(run.train.best, data.validation.targets)

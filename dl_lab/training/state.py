@@ -81,8 +81,8 @@ class TrainState:
     `forward` is the model in training mode, compiled or not. `dropout_key` is None for a model without dropout, and
     `norm_before_clipping`, the norm of the last step's gradient, is None where nothing is clipped. `window` holds the
     totals of every step since the last point of the training curves, on the device; `since_validation` holds those of
-    every point since the last validation. `best` and `last` are the metrics of validations. `together` is the size of
-    the stack that the run was trained in, or None.
+    every point since the last validation. `first_loss` is that of the batch of step 1. `best` and `last` are the
+    metrics of validations. `together` is the size of the stack that the run was trained in, or None.
     """
 
     model: nn.Module
@@ -90,6 +90,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     dropout_key: Tensor | None
     step: int = 0
+    first_loss: float | None = None
     best: dict[str, float] | None = None
     last: dict[str, float] | None = None
     validations_since_best: int = 0
@@ -109,7 +110,7 @@ class ActiveRun:
     """A run in training: its plan, its state, the writer of its run folder, and its progress bar.
 
     `finished` is set once its outcome is in summary.json. A stack divides its seconds among its `shared_by` members.
-    `intervals` are those of the metrics of its test split.
+    `intervals` are those of the metrics of its test split, and `warnings` are what `diagnose` found.
     """
 
     plan: Plan
@@ -120,6 +121,7 @@ class ActiveRun:
     shared_by: int = 1
     finished: bool = False
     intervals: dict[str, Interval] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def epoch(self) -> float:
@@ -145,6 +147,7 @@ def checkpoint_of(state: TrainState, plan: Plan) -> Checkpoint:
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "step": state.step,
+        "first_loss": state.first_loss,
         "best": state.best,
         "last": state.last,
         "validations_since_best": state.validations_since_best,
@@ -176,7 +179,7 @@ def restore(state: TrainState, plan: Plan, checkpoint: Checkpoint, folder: Path)
         eager_optim.restore(state.optimizer, checkpoint["optimizer"])
         for name in ("step", "best", "validations_since_best", "since_validation"):
             setattr(state, name, checkpoint[name])
-        for name in ("last", "together"):  # missing in older checkpoints
+        for name in ("first_loss", "last", "together"):  # missing in older checkpoints
             setattr(state, name, checkpoint.get(name))
         state.window = [[moved(totals, plan.device) for totals in pieces] for pieces in checkpoint["window"]]
         if missing := [] if state.best is None else sorted(measured - state.best.keys()):

@@ -15,11 +15,11 @@ from dl_lab.dropouts.layers import Dropout
 from dl_lab.runs import checkpoint
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.identity import shared_in_stack
-from dl_lab.training import bookkeeping
+from dl_lab.training import bookkeeping, diagnose
 from dl_lab.training.bookkeeping import Outcome
 from dl_lab.training.state import ActiveRun, Plan, TrainState, checkpoint_of, load_model
 from dl_lab.vectorized.engine import StackedRuns
-from dl_lab.vectorized.member_state import MemberState, member_state_of
+from dl_lab.vectorized.member_state import MemberState, member_state_of, sums_by_run
 from dl_lab.vectorized.optimizers import must_be_equal
 from dl_lab.vectorized.verification import DoesNotStack, layout, refuse_structure
 
@@ -138,6 +138,9 @@ def record_points(stack: StackedRuns, alive: list[M], examples_per_second: float
     """Record a point of each member's curves. Returns those that diverged, by their number in the stack."""
     ended: dict[int, Outcome] = {}
     sums, norms, lrs = stack.summed_window(), stack.gradient_norms(), stack.optimizer.lrs()
+    if stack.step_number == len(stack.window):
+        for member, totals in zip(alive, sums_by_run(stack.window[:1], len(alive)), strict=True):
+            member.run.state.first_loss = member.run.plan.task.metrics(totals)["loss"]
     for number, (member, summed) in enumerate(zip(alive, sums, strict=True)):
         if not isfinite(sum(value for values in summed.values() for value in values)):
             member.run.state.window = stack.window_of(number)  # to find the step where it happened
@@ -204,6 +207,8 @@ def without_ended(
         if outcome.status not in ("diverged", "failed"):
             save(stack, number, alive[number])
     completed = [number for number, outcome in ended.items() if outcome.status == "completed"]
+    for number in completed:
+        alive[number].run.warnings = diagnose.of_training(alive[number].run)
     tests = evaluate_best(stack, alive, completed) if completed else {}
     for number, outcome in ended.items():
         yield alive[number], outcome, tests.get(number)
