@@ -17,6 +17,7 @@ from dl_lab.core.terminal import styled
 
 CELL = {"TERM": "xterm-color", "CLICOLOR": "1", "PAGER": "cat", "GIT_PAGER": "cat"}  # ipykernel sets these
 NARROW = 72  # columns; a narrower terminal has no room for the bar itself
+WATCHED = 0.5  # seconds between two looks at the width of a terminal
 DIGITS = 10  # columns of a number, with the spaces around it
 
 
@@ -81,21 +82,42 @@ def size_of(terminal: TextIO) -> tuple[int, int]:
 
 
 class Bar(tqdm):  # type: ignore[type-arg]
-    """A bar of tqdm that survives a change of the terminal's width."""
+    """A bar of tqdm that survives a change of the terminal's width. A terminal that becomes narrower wraps the bar;
+    since the cursor stays at its start, and no other line follows, all of it can be erased. Another bar, such as that
+    of the run of a sweep, is therefore shown inside the first one.
+    """
+
+    _instances: Any
+
+    def __init__(self, **settings: Any):
+        self._ended = threading.Event()
+        self._width = 0
+        super().__init__(**settings)
+        if not self.disable:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def close(self) -> None:
+        self._ended.set()
+        super().close()
+
+    def _watch(self) -> None:
+        """Draw the bar again soon after the width has changed: the next step or job may take a while."""
+        while not self._ended.wait(WATCHED):
+            if self._width not in (0, size_of(self.fp)[0]):
+                self.refresh()
 
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:
-        """Draw a bar over the one before, and leave the cursor at its start: a terminal that becomes too narrow wraps
-        the bar, and from its start all its lines can be erased.
-        """
-        before = ""
+        """Draw a bar over the one before, and leave the cursor at its start. Erase the lines of one that is wrapped."""
+        before = 0
 
         def draw(text: str) -> None:
             nonlocal before
-            rest = "J" if disp_len(before) > size_of(file)[0] else "K"  # to the end of the screen or the line
-            file.write(f"\r\x1b[{rest}{text}\r")
+            wrapped = max(0, before - 1) // size_of(file)[0]
+            for part in ("\n" * wrapped, *["\r\x1b[K", "\x1b[A"] * wrapped, f"\r\x1b[K{text}\r"):
+                file.write(part)
             file.flush()
-            before = text
+            before = disp_len(text)
 
         return draw
 
@@ -103,10 +125,29 @@ class Bar(tqdm):  # type: ignore[type-arg]
     def format_dict(self) -> dict[str, Any]:
         """The numbers and the format; without room for a bar the most important numbers come first."""
         if not self.disable:
-            columns, self.nrows = size_of(self.fp)
-            self.ncols = columns - 1  # some terminals wrap a full line
-            self.bar_format = "{remaining} left{postfix}, {rate_fmt}, {n_fmt}/{total_fmt}" if columns < NARROW else None
-        return dict(super().format_dict)
+            self._width, self.nrows = size_of(self.fp)
+            self.ncols = self._width - 1  # some terminals wrap a full line
+            is_narrow = self._width < NARROW
+            self.bar_format = "{remaining} left{postfix}, {rate_fmt}, {n_fmt}/{total_fmt}" if is_narrow else None
+        inner = [f"{other.unit} {other.n}/{other.total}" for other in self._bars() if other.pos]
+        return {**super().format_dict, "postfix": ", ".join([*([str(self.postfix)] if self.postfix else []), *inner])}
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Draw the bar, or the first one, which shows this one inside."""
+        if self.pos:
+            for first in [other for other in self._bars() if not other.pos]:
+                first.display()
+        else:
+            super().display(msg, 0)
+
+    def clear(self, nolock: bool = False) -> None:
+        """Erase the first bar, before a line is printed."""
+        if not self.pos:
+            super().clear(nolock)
+
+    def _bars(self) -> list["Bar"]:
+        """All bars that are shown."""
+        return [bar for bar in self._instances if isinstance(bar, Bar) and hasattr(bar, "pos")]
 
 
 class NotebookBar(Bar):

@@ -1,6 +1,7 @@
 """Colors, and the progress of a run on a terminal."""
 
 import io
+import re
 import sys
 import termios
 import time
@@ -14,6 +15,7 @@ from dl_lab.core import progress
 from dl_lab.core.progress import CELL, Progress, bar, fitting
 from dl_lab.core.terminal import Escaping, styled
 
+ERASE = "\r\x1b[K"
 METRICS = {"loss": 0.25, "accuracy": 0.5, "more": 1.0}
 
 
@@ -75,23 +77,47 @@ def test_a_terminal_shows_a_bar_and_a_line_above_it_for_each_validation():
                 run.advance()
             run.training({"loss": 0.125, "accuracy": 0.75, "more": 1.0})
             run.validation(60, 0.5, METRICS, METRICS)
-            termios.tcsetwinsize(terminal, (24, 60))  # the bar before is wrapped
+            termios.tcsetwinsize(terminal, (24, 60))
             run.training(METRICS)
             run.validation(70, 0.5, METRICS, METRICS)
             run.close()
-            termios.tcsetwinsize(terminal, (0, 0))  # of a terminal that does not know its size
-            bar(3, "picture").close()
 
-    wide, narrow = on_terminal(act).split("\x1b[J")  # erases what a terminal has wrapped
-    assert "60/100 [00:00<00:0" in wide
-    assert "step/s, loss 0.125  accuracy 0.75]\r" in wide
+    written = on_terminal(act)
     columns = [f"{part}/{name} {value:<8.4g}" for part in ("train", "val") for name, value in METRICS.items()]
-    assert f"\x1b[K\r\rstep  60/100  epoch 0.5   {' '.join(columns).rstrip()}\r\n" in wide
-    assert "\x1b[K00:0" in narrow
-    assert " left, loss 0.25  accuracy 0.5, " in narrow
-    assert "\rstep  70/100  epoch 0.5   val/loss 0.25     val/accuracy 0.5\r\n" in narrow
-    assert "| 0/3 [00:00<?, ?picture/s]" in narrow
-    assert not narrow.rpartition("\x1b[K")[2].strip("\r")  # no bar stays
+    parts = [
+        f"{ERASE}\r\rstep  60/100  epoch 0.5   {' '.join(columns).rstrip()}\r\n",
+        "60/100 [00:00<00:0",
+        "step/s, loss 0.125  accuracy 0.75]\r",
+        "\r\n" * 3 + f"{ERASE}\x1b[A" * 3 + ERASE,  # the bar before had 199 columns, and has 60 now
+        "\rstep  70/100  epoch 0.5   val/loss 0.25     val/accuracy 0.5\r\n",
+        f"{ERASE}00:0",
+        " left, loss 0.25  accuracy 0.5, ",
+        ERASE,  # no bar stays
+    ]
+    for part in parts:
+        assert part in written
+        written = written.partition(part)[2]
+    assert not written.strip("\r")
+
+
+def test_a_bar_is_drawn_again_when_the_width_changes_and_shows_another_one_inside(monkeypatch):
+    monkeypatch.setattr(progress, "WATCHED", 0.01)
+
+    def act(terminal: io.TextIOBase) -> None:
+        with redirect_stderr(terminal):
+            termios.tcsetwinsize(terminal, (0, 0))  # of a terminal that does not know its size
+            jobs = bar(16, "job")
+            steps = bar(20, "step")
+            steps.refresh()
+            termios.tcsetwinsize(terminal, (24, 30))
+            time.sleep(0.2)
+            steps.close()
+            jobs.close()
+
+    parts = [part for part in re.split(r"[\r\n]|\x1b\[[KA]", on_terminal(act)) if part]
+    assert parts[0].endswith("| 0/16 [00:00<?, ?job/s]")
+    assert parts[-3].endswith("| 0/16 [00:00<?, ?job/s, step 0/20]")
+    assert parts[-2:] == ["? left, step 0/20, ?job/s, 0/", "? left, ?job/s, 0/16"]
 
 
 def test_a_bar_in_a_notebook_replaces_itself(monkeypatch):
