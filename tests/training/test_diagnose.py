@@ -70,7 +70,7 @@ def test_classes_that_are_not_learned_or_not_validated_are_named(tmp_path):
     kinds = ["rare", *["no", "no", "no", "yes"] * 60]
     missing, guessing, *_ = warnings_of(train(tmp_path, *table(tmp_path, kinds), *SHORT[1:]))
     assert "always guessing 'no', the most frequent class" in guessing
-    assert "no example of 1 class: 'rare'" in missing
+    assert "no example of 1 class of kind: 'rare'" in missing
 
 
 LOSS = """
