@@ -82,7 +82,8 @@ def contents(comparisons: Sequence[Comparison], head: Sequence[str], folder: Pat
         lines += [f"#{'#' * several} {title}", "", *_bullets(rest), *markdown(rows(each)), ""]
     text = "\n".join([*lines, note(comparisons)])
     with TemporaryDirectory() as made:
-        figures = report_figures.write(comparisons, text, Path(made), folder.name)
+        title = "/".join(folder.absolute().parts[-3:])  # sweep, compare, number
+        figures = report_figures.write(comparisons, text, Path(made), title)
         files = {name: path.read_bytes() for name, path in files_of(Path(made)).items()}
     names = [path.name for paths in figures for path in paths]
     links = "\n".join(f"![{Path(name).stem.replace('_', ' ')}](figures/{name})" for name in names)
