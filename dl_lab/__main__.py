@@ -30,10 +30,10 @@ def main() -> None:
     """Call the command that the first argument names, with the others."""
     given = sys.argv[1:]
     with app.exits():
-        if arguments.answered(given[:1] or ["--help"], HELP):
+        if arguments.answered(["--help"] if given[:1] in ([], ["help"]) else given[:1], HELP):
             return
         if given[0] not in COMMANDS:
-            hint = f"; hint: {line('python', '-m', 'dl_lab', 'train', *given)}" if "=" in given[0] else ""
+            hint = line("python", "-m", "dl_lab", "train", *given) if "=" in given[0] else ""
             raise unknown_command(given[0], COMMANDS, hint)
     sys.argv = [f"{sys.argv[0]} {given[0]}", *given[1:]]
     import_module(f"dl_lab.{given[0]}").main()

@@ -6,6 +6,7 @@ from pathlib import Path
 from dl_lab.cli import app, arguments
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.paths import user_path
+from dl_lab.core.shell import word
 
 HELP = """Compare runs by configuration, over seeds: python -m dl_lab.compare FOLDER ... [key=value ...]
 
@@ -30,7 +31,12 @@ def main() -> None:
         if arguments.answered(sys.argv[1:], HELP):
             return
         given, names = arguments.take(sys.argv[1:], KEYS)
-        folders = [folder for name in names for folder in matching_folders(name)]
+        whole = " ".join(names)
+        if len(names) > 1 and Path(whole).is_dir() and not Path(names[0]).is_dir():
+            raise ConfigError(
+                f"{names[0]} is not a folder; allowed: runs, sweeps, or folders of them; hint: {word(whole)}"
+            )
+        folders = [folder for name in names for folder in matching_folders(name.removeprefix("run="))]
         if not folders:
             raise ConfigError("no folder is given; hint: runs, sweeps, or folders of them, as outputs/sweeps/DATE/TIME")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dl_lab.cli import app
-from dl_lab.cli.arguments import answered, take
+from dl_lab.cli.arguments import answered, divided, is_bare, take
 from dl_lab.config.compose import compose, quoted
-from dl_lab.core.errors import FAILED, ConfigError
+from dl_lab.core.errors import FAILED, ConfigError, hinted
 from dl_lab.core.paths import user_path
+from dl_lab.core.shell import word
 from dl_lab.runs.identity import HARMLESS_KEYS
 
 
@@ -31,6 +32,9 @@ def main() -> None:
             from dl_lab.training.rerun import continue_run, rerun  # imports torch
 
             others = others if auto else config_dir(others)[1]  # a run folder holds the values of its choices
+            for bare in filter(is_bare, () if auto else others):
+                meant = divided(sys.argv[1:], sys.argv.index(bare) - 1, special.__contains__)
+                raise ConfigError(f"{bare} is not key=value; allowed: key=value{hinted(meant and word(meant))}")
         if "rerun" in special:
             same, text = rerun(user_path(special["rerun"], "rerun"), others)
             print(text)

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 import dl_lab
-from dl_lab.core.errors import ConfigError, near, unknown_key
+from dl_lab.core.errors import ConfigError, hinted, near, unknown_key
 from dl_lab.core.shell import word
 
 READING = ("separator", "encoding", "header", "decimal", "thousands", "percent", "missing")
@@ -45,6 +45,8 @@ def values(arguments: Sequence[str], keys: Collection[str], texts: Collection[st
     if "run" in keys and "run" not in taken and folders:
         taken["run"] = folders[0]
         rest.remove(folders[0])
+    if "run" in texts and "run" not in taken and not rest:
+        raise ConfigError("run is missing; allowed: run=FOLDER, or the folder of a run alone; hint: see --help")
     if rest:
         raise not_taken(rest[0], keys, arguments, texts)
     plain = {key: taken.pop(key) for key in texts if key in taken}
@@ -72,24 +74,24 @@ def not_taken(
     have a text as value.
     """
     option, equals, value = argument.partition("=")
+    place = arguments.index(argument)
     if argument.startswith("-") and (key := near(option.lstrip("-"), keys)):
-        following = arguments[arguments.index(argument) + 1 :]
-        given = value if equals else following[0] if following else "VALUE"
-        hint = f"; hint: {word(f'{key}={given}')}"
+        meant = f"{key}={value if equals else (*arguments[place + 1 :], 'VALUE')[0]}"
     elif equals and option.replace(".", "_").isidentifier():
         return unknown_key("", option, keys)
+    elif "path" in keys and Path(argument).exists():
+        meant = f"path={argument}"
     else:
-        is_path = "path" in keys and Path(argument).exists()
-        meant = (
-            word(f"path={argument}") if is_path else divided(arguments, arguments.index(argument), texts.__contains__)
-        )
-        hint = f"; hint: {meant}" if meant else ""
-    return ConfigError(f"{argument} is not key=value; allowed: {', '.join(f'{key}=VALUE' for key in keys)}{hint}")
+        meant = divided(arguments, place, texts.__contains__)
+    hint = word(meant) if meant else ""
+    return ConfigError(
+        f"{argument} is not key=value; allowed: {', '.join(f'{key}=VALUE' for key in keys)}{hinted(hint)}"
+    )
 
 
 def divided(arguments: Sequence[str], place: int, is_text: Callable[[str], object]) -> str:
-    """The argument that the shell has divided at its spaces, of which the one at `place` is a part, quoted for the
-    shell. "" if no key of a text, list or missing value, as `is_text` knows them, comes before.
+    """The argument that the shell has divided at its spaces, of which the one at `place` is a part. "" if no key with a
+    list, no value or a text, as `is_text` knows them, comes before.
     """
 
     def continues(argument: str) -> bool:
@@ -103,7 +105,7 @@ def divided(arguments: Sequence[str], place: int, is_text: Callable[[str], objec
     is_open = equals and (not begun or begun[0] in "[({")
     if end - start < 2 or not (is_open or is_text(first if equals else "run")):
         return ""
-    return word(f"{key}={value}" if equals else f"run={key}")
+    return f"{key}={value}" if equals else "" if is_folder(first) else f"run={key}"
 
 
 def answered(arguments: Sequence[str], text: str | None = None) -> bool:

@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.core.errors import ConfigError, unknown_key
+from dl_lab.core.shell import word
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
@@ -80,6 +81,12 @@ def refuse_added_keys(config: DictConfig, overrides: Iterable[str]) -> None:
 def quoted(value: object) -> str:
     """A value as text in Hydra's grammar, whatever its characters are."""
     return QuotedString(str(value), Quote.single).with_quotes()
+
+
+def argument(key: str, value: str) -> str:
+    """key=value for train and the shell, for a value that is one text, with any character."""
+    is_odd = TEXTS.fullmatch(key) and re.search(r"[,'\"$\\]", value)
+    return word(f"{key}={quoted(value) if is_odd else value}")
 
 
 def is_of_sweep(override: str) -> bool:

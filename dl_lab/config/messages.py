@@ -12,8 +12,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
 
-from dl_lab.config import hints
-from dl_lab.core.errors import ConfigError, Diverged, Failed, is_out_of_memory, printable, unknown, unknown_key
+from dl_lab.config import hints, quoting
+from dl_lab.core.errors import ConfigError, Diverged, Failed, hinted, is_out_of_memory, printable, unknown, unknown_key
 from dl_lab.registry import registering_packages
 
 # Errors of the file system that the user can fix; any other is a bug.
@@ -103,7 +103,7 @@ def _group_and_choice(file: str) -> tuple[str, str]:
 def _unreadable_override(error: OverrideParseException) -> str:
     reason = _first_line(error.message)
     details = f" ({reason})" if error.override not in reason else ""
-    return f"{error.override} cannot be read{details}; allowed: key=value{hints.of_quoting(error.override)}"
+    return f"{error.override} cannot be read{details}; allowed: key=value{hinted(quoting.readable(error.override))}"
 
 
 def _unreadable_configuration(error: OmegaConfBaseException) -> str:
@@ -136,8 +136,8 @@ def _given(group: str, key: str) -> tuple[str, str]:
 
 
 def _hydra(error: HydraException) -> str:
-    if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
-        return f"{ambiguous[1]} has several values; allowed: one{hints.of_several(ambiguous[1])}"
+    if ambiguous := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", str(error)):
+        return f"{ambiguous[1]} has several values; allowed: one; hint: {quoting.several(ambiguous[1])}"
     return f"{' '.join(str(error).split())}; hint: see --help"
 
 

@@ -7,7 +7,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from dl_lab.core.errors import ConfigError, unknown, unknown_key
+from dl_lab.core.errors import ConfigError, hinted, unknown, unknown_key
+from dl_lab.core.shell import line
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -84,8 +85,19 @@ def _config_error(schema: type, values: dict[str, Any], group: str, error: Mappi
         return ConfigError(f"{key} is missing; allowed: {in_words(hint)}")
     if error["type"] == "literal_error" and len(error["loc"]) == 1:
         return unknown(key, values[name], _choices(hint))
-    null = f"; hint: {key}=null" if NoneType in get_args(hint) and str(values[name]).lower() == "none" else ""
-    return ConfigError(f"{key}={values[name]} is not allowed; allowed: {in_words(hint)}{null}")
+    advice = _corrected(key, values[name], hint)
+    return ConfigError(f"{key}={values[name]} is not allowed; allowed: {in_words(hint)}{hinted(advice)}")
+
+
+def _corrected(key: str, value: Any, hint: Any) -> str:
+    """The argument with null instead of None, or with the brackets of a list; "" if that is not the mistake."""
+    kinds = [get_origin(each) or each for each in (hint, *get_args(hint))]
+    if NoneType in kinds and str(value).lower() == "none":
+        return f"{key}=null"
+    if not {list, tuple} & {*kinds} or isinstance(value, list | dict) or value is None:
+        return ""
+    texts = str(value).split()
+    return line(f"{key}=[{','.join(texts) if all(map(str.isdecimal, texts)) else value}]")
 
 
 def _is_lossy(value: Any, checked: Any) -> bool:

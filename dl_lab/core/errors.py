@@ -74,14 +74,19 @@ class Stopped(BaseException):
         self.status = status
 
 
+def hinted(advice: str) -> str:
+    """Advice as the end of a message; "" without advice."""
+    return f"; hint: {advice}" if advice else ""
+
+
 def unknown(key: str, given: object, allowed: Iterable[str], hint: str = "") -> ConfigError:
-    """The error for a value that is not one of the `allowed` names; `hint` is the end of the message."""
-    return ConfigError(f"{key}={given} is not known{_nearest(given, allowed)}{hint}")
+    """The error for a value that is not one of the `allowed` names; `hint` is advice, or ""."""
+    return ConfigError(f"{key}={given} is not known{_nearest(given, allowed)}{hinted(hint)}")
 
 
 def unknown_key(group: str, given: object, allowed: Iterable[str], hint: str = "") -> ConfigError:
-    """The error for a key that a group does not have; "" is the top level, and `hint` the end of the message."""
-    return ConfigError(f"{group}{'.' if group else ''}{given} is not a key{_nearest(given, allowed)}{hint}")
+    """The error for a key that a group does not have; "" is the top level, and `hint` is advice, or ""."""
+    return ConfigError(f"{group}{'.' if group else ''}{given} is not a key{_nearest(given, allowed)}{hinted(hint)}")
 
 
 def unknown_option(given: str, allowed: Iterable[str]) -> ConfigError:
@@ -90,22 +95,27 @@ def unknown_option(given: str, allowed: Iterable[str]) -> ConfigError:
 
 
 def unknown_command(given: str, allowed: Iterable[str], hint: str = "") -> ConfigError:
-    """The error for a first argument that is no command; `hint` is the end of the message."""
-    return ConfigError(f"{given} is not a command{_nearest(given, allowed)}{hint}")
+    """The error for a first argument that is no command; `hint` is advice, or ""."""
+    return ConfigError(f"{given} is not a command{_nearest(given, allowed)}{hinted(hint)}")
 
 
 def near(given: object, names: Iterable[str]) -> str | None:
-    """The name that was probably meant: with other capitals, dashes or order of letters, a few other letters, or its
-    beginning. None if no name is near.
+    """The name that was probably meant: with other capitals, dashes or order of letters, a few other letters, or
+    without its end. None if no name is near.
     """
     spelled = {plain(name): name for name in names}
     text = plain(given)
     if found := same(text, spelled):
         return spelled[found]
     swapped = [name for name in spelled if len(name) == len(text) > 2 and sorted(name) == sorted(text)]
-    begun = [name for name in spelled if len(text) > 2 and name.startswith(text)]
+    begun = [name for name in spelled if is_beginning(text, name, 3) or is_beginning(name, text, 4)]
     nearest = swapped or get_close_matches(text, spelled, n=1, cutoff=NEAR) or sorted(begun, key=len)
     return spelled[nearest[0]] if nearest else None
+
+
+def is_beginning(short: str, text: str, least: int) -> bool:
+    """Whether a text begins with a shorter one of at least so many letters."""
+    return len(short) >= least and text.startswith(short)
 
 
 def same(given: object, names: Iterable[str]) -> str | None:
