@@ -34,6 +34,7 @@ FINAL_TAGS = ("~best/", "~test/", "best/", "test/", "warnings", "_hparams_/sessi
 FIRST_COLUMNS = ("model", "optimizer", "optimizer.lr", "dataset", "folder")  # of HPARAMS, which shows five of each kind
 SHOWN_COLUMNS = 5
 LONGEST_NAME = 120  # bytes
+LONG_NUMBER = re.compile(r"[+-]?\d*\.\d{6,}(e[+-]?\d+)?")  # such as a search draws
 OURS = re.compile(r"events\.out\.tfevents\.\d+\..+\.\d+\.\d+\.dl_lab")  # event files that no other program writes
 DT_DOUBLE, DT_STRING = 2, 7  # of tensorboard.compat.proto.types_pb2
 
@@ -47,7 +48,8 @@ def run_name(overrides: Iterable[str]) -> str:
     parts = []
     for key, _, value in pairs:
         last = key.rpartition(".")[2]
-        plain = re.sub(r"[^\w.,+-]+", "_", re.sub(r"[\[\](){}'\"]|(?<=,)\s+", "", value))
+        short = f"{float(value):.4g}" if LONG_NUMBER.fullmatch(value) else value
+        plain = re.sub(r"[^\w.,+-]+", "_", re.sub(r"[\[\](){}'\"]|(?<=,)\s+", "", short))
         parts.append(f"{last if ends[last] == 1 else key}={plain}")
     return " ".join(parts).encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(" .")
 

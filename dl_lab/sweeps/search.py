@@ -169,6 +169,7 @@ class Study:
         self._sweep = sweep
         self._settings = settings
         self._axes, self._fixed, given = space.axes, space.fixed, space.given
+        sweep.swept = {axis.key for axis in space.axes}
         search = sweep.manifest.search or {"name": settings.name, "seed": settings.seed, "space": given, "trials": []}
         for key, value in (("name", settings.name), ("seed", settings.seed), ("space", given)):
             if search.get(key) != value:

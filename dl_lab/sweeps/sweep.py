@@ -51,6 +51,7 @@ class Sweep:
         self._composer = Composer(loader, config)
         self._jobs: dict[int, Entry] = {}  # of this command
         self._planned: dict[str, Job] = {}  # by their whole configuration
+        self.swept: set[str] = set()  # the keys of a search, whose first batch may be one job
         self._folders = {entry.folder: entry.number for entry in self.manifest.jobs}
         self._display = Display(total)
         self._report = SweepReport(self.manifest, self._display, settings)
@@ -101,7 +102,7 @@ class Sweep:
         """
         jobs = {number: entry.overrides for number, entry in self._jobs.items()}
         self._report.names = names(jobs)
-        varied = {key_of(override) for override in differing(jobs)}
+        varied = self.swept or {key_of(override) for override in differing(jobs)}
         for job, _ in planned:
             job.varied = tuple(override for override in job.overrides if key_of(override) in varied)
             if job.config is not None:

@@ -105,6 +105,10 @@ def test_a_job_of_a_sweep_that_continues_alone_keeps_its_name_in_tensorboard(tmp
         (["model.hidden_sizes=[8, 8]", "+name='my run'"], "hidden_sizes=8,8 name=my_run"),
         (["dataset.path=../a\n\\b:*.csv", "name=日本"], "path=.._a_b_.csv name=日本"),
         (["name=con."], "name=con"),
+        (
+            ["optimizer.lr=0.0020322854432411525", "a.b=1.5000001e-07", "seed=123456789"],
+            "lr=0.002032 b=1.5e-07 seed=123456789",
+        ),
         (["name=" + "ü" * 200], "name=" + "ü" * 57),
     ],
 )

@@ -1,6 +1,7 @@
 """Searches: the grammar of a search space, random draws, Optuna's TPE, and the recorded study."""
 
 import json
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -158,6 +159,12 @@ def test_the_study_names_the_best_trial_its_folder_and_checkpoint(searched):
     assert f"{here}/{best['folder']}/checkpoints/best.pt" in searched.out
     for job, trial in zip(table(here), study["trials"], strict=True):
         assert {f"{key}={value}" for key, value in trial["parameters"].items()} <= set(job["overrides"])
+
+
+def test_trials_are_named_in_tensorboard_after_what_the_search_varies(tmp_path):
+    train(tmp_path, "-m", "sweep=random", "sweep.trials=1", "optimizer.lr=interval(0.1,0.2)", *TINY)
+    (events,) = tmp_path.rglob("events.out.tfevents.*")
+    assert re.fullmatch(r"lr=0\.1\d{1,3}", events.parent.name)
 
 
 def test_a_killed_search_continues_to_the_same_result(searched, tmp_path):
