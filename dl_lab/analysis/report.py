@@ -11,7 +11,7 @@ from dl_lab.analysis.sentences import left_out_lines, summary
 from dl_lab.analysis.table import BRIEF, as_csv, markdown, note, rows
 from dl_lab.core.atomic_io import files_of
 from dl_lab.core.errors import ConfigError, counted, printable
-from dl_lab.core.terminal import for_shell
+from dl_lab.core.shell import word
 from dl_lab.runs.finder import find
 from dl_lab.runs.reader import Run
 
@@ -41,7 +41,7 @@ def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) 
         reason = f"{error.filename} cannot be written ({error.strerror})"
         raise ConfigError(f"{reason}; hint: choose another folder with out=FOLDER") from error
     where = [f"wrote  {folder / 'compare.html'} (open it in a browser), compare.md, compare.csv, figures/"]
-    where.append(f"look   tensorboard --logdir {for_shell(str(folder))}   (IMAGES, CUSTOM SCALARS)")
+    where.append(f"look   tensorboard --logdir {word(folder)}   (IMAGES, CUSTOM SCALARS)")
     tables = [line for each in comparisons for line in _on_screen(each)]
     text = [*head, *[""] * bool(head), *tables, BRIEF, "", *map(printable, where)]
     return "\n".join(text), folder

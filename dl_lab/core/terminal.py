@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,20 +24,6 @@ def styled(text: str, style: str) -> str:
     """A text in one of the STYLES if standard output shows them, to be printed as it is; `text` may be of others."""
     text = printable(text)
     return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if shows_styles(sys.stdout) else text
-
-
-def for_shell(text: str) -> str:
-    """A word of a command, in quotes if the shell needs them: $'...' for characters that a terminal obeys."""
-    if printable(text) == text:
-        return shlex.quote(text)
-    signs = (f"\\{sign}" if sign in "\\'" else sign if printable(sign) == sign else _escape(sign) for sign in text)
-    return f"$'{''.join(signs)}'"
-
-
-def _escape(sign: str) -> str:
-    """A character in $'...' of bash and zsh; a byte that is no text, as Python reads it in the name of a file."""
-    code = ord(sign)
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\U{code:08x}"
 
 
 def labelled(texts: Mapping[str, str]) -> list[str]:

@@ -19,7 +19,7 @@ from dl_lab.core import atomic_io
 from dl_lab.core.atomic_io import atomic_write
 from dl_lab.core.errors import ConfigError
 from dl_lab.core.paths import user_path
-from dl_lab.core.terminal import for_shell
+from dl_lab.core.shell import word
 from dl_lab.runs.folders import inside, make_folder
 from dl_lab.runs.identity import signature
 from dl_lab.runs.reader import Run, read_summary, read_tolerant
@@ -212,7 +212,7 @@ def folder_of(config: DictConfig, settings: GridConfig) -> Path:
     if settings.resume is None:
         folder = user_path(str(config.hydra.sweep.dir), "hydra.sweep.dir").absolute()
         if (folder / NAME).exists():
-            resume = for_shell(f"sweep.resume={folder}")
+            resume = word(f"sweep.resume={folder}")
             raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; hint: {resume}")
         make_folder(folder)
     else:

@@ -8,7 +8,7 @@ from typing import Protocol
 from dl_lab.config.schema import GridConfig
 from dl_lab.core.errors import JobsFailed, printable
 from dl_lab.core.progress import Bar, bar, write
-from dl_lab.core.terminal import for_shell
+from dl_lab.core.shell import word
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest
 from dl_lab.sweeps.pruners import PruningHistory
@@ -164,7 +164,7 @@ class Display:
 
 def resuming(folder: Path) -> str:
     """Return how a sweep is continued."""
-    return f"continue with the same command and sweep.resume={for_shell(str(folder))}"
+    return f"continue with the same command and sweep.resume={word(folder)}"
 
 
 def failure_lines(entries: Iterable[Entry]) -> list[str]:

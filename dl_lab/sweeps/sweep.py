@@ -15,8 +15,8 @@ from dl_lab.config.schema import GridConfig, RunSettings, TrainConfig
 from dl_lab.config.validation import typed
 from dl_lab.core.atomic_io import atomic_write, remove_partial
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped, counted, printable
+from dl_lab.core.shell import word
 from dl_lab.core.signals import termination_raises
-from dl_lab.core.terminal import for_shell
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.folders import contents, inside, locked
 from dl_lab.runs.identity import difference, digest, signature
@@ -250,7 +250,7 @@ class Sweep:
         Raises:
             JobsFailed: if jobs failed, with a line for each.
         """
-        where = for_shell(str(self.folder))
+        where = word(self.folder)
         self._display.close()
         commands = [f"look     tensorboard --logdir {where}", f"compare  python -m dl_lab.compare {where}"]
         entries = [self._jobs[number] for number in sorted(self._jobs)]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from dl_lab.core.errors import counted, printable
 from dl_lab.core.progress import format_metrics
-from dl_lab.core.terminal import for_shell, labelled, styled
+from dl_lab.core.shell import word
+from dl_lab.core.terminal import labelled, styled
 from dl_lab.data.spec import PRINTED
 from dl_lab.runs.resume import as_argument
 from dl_lab.training.bookkeeping import Outcome
@@ -52,11 +53,11 @@ class Result:
     def next_commands(self) -> dict[str, str]:
         """What can be done with the run, as commands for a shell; for examples in memory, in Python."""
         folder, data, settings = str(self.folder.absolute()), self.plan.data, self.plan.run.settings
-        commands = {"look": f"tensorboard --logdir {for_shell(folder)}"}
+        commands = {"look": f"tensorboard --logdir {word(folder)}"}
         if self.plan.run.dataset.entry.name == "memory":
             return {**commands, "predict": f"dl_lab.load({folder!r}).predict(X)"}
-        again = f" {for_shell(as_argument(list(settings.imports)))}" if settings.imports else ""
-        where = f"{for_shell(folder)}{again}"
+        again = f" {word(as_argument(list(settings.imports)))}" if settings.imports else ""
+        where = f"{word(folder)}{again}"
         commands["evaluate"] = (
             f"python -m dl_lab.evaluate run={where}{'' if data.test is not None else ' split=validation'}"
         )

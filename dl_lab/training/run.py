@@ -19,8 +19,8 @@ from dl_lab.config.parse import parse
 from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import ConfigError, Diverged, Failed, JobsFailed, Stopped, UserCodeError
 from dl_lab.core.progress import Progress, announce, write
+from dl_lab.core.shell import word
 from dl_lab.core.signals import Signals
-from dl_lab.core.terminal import for_shell
 from dl_lab.data.dataset import Data
 from dl_lab.data.spec import ranked
 from dl_lab.runs import resume
@@ -115,7 +115,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
         except Exception as error:
             again_later = isinstance(error, OSError | ConfigError) and not isinstance(error, UserCodeError)
             if again_later or messages.LOST_WORKER in str(error):
-                again = f"hint: correct this, then continue with resume={for_shell(str(folder.absolute()))}"
+                again = f"hint: correct this, then continue with resume={word(folder.absolute())}"
                 raise Failed(f"{interrupted(error, state.step).reason}; {again}") from error
             is_bug = messages.explain(error) is None and messages.user_place(error) is None
             if is_bug and start.checkpoint is not None and state.step <= start.checkpoint["step"] + plan.validate_every:
@@ -126,7 +126,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
     if outcome.status == "diverged":
         raise Diverged(f"diverged: {outcome.reason} (run {folder})")
     if outcome.status == "stopped":
-        again = f"hint: continue with resume={for_shell(str(folder.absolute()))}"
+        again = f"hint: continue with resume={word(folder.absolute())}"
         raise Stopped(f"stopped {outcome.reason}; {again}", signals.status)
     assert state.best is not None
     return Result(plan, outcome, state.best, test, folder, run.intervals, run.warnings)

@@ -1,6 +1,5 @@
 """The lines at the start and the end of a run."""
 
-import os
 import subprocess
 
 import pytest
@@ -8,7 +7,6 @@ from support.commands import TINY, train
 from torch import nn
 
 from dl_lab.core.progress import format_metrics
-from dl_lab.core.terminal import for_shell
 from dl_lab.training.description import model_line
 
 
@@ -83,26 +81,6 @@ def test_the_next_commands_are_those_of_the_run_and_a_shell_reads_them(tmp_path)
         *("python", "-m", "dl_lab.evaluate", f"run={folder}", "split=validation"),
         *("python", "-m", "dl_lab.predict", f"run={folder}", "path=NEW"),
     ]
-
-
-WORDS = [
-    "plain/1.5",
-    "a b",
-    "it's",
-    "$HOME `x` \\",
-    "~",
-    "\u00e9\u4e2d",
-    "a\nb'\\c",
-    "\x1b[2J\u202e\x9b",
-    "x\udcffy",
-    "",
-]
-
-
-def test_a_shell_reads_any_word_and_a_terminal_obeys_none():
-    ended = subprocess.run(["bash", "-c", f"printf '%s\\0' {' '.join(map(for_shell, WORDS))}"], capture_output=True)
-    assert ended.stdout.split(b"\0")[:-1] == [os.fsencode(word) for word in WORDS]
-    assert all(for_shell(word).isprintable() for word in WORDS)
 
 
 @pytest.mark.parametrize(
