@@ -17,7 +17,8 @@ from dl_lab.runs.folders import Snapshot, contents, locked, refuse_links, snapsh
 from dl_lab.runs.identity import MOVED, Scalars, configuration_name, hyperparameters
 from dl_lab.runs.provenance import provenance
 from dl_lab.runs.reader import read_lines, read_overrides, read_resumptions
-from dl_lab.runs.tensorboard import SHOWN_COLUMNS, EventWriter, event_folder, tag_of
+from dl_lab.runs.tensorboard import EventWriter, event_folder
+from dl_lab.runs.tensorboard_names import SHOWN_COLUMNS, tag_of
 from dl_lab.runs.user_code import hashes
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from io import BytesIO
 from itertools import count
@@ -23,35 +22,15 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from dl_lab.core.atomic_io import atomic_write, is_plain, name_in_errors, no_links
+from dl_lab.runs.tensorboard_names import FIRST_COLUMNS, SHOWN_COLUMNS, column_of, run_name, tag_of
 from dl_lab.runs.tfrecord import record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LAST = "~"  # sorts after letters
-ASIDE = ("train/lr", "train/gradient_norm", "train/examples_per_second")
 FINAL_TAGS = ("~best/", "~test/", "best/", "test/", "warnings", "_hparams_/session_end_info", "_hparams_/experiment")
-FIRST_COLUMNS = ("model", "optimizer", "optimizer.lr", "dataset", "folder")  # of HPARAMS, which shows five of each kind
-SHOWN_COLUMNS = 5
-LONGEST_NAME = 120  # bytes
-LONG_NUMBER = re.compile(r"[+-]?\d*\.\d{6,}(e[+-]?\d+)?")  # such as a search draws
 OURS = re.compile(r"events\.out\.tfevents\.\d+\..+\.\d+\.\d+\.dl_lab")  # event files that no other program writes
 DT_DOUBLE, DT_STRING = 2, 7  # of tensorboard.compat.proto.types_pb2
-
-
-def run_name(overrides: Iterable[str]) -> str:
-    """A name for a run with these overrides, such as "lr=0.01 seed=2", which is valid as the name of a folder on any
-    system; empty for a run without.
-    """
-    pairs = [override.lstrip("+~").partition("=") for override in overrides]
-    ends = Counter(key.rpartition(".")[2] for key, _, _ in pairs)
-    parts = []
-    for key, _, value in pairs:
-        last = key.rpartition(".")[2]
-        short = f"{float(value):.4g}" if LONG_NUMBER.fullmatch(value) else value
-        plain = re.sub(r"[^\w.,+-]+", "_", re.sub(r"[\[\](){}'\"]|(?<=,)\s+", "", short))
-        parts.append(f"{last if ends[last] == 1 else key}={plain}")
-    return " ".join(parts).encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(" .")
 
 
 def event_folder(folder: Path, overrides: Iterable[str]) -> Path:
@@ -91,20 +70,6 @@ def new_event_file(folder: Path) -> Path:
     moment = max([int(time.time()), *(int(other) + 1 for other in others if other.isdigit())])
     stem = f"events.out.tfevents.{moment:010d}.{socket.gethostname()}.{os.getpid()}"
     return next(path for number in count() if not os.path.lexists(path := folder / f"{stem}.{number}.dl_lab"))
-
-
-def tag_of(name: str) -> str:
-    """The tag of "train/loss", "best/loss" or "epoch". TensorBoard sorts groups of tags by name and opens the first
-    two, which are therefore train and val, with the loss and the metrics only.
-    """
-    if name in ASIDE:
-        return name.replace("train/", "while training/")
-    return name if name.startswith(("train/", "val/")) else f"{LAST}{name}"
-
-
-def column_of(key: str) -> str:
-    """The name of a hyperparameter by which TensorBoard sorts it; it shows no leading spaces."""
-    return " " * (len(FIRST_COLUMNS) - FIRST_COLUMNS.index(key)) + key if key in FIRST_COLUMNS else key
 
 
 class EventWriter:

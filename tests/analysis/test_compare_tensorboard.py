@@ -16,7 +16,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
 from dl_lab import compare
-from dl_lab.runs.tensorboard import column_of, tag_of
+from dl_lab.runs.tensorboard_names import column_of, tag_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # from the html5lib inside TensorBoard

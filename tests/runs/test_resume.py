@@ -18,7 +18,7 @@ from support.interrupted import RUN, assert_equal, assert_resumes, interrupted
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dl_lab.runs.folders import locked
-from dl_lab.runs.tensorboard import run_name
+from dl_lab.runs.tensorboard_names import run_name
 
 EVERY = [
     *(f"optimizer={name}" for name in choices("optimizer")),
@@ -105,6 +105,7 @@ def test_a_job_of_a_sweep_that_continues_alone_keeps_its_name_in_tensorboard(tmp
         (["model.hidden_sizes=[8, 8]", "+name='my run'"], "hidden_sizes=8,8 name=my_run"),
         (["dataset.path=../a\n\\b:*.csv", "name=日本"], "path=.._a_b_.csv name=日本"),
         (["name=con."], "name=con"),
+        (["own/group@x=1"], "own_group_x=1"),
         (
             ["optimizer.lr=0.0020322854432411525", "a.b=1.5000001e-07", "seed=123456789"],
             "lr=0.002032 b=1.5e-07 seed=123456789",

@@ -24,7 +24,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from dl_lab.cli import app
 from dl_lab.runs import folders
 from dl_lab.runs.logger import write_summary
-from dl_lab.runs.tensorboard import tag_of
+from dl_lab.runs.tensorboard_names import tag_of
 from dl_lab.training import loop
 
 CHOICES = ("model=mlp", "model.hidden_sizes=[8]", "optimizer=adam", "name=first", "tags=[a,b]", "seed=3")
