@@ -101,20 +101,16 @@ def check_sum(task: "Task", loss: str, split: Split) -> None:
     Raises:
         UserCodeError: if they are equal, as means are.
     """
-    _, targets = examples_from(split, CHECKED)
     sizes, is_language = [head.size for head in task.heads], task.heads[0].task == "language_modelling"
-    outputs = torch.rand(*targets.shape[: 1 + is_language], sum(sizes), generator=torch.Generator()).to(targets.device)
-    outputs = torch.cat([part.softmax(-1) if part.shape[-1] > 1 else part for part in outputs.split(sizes, -1)], -1)
+    ones: list[Tensor | int] = [1] * len(sizes)
     try:
+        _, targets = examples_from(split, 1 if is_language else CHECKED)
+        noise = torch.rand(*targets.shape[: 1 + is_language], sum(sizes), generator=torch.Generator())
+        outputs = torch.cat([part.softmax(-1) if part.shape[-1] > 1 else part for part in noise.split(sizes, -1)], -1)
+        outputs = outputs.to(targets.device)
         task = task.with_numbers(deepcopy(task.losses), task.class_weights)  # a loss may have a state
-        once, twice = (
-            float(
-                task.objective(
-                    task.totals(torch.cat([outputs] * times), torch.cat([targets] * times)), [1] * len(sizes)
-                )
-            )
-            for times in (1, 2)
-        )
+        batches = (outputs, targets), (torch.cat([outputs, outputs]), torch.cat([targets, targets]))
+        once, twice = (float(task.objective(task.totals(*batch), ones)) for batch in batches)
     except Exception:  # training reports it, with its place
         return
     if isfinite(once) and once != 0 and abs(twice - once) < SAME * abs(once):

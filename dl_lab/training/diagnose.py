@@ -1,6 +1,7 @@
 """Find signs that a run went wrong, by the rules of `diagnostics`: in its curves, its data and its last weights."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from math import isfinite
@@ -48,8 +49,8 @@ def of_test(plan: Plan, metrics: Mapping[str, float], intervals: Mapping[str, In
     for prefix, head in zip(plan.task.prefixes, plan.task.heads, strict=True):
         name = prefix + main_metric([name.removeprefix(prefix) for name in metrics if name.startswith(prefix)])
         if head.task != "language_modelling":
-            size, interval = len(plan.data.test), intervals.get(name)
-            warning = diagnostics.small_test_split(name, metrics[name], interval, size, plan.data.spec.is_weighted)
+            size, is_wilson = len(plan.data.test), head.task == "classification" and not plan.data.spec.is_weighted
+            warning = diagnostics.small_test_split(name, metrics[name], intervals.get(name), size, is_wilson)
             if warning is not None:
                 yield warning
 
@@ -134,16 +135,16 @@ def of_model(run: ActiveRun, points: Points) -> Iterator[str | None]:
 
 
 def gradients_of(model: nn.Module) -> dict[str, Gradient]:
-    """The norms of the weights, which are parameters of two or more dimensions, by layer. The gradient of a bias may be
-    0 for good reasons, as before a normalization.
+    """The norms of the weights, which are parameters of two or more dimensions, by layer, unless they are 0. The
+    gradient of a bias may be 0 for good reasons, as before a normalization.
     """
     weights = {name: each for name, each in model.named_parameters() if each.ndim >= 2 and each.grad is not None}
     if not weights:
         return {}
-    tensors = [each.grad.norm() for each in weights.values() if each.grad is not None]
-    norms = torch.stack([*tensors, *(each.detach().norm() for each in weights.values())]).tolist()
-    pairs = zip(norms[: len(weights)], norms[len(weights) :], strict=True)
-    return {name.removesuffix(".weight"): Gradient(*pair) for name, pair in zip(weights, pairs, strict=True)}
+    tensors = [each.grad for each in weights.values() if each.grad is not None] + [*weights.values()]
+    norms = torch.stack([tensor.detach().norm().float() for tensor in tensors]).tolist()
+    found = map(Gradient, norms[: len(weights)], norms[len(weights) :])
+    return {name.removesuffix(".weight"): each for name, each in zip(weights, found, strict=True) if each.weight}
 
 
 class Activations(TorchFunctionMode):
@@ -186,7 +187,8 @@ def dead_units(run: ActiveRun) -> tuple[dict[str, tuple[int, int]], int]:
         devices.seed_global_generators(rng.seed_for(plan.seed, "evaluation"), plan.device)
     inputs, _ = examples_from(plan.data.train, number)
     model.eval()
-    with Activations(model) as activations:
+    allowed = (Exception,) if plan.has_user_code else ()  # in a function mode, code of a user may fail
+    with Activations(model) as activations, suppress(*allowed):
         apply(model, plan, plan.data.prepare(inputs))
     model.train()
     return activations.counts, len(inputs)

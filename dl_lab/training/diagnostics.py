@@ -34,7 +34,7 @@ class Gradient(NamedTuple):
 
     @property
     def relative(self) -> float:
-        return self.norm / self.weight if self.weight else 0.0
+        return self.norm / self.weight
 
 
 def warning(what: str, hint: str) -> str:
@@ -183,9 +183,9 @@ def missing_classes(head: str, labels: Sequence[str], counts: Sequence[float]) -
     )
 
 
-def small_test_split(name: str, value: float, interval: Interval | None, examples: int, weighted: bool) -> str | None:
-    """If the 95 % interval of an accuracy is wider than 1 % to each side, with the size for which it is not; if there
-    are too few examples for an interval of r2.
+def small_test_split(name: str, value: float, interval: Interval | None, examples: int, exact: bool) -> str | None:
+    """If the 95 % interval of an accuracy is wider than 1 % to each side, with the size for which it is not, which is
+    `exact` for Wilson's interval; if there are too few examples for an interval of r2.
     """
     if interval is None:
         few = f"the test split has {counted(examples, 'example')}, too few to say how exact {name} is"
@@ -194,10 +194,11 @@ def small_test_split(name: str, value: float, interval: Interval | None, example
     if half <= RESOLUTION or name.rpartition("/")[2] == "r2":
         return None
     needed = examples * (half / RESOLUTION) ** 2
-    if not weighted:
+    if exact:
         needed = least(lambda size: _half_of_wilson(value, size) <= RESOLUTION, examples)
     return warning(
-        f"the test split is too small to resolve 1 %: {counted(examples, 'example')} measure {name} to ±{half:.1%}",
+        f"the test split is too small to resolve 1 %: {counted(examples, 'example')} measure {name} "
+        f"to ±{100 * half:.1f} %",
         f"about {rounded(needed):,} examples would; or compare means over seeds and folds",
     )
 

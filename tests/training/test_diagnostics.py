@@ -44,7 +44,7 @@ WRONG = {
     "overfitting in numbers": (overfit(0.95, 0.4, 40, "r2", train=1.0, val=12.0), "val/r2 0.4"),
     "overfitting of a text": (overfit(1.1, 1.6, 500, "nats"), "val/nats 1.6"),
     "a missing class": (diagnostics.missing_classes("kind", "abc", [3, 0, 2]), "no example of 1 class of kind: 'b'"),
-    "few test examples": (diagnostics.small_test_split("r2", 0.3, None, 9, False), "9 examples, too few"),
+    "few test examples": (diagnostics.small_test_split("r2", 0.3, None, 9, True), "9 examples, too few"),
 }
 RIGHT = {
     "better than guessing": guess(accuracy=0.92, balanced=0.6),
@@ -68,8 +68,8 @@ RIGHT = {
     "a bad fit on few examples": overfit(-0.05, -1.2, 20, "r2", train=0.1, val=0.1),
     "too few examples": overfit(1.0, 0.0, 10),
     "every class": diagnostics.missing_classes("class", "ab", [1, 1]),
-    "a metric that is not defined": diagnostics.small_test_split("r2", math.nan, None, 90, False),
-    "r2 with an interval": diagnostics.small_test_split("r2", 0.5, (0.3, 0.7), 90, False),
+    "a metric that is not defined": diagnostics.small_test_split("r2", math.nan, None, 90, True),
+    "r2 with an interval": diagnostics.small_test_split("r2", 0.5, (0.3, 0.7), 90, True),
 }
 
 
@@ -90,7 +90,7 @@ def test_nothing_is_said_about_a_run_that_is_as_it_should_be(name):
 @pytest.mark.parametrize(("right", "examples"), [(352, 359), (30, 30), (1, 2), (700, 1000)])
 def test_the_size_that_is_needed_is_the_least_that_resolves_one_percent(right, examples):
     interval = stats.binomtest(right, examples).proportion_ci(method="wilson")
-    line = diagnostics.small_test_split("accuracy", right / examples, tuple(interval), examples, False)
+    line = diagnostics.small_test_split("accuracy", right / examples, tuple(interval), examples, True)
     share, sizes = right / examples, np.arange(1, 12_000)
     z = stats.norm.ppf(0.975)
     halves = z * np.sqrt(share * (1 - share) / sizes + z**2 / (4 * sizes**2)) / (1 + z**2 / sizes)
@@ -100,8 +100,8 @@ def test_the_size_that_is_needed_is_the_least_that_resolves_one_percent(right, e
 
 
 def test_a_large_test_split_resolves_one_percent():
-    assert diagnostics.small_test_split("accuracy", 0.9, (0.894, 0.906), 10_000, False) is None
-    weighted = diagnostics.small_test_split("accuracy", 0.9, (0.88, 0.92), 1000, True)
+    assert diagnostics.small_test_split("accuracy", 0.9, (0.894, 0.906), 10_000, True) is None
+    weighted = diagnostics.small_test_split("accuracy", 0.9, (0.88, 0.92), 1000, False)
     assert "about 4,000 examples" in weighted  # an interval is half as wide with four times the examples
 
 
