@@ -37,7 +37,7 @@ def pixels(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("name", ["_$\\frac{1$ 東京\t", "$ " * 999], ids=["signs", "long"])
+@pytest.mark.parametrize("name", ["_$\\frac{1$ 東京\t", "$ " * 999, "東京" * 999], ids=["signs", "long", "escapes"])
 @pytest.mark.parametrize("draw", FIGURES.values(), ids=list(FIGURES))
 def test_every_figure_can_be_drawn_with_any_name(draw, name):
     assert pixels(draw(name)) != pixels(draw("plain"))  # warnings, such as those of a missing glyph, are errors
