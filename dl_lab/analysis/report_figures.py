@@ -94,8 +94,8 @@ def _importance(comparison: Comparison, found: Importance) -> "Figure":
 
 
 def file_name(text: str) -> str:
-    """Turn a text into a file name that is valid on any system."""
-    return re.sub(r"[^\w.,=+ -]+", "_", text)[:120].strip()
+    """Turn a text into a file name that is valid on any system, which limits its bytes."""
+    return re.sub(r"[^\w.,=+ -]+", "_", text).encode()[:120].decode(errors="ignore").strip()
 
 
 def write(comparisons: Sequence[Comparison], text: str, folder: Path, title: str) -> list[list[Path]]:

@@ -16,6 +16,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
 from dl_lab import compare
+from dl_lab.analysis.report_figures import file_name
 from dl_lab.runs.tensorboard_names import column_of, tag_of
 
 with warnings.catch_warnings():
@@ -137,6 +138,10 @@ def test_custom_scalars_draw_the_mean_over_seeds_between_minimum_and_maximum(out
             steps, values = [[point[place] for point in shown[f"val/loss/{name}"]] for place in (1, 2)]
             assert steps == [3, 6]
             assert values == pytest.approx(expected(curves, axis=0), rel=1e-6)
+
+
+def test_names_of_any_script_become_names_of_files(tmp_path):
+    (tmp_path / file_name("日本語" * 99)).mkdir()
 
 
 def test_the_table_and_every_figure_are_in_tensorboard(outputs):
