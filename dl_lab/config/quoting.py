@@ -9,18 +9,20 @@ from dl_lab.config.compose import PLAIN, TEXTS, argument, quoted
 from dl_lab.config.hints import choices
 from dl_lab.core.shell import line
 
+SPACES = " \t\n\r"  # of Hydra's grammar and of files with arguments; others belong to names
 PAIRS = (("[", "]"), ("{", "}"), ("(", ")"))
 
 
 def readable(override: str) -> str:
     """An override that cannot be read, without spaces around = or with quotes; "" if that is not enough."""
-    key, equals, value = (part.strip() for part in override.partition("="))
-    if not equals or not key or any(value.count(left) != value.count(right) for left, right in PAIRS):
+    key, equals, value = (part.strip(SPACES) for part in override.partition("="))
+    is_text = TEXTS.fullmatch(key)
+    if not (equals and key) or (not is_text and any(value.count(left) != value.count(right) for left, right in PAIRS)):
         return ""
-    is_list = value[:1] + value[-1:] in ("[]", "()", "{}") and (value[0] == "[" or takes_list(key))
+    is_list = value[:1] + value[-1:] in ("[]", "()", "{}") and ((value[0] == "[" and not is_text) or takes_list(key))
     texts = [text.strip() for text in value[1:-1].split(",")] if is_list else [value]
     plain, safe = (f"[{','.join(each)}]" if is_list else each[0] for each in (texts, [_in_quotes(t) for t in texts]))
-    candidates = [f"{key}={plain}", f"{key}={safe}"][1 if TEXTS.fullmatch(key) else 0 :]
+    candidates = [f"{key}={plain}", f"{key}={safe}"][1 if is_text else 0 :]
     return next((line(each) for each in candidates if _is_read(each)), "")
 
 
