@@ -12,6 +12,7 @@ from typing import Any
 from dl_lab.analysis.statistics import Interval, Verdict, limited, student, verdicts
 from dl_lab.data.spec import higher_is_better, value_range
 from dl_lab.runs.identity import Scalars, configuration
+from dl_lab.runs.naming import short_keys
 from dl_lab.runs.reader import Repetition, Run
 
 SPEAKING = ("model", "optimizer")  # groups whose choices need no name of the group
@@ -112,7 +113,8 @@ class Comparison:
 
     def parts(self, each: Configuration) -> list[str]:
         """The values that distinguish it from the others, such as "cnn" and "lr 0.1"; of a single one, the model."""
-        named = [("" if key in SPEAKING else f"{self._short(key)} ") + self.value(each, key) for key in self.keys]
+        short = short_keys(self.keys)
+        named = [("" if key in SPEAKING else f"{short[key]} ") + self.value(each, key) for key in self.keys]
         return named or [str(each.values.get("model", "all runs"))]
 
     def label(self, each: Configuration) -> str:
@@ -131,11 +133,6 @@ class Comparison:
         numbers = {key: {each.values.get(key) for each in self.configurations} for key in self.keys}
         floats = {key: {value for value in values if isinstance(value, float)} for key, values in numbers.items()}
         return {key for key, values in floats.items() if len(set(map(format_value, values))) < len(values)}
-
-    def _short(self, key: str) -> str:
-        """The last part of a key, if no other key ends with it."""
-        last = key.rpartition(".")[2]
-        return last if sum(other.rpartition(".")[2] == last for other in self.keys) == 1 else key
 
 
 def format_value(value: object) -> str:

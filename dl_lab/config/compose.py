@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dl_lab.core.errors import ConfigError, unknown_key
 from dl_lab.core.shell import word
+from dl_lab.runs.naming import key_of
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
@@ -108,8 +109,3 @@ def varied_in_sweep(job: "HydraConf") -> tuple[str, ...]:
         return ()
     shared = job.job.config.override_dirname.exclude_keys
     return tuple(each for each in job.overrides.task if key_of(each) not in shared and not is_of_sweep(each))
-
-
-def key_of(override: str) -> str:
-    """The key of an override such as optimizer.lr=0.1."""
-    return override.lstrip("+~").partition("=")[0]

@@ -15,6 +15,7 @@ from dl_lab.core.errors import ConfigError
 from dl_lab.runs import tensorboard
 from dl_lab.runs.folders import Snapshot, contents, locked, refuse_links, snapshot
 from dl_lab.runs.identity import MOVED, Scalars, configuration_name, hyperparameters
+from dl_lab.runs.naming import key_of
 from dl_lab.runs.provenance import provenance
 from dl_lab.runs.reader import read_lines, read_overrides, read_resumptions
 from dl_lab.runs.tensorboard import EventWriter, event_folder
@@ -125,7 +126,7 @@ class RunLogger:
         self._metrics_path = folder / "metrics.jsonl"
         self._event_folder = event_folder(folder, varied)
         self._metrics, self._names = metrics, set[str]()
-        self._varied = {override.lstrip("+~").partition("=")[0] for override in varied}
+        self._varied = {key_of(override) for override in varied}
         command = shlex.join([*COMMAND, *overrides])
         self._provenance = {**provenance(), "imports": hashes(config.get("imports", ())), "command": command}
         with ExitStack() as opened:

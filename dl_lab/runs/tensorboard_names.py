@@ -1,30 +1,26 @@
 """Names of runs, tags and columns. TensorBoard sorts by them, and shows or opens only the first ones."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable
+
+from dl_lab.runs.naming import short_overrides
 
 LAST = "~"  # sorts after letters
 ASIDE = ("train/lr", "train/gradient_norm", "train/examples_per_second")
 FIRST_COLUMNS = ("model", "optimizer", "optimizer.lr", "dataset", "folder")  # of HPARAMS, which shows five of each kind
 SHOWN_COLUMNS = 5
 LONGEST_NAME = 120  # bytes
-LONG_NUMBER = re.compile(r"[+-]?\d*\.\d{6,}(e[+-]?\d+)?")  # such as a search draws
 
 
 def run_name(overrides: Iterable[str]) -> str:
     """A name for a run with these overrides, such as "lr=0.01 seed=2", which is valid as the name of a folder on any
     system; empty for a run without.
     """
-    pairs = [override.lstrip("+~").partition("=") for override in overrides]
-    ends = Counter(key.rpartition(".")[2] for key, _, _ in pairs)
     parts = []
-    for key, _, value in pairs:
-        last = key.rpartition(".")[2]
-        short = f"{float(value):.4g}" if LONG_NUMBER.fullmatch(value) else value
-        plain = re.sub(r"[^\w.,+-]+", "_", re.sub(r"[\[\](){}'\"]|(?<=,)\s+", "", short))
-        name = re.sub(r"[^\w.-]+", "_", last if ends[last] == 1 else key)
-        parts.append(f"{name}={plain}")
+    for override in short_overrides([override.lstrip("+~") for override in overrides]):
+        key, _, value = override.partition("=")
+        plain = re.sub(r"[^\w.,+-]+", "_", re.sub(r"[\[\](){}'\"]|(?<=,)\s+", "", value))
+        parts.append(re.sub(r"[^\w.-]+", "_", key) + "=" + plain)
     return " ".join(parts).encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(" .")
 
 

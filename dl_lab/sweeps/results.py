@@ -11,6 +11,7 @@ from dl_lab.core.errors import counted
 from dl_lab.core.progress import format_metrics
 from dl_lab.data.spec import METRICS, PRINTED, higher_is_better, kind_of, main_metric
 from dl_lab.runs.identity import MEASURES, REPEATS, Scalars, configuration_name, effect, flatten
+from dl_lab.runs.naming import short_overrides
 from dl_lab.sweeps.manifest import Entry
 
 MOST_ROWS, MOST_TABLES, MOST_METRICS = 5, 4, 6
@@ -30,17 +31,8 @@ def names(jobs: Mapping[int, Sequence[str]]) -> dict[int, str]:
     """
     differ = differing(jobs)
     keys = {override.partition("=")[0] for override in differ}
-    ends = Counter(key.rpartition(".")[2] for key in keys)
-
-    def short(override: str) -> str:
-        key, equals, value = override.partition("=")
-        last = key.rpartition(".")[2]
-        return f"{last if ends[last] == 1 else key}{equals}{value}"
-
-    return {
-        number: " ".join(short(override) for override in overrides if override in differ)
-        for number, overrides in jobs.items()
-    }
+    own = {number: [each for each in overrides if each in differ] for number, overrides in jobs.items()}
+    return {number: " ".join(short_overrides(overrides, keys)) for number, overrides in own.items()}
 
 
 def job_line(entry: Entry, name: str, objective: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dl_lab.config.compose import key_of, refuse_added_keys, with_new_keys
+from dl_lab.config.compose import refuse_added_keys, with_new_keys
 from dl_lab.config.messages import explain
 from dl_lab.config.schema import GridConfig, RunSettings, TrainConfig
 from dl_lab.config.validation import typed
@@ -20,6 +20,7 @@ from dl_lab.core.signals import termination_raises
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.folders import contents, inside, locked
 from dl_lab.runs.identity import difference, digest, signature
+from dl_lab.runs.naming import key_of
 from dl_lab.runs.reader import holds_run, read_configuration
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.job import Job, JobOutcome

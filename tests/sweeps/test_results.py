@@ -26,6 +26,7 @@ def ranked(*jobs: tuple[Entry, dict], objective: str | None = None) -> list[str]
         ([["optimizer.lr=1", "model=mlp"], ["optimizer.lr=2", "model=mlp"]], ["lr=1", "lr=2"]),
         ([["a.x=1", "b.x=1"], ["a.x=2", "b.x=2"]], ["a.x=1 b.x=1", "a.x=2 b.x=2"]),  # x would be ambiguous
         ([["optimizer.lr=1", "seed=3"]], ["lr=1 seed=3"]),  # the only job
+        ([["a.b=0.00012345678"], ["a.b=1"]], ["b=0.0001235", "b=1"]),  # as its folder in TensorBoard
         ([["~schedule"], ["schedule=cosine"]], ["~schedule", "schedule=cosine"]),
         ([["model.hidden_sizes=[1,2]"], []], ["hidden_sizes=[1,2]", ""]),
     ],
