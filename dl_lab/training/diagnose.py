@@ -24,7 +24,7 @@ from dl_lab.training.intervals import Interval
 from dl_lab.training.state import ActiveRun, Plan
 
 Points = list[dict[str, Any]]
-EXAMPLES = 1000  # that units are dead for, of the training split
+EXAMPLES = 256  # that units are dead for, of the training split
 STREAMED = 64  # the same, if they are read from disk
 SMOOTHED = 4096  # targets in a mean of losses; fewer if an epoch has fewer
 FIRST_BATCH = 8  # examples; the loss of fewer is no measure
