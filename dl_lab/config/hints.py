@@ -105,7 +105,7 @@ def of_choice(group: str, value: object) -> str:
     if group not in USUAL or not (is_value or text.lower() in ("true", "yes", "on")):
         return ""
     choice, key = USUAL[group]
-    return _set(group, key, text if is_value else own[choice][key], [choice], {})
+    return _set(group, key, text if is_value else own[choice][key], {}, choice)
 
 
 def of_file(path: str) -> str:
@@ -118,42 +118,48 @@ def of_file(path: str) -> str:
 
 def _meant(group: str, key: str, value: str, config: Mapping[Any, Any], by_letters: bool) -> Iterator[str]:
     """Each set of arguments that the key and its value can mean; those of a group that has the key come first."""
-    groups = choices()
-    key, _, inner = key.partition(".")  # of a group whose name is not known
+    above, _, inner = key.partition(".")
+    if inner:  # of a group that is not known
+        found = near(MEANT.get(plain(above), above), choices()) or ""
+        is_key = same(inner, _keys(found))
+        yield from [argument(f"{found}.{inner}", value)] if is_key else _meant("", inner, value, config, by_letters)
+        return
     asked = MEANT.get(plain(key), key)
-    if plain(key) in ("gpu", "cuda"):
-        yield "device=cuda"
-        return
-    if inner:
-        yield line(f"{name}.{inner}={value}") if (name := near(asked, groups)) else ""
-        return
-    if (name := same(asked, groups)) and name != group:
-        is_choice = value in groups[name] or name not in USUAL or not value
-        yield line(f"{name}={value}") if is_choice else of_choice(name, value)
-        return
+    named = _named(group, asked, value, config)
+    yield from named or (_near(group, asked, value, config) if by_letters else [])
+
+
+def _named(group: str, asked: str, value: str, config: Mapping[Any, Any]) -> list[str]:
+    """The arguments for a key or group of this name."""
+    if plain(asked) in ("gpu", "cuda"):
+        return ["device=cuda"]
+    if (name := same(asked, choices())) and name != group:
+        is_choice = value in choices()[name] or name not in USUAL or not value
+        return [line(f"{name}={value}") if is_choice else of_choice(name, value)]
     if group and (name := same(asked, _keys(group))):
-        yield _set(group, name, value, _having(group, name), config)
-        return
+        return [_set(group, name, value, config)]
     if name := same(asked, settings()):
-        yield argument(name, value)
-        return
-    named = list(_elsewhere(asked, value, config))
-    if not by_letters:
-        yield from named
-        return
-    if not named and not group and not near(key, [*groups, *settings()]):
-        every = [found for each in groups for found in _keys(each)]
-        named = list(_elsewhere(near(asked, every) or "", value, config))
-    yield from named
-    if not named and not group:
-        yield from (line(f"{each}={value}") for each in groups if value in groups[each])
+        return [argument(name, value)]
+    whole = [(each, name) for each in choices() for name in _keys(each) if not group and same(asked, [each + name])]
+    return [_set(each, name, value, config) for each, name in whole] or _elsewhere(asked, value, config)
+
+
+def _near(group: str, asked: str, value: str, config: Mapping[Any, Any]) -> list[str]:
+    """The arguments for a key whose name is near, or for a choice of which only the value is known."""
+    if group:
+        return [_set(group, nearest, value, config)] if (nearest := near(asked, _keys(group))) else []
+    if nearest := near(asked, [*choices(), *settings()]):
+        return [argument(nearest, value)] if nearest in settings() or value in choices()[nearest] else []
+    if nearest := near(asked, [name for each in choices() for name in _keys(each)]):
+        return _elsewhere(nearest, value, config)
+    return [line(f"{each}={value}") for each, names in choices().items() if value in names]
 
 
 def _elsewhere(asked: str, value: str, config: Mapping[Any, Any]) -> list[str]:
     """The arguments that set a key in each group that has it, or only in those whose present choice has it."""
     found = [(group, name) for group in choices() if (name := same(asked, _keys(group)))]
     present = [(group, name) for group, name in found if name in (config.get(group) or ())]
-    return [_set(group, name, value, _having(group, name), config) for group, name in present or found]
+    return [_set(group, name, value, config) for group, name in present or found]
 
 
 def _keys(group: str) -> list[str]:
@@ -167,8 +173,9 @@ def _having(group: str, key: str) -> list[str]:
     return sorted(having, key=lambda choice: (choice != usual, len(choice), choice))
 
 
-def _set(group: str, key: str, value: str, having: list[str], config: Mapping[Any, Any]) -> str:
+def _set(group: str, key: str, value: str, config: Mapping[Any, Any], choice: str = "") -> str:
     """The arguments that set a key of a group, with a choice that has it unless the present one does."""
+    having = [choice] if choice else _having(group, key)
     default = choices()[group][having[0]][key]
     if default.startswith("[") and value and not re.match(r"[\[('\"]|null", value):
         value = f"[{value}]"

@@ -89,6 +89,14 @@ def test_what_is_not_key_and_value_is_answered_with_what_was_meant(tmp_path, mon
         ("model", "dropout", "0.5", [], "dropout=dropout dropout.p=0.5"),
         ("dropout", "rate", "0.5", [], "dropout=dropout dropout.p=0.5 (also a key of spatial, alpha_dropout)"),
         ("optimizer", "foo", "1", [], ""),
+        ("", "optimizer_lr", "0.1", [], "optimizer.lr=0.1"),
+        ("", "trainer.max_epochs", "3", [], "train.epochs=3"),
+        ("", "optim.lr", "0.1", [], "optimizer.lr=0.1"),
+        ("", "foo.bar", "0.1", [], ""),
+        ("", "sed", "3", [], "seed=3"),
+        ("", "opt", "sgd", [], "optimizer=sgd"),
+        ("train", "epoch", "3", [], "train.epochs=3"),
+        ("model", "depht", "3", [], "model=deep_nn model.depth=3"),
     ],
 )
 def test_a_key_is_found_where_it_is(group, key, value, overrides, hint):
