@@ -22,6 +22,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from dl_lab.core.atomic_io import atomic_write, is_plain, name_in_errors, no_links
+from dl_lab.core.errors import printable
 from dl_lab.runs.tensorboard_names import FIRST_COLUMNS, SHOWN_COLUMNS, column_of, run_name, tag_of
 from dl_lab.runs.tfrecord import record
 
@@ -122,7 +123,7 @@ class EventWriter:
         metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
         tensor = TensorProto(
             dtype=DT_STRING,
-            string_val=[markdown.encode()],
+            string_val=[markdown.encode(errors="backslashreplace")],
             tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
         )
         self._add([Summary.Value(tag=tag, metadata=metadata, tensor=tensor)], step)
@@ -152,9 +153,11 @@ class EventWriter:
         """Start a session of the HPARAMS tab. All sessions of a `group` share a row with the `values` of the first one
         and the mean of their metrics.
         """
-        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time(), group_name=group)
+        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time(), group_name=printable(group))
         for name, value in values.items():
-            setattr(start.hparams[column_of(name)], _kind_of(value), value)
+            setattr(
+                start.hparams[column_of(name)], _kind_of(value), printable(value) if isinstance(value, str) else value
+            )
         self._hparams("session_start_info", plugin_data_pb2.HParamsPluginData(version=0, session_start_info=start))
 
     def hparams_columns(
@@ -196,7 +199,7 @@ class EventWriter:
                 value=f"{tag}/mean", lower=f"{tag}/lower", upper=f"{tag}/upper"
             )
             charts.append(layout_pb2.Chart(title=tag, margin=layout_pb2.MarginChartContent(series=[series])))
-        self._custom_scalars([layout_pb2.Category(title=category, chart=charts)])
+        self._custom_scalars([layout_pb2.Category(title=printable(category), chart=charts)])
 
     def line_charts(self, charts: Mapping[str, list[str]]) -> None:
         """Add charts by title, each with several tags, to the CUSTOM SCALARS tab. Each has a category of its own,

@@ -21,6 +21,7 @@ from dl_lab.sweeps.report import failure_lines
 FORGED = "\nforged\r\x1b[A"
 HOSTILE = f"a\x1b]52;c;Y2F0\x07b\x9b2Jc\u202ed\x85\u2028{FORGED}e"  # OSC 52, CSI in 7 and 8 bits, bidi, ends of lines
 ESCAPED = repr(HOSTILE)[1:-1]
+NO_TEXT = "sweep\udcff"  # a name of a folder that is not UTF-8, as Python reads it
 
 
 ORDINARY = (
@@ -83,7 +84,7 @@ def test_class_folders_are_escaped(tmp_path):
 @pytest.fixture
 def hostile_sweep(tmp_path):
     """A sweep of which another person has changed the files."""
-    ended = train(tmp_path, "-m", *TINY, "seed=0,1,2", "hydra.sweep.dir=sweep")
+    ended = train(tmp_path, "-m", *TINY, "seed=0,1,2", f"hydra.sweep.dir={NO_TEXT}")
     for run, changes in zip(
         ended.runs,
         [
@@ -97,9 +98,9 @@ def hostile_sweep(tmp_path):
         (run / "summary.json").write_text(json.dumps(summary | changes))
     configuration = ended.runs[2] / ".hydra" / "config.yaml"
     configuration.write_text(f"{configuration.read_text()}\nadded: {json.dumps(HOSTILE)}\n")
-    (tmp_path / "sweep" / HOSTILE / ".hydra").mkdir(parents=True)
-    (tmp_path / "sweep" / HOSTILE / ".hydra" / "config.yaml").write_text("- 1\n")
-    return tmp_path / "sweep"
+    (tmp_path / NO_TEXT / HOSTILE / ".hydra").mkdir(parents=True)
+    (tmp_path / NO_TEXT / HOSTILE / ".hydra" / "config.yaml").write_text("- 1\n")
+    return tmp_path / NO_TEXT
 
 
 @pytest.mark.parametrize("arguments", [[], [f"metric=best/{HOSTILE}"], [f"metric={HOSTILE}"]])
