@@ -151,6 +151,21 @@ def compare(runs: Sequence[Run], metric: str, name: str = "") -> tuple[Compariso
     """Compare runs by a metric (see Run.metric), which at least one completed run has. Returns the comparison, and the
     completed runs that do not count with the reasons.
     """
+    ordered, left_out = rank(runs, metric)
+    ranked, bounds = [each for each in ordered if each.scores], ordered[0].bounds
+    differences = [_differences(ranked[0], each) for each in ranked[1:]]
+    overlaps = [max(ranked[0].overlap, each.overlap) for each in ranked[1:]]
+    widest = bounds[1] - bounds[0]
+    judged: list[Verdict | None] = [None] * len(ordered)
+    judged[1 : len(ranked)] = verdicts(differences, count_pairs(len(ranked)), overlaps, (-widest, widest))
+    keys = differing([each.values for each in ordered])
+    return Comparison(name, metric, ordered[0].higher, ordered, judged, keys), left_out
+
+
+def rank(runs: Sequence[Run], metric: str) -> tuple[list[Configuration], dict[Path, str]]:
+    """The configurations of these runs, the best mean first, with lost seeds counted as the worst score of any run; and
+    the completed runs that do not count with the reasons.
+    """
     grouped: dict[str, list[Run]] = {}
     for run in runs:
         grouped.setdefault(run.configuration_name, []).append(run)
@@ -160,19 +175,11 @@ def compare(runs: Sequence[Run], metric: str, name: str = "") -> tuple[Compariso
     if any(limited((score, score), bounds) != (score, score) for score in finite):
         bounds = (-inf, inf)  # of a user's loss
     parts = [_configuration(group, metric, higher, bounds) for group in grouped.values()]
-    configurations = [each for each, _ in parts]
     left_out = {folder: reason for _, reasons in parts for folder, reason in reasons.items()}
     worst = (min if higher else max)(finite, default=nan)
-    ranked = [each for each in configurations if each.scores]
+    ranked = [each for each, _ in parts if each.scores]
     ranked.sort(key=lambda each: each.mean_at_worst(worst), reverse=higher)
-    ordered = [*ranked, *(each for each in configurations if not each.scores)]
-    differences = [_differences(ranked[0], each) for each in ranked[1:]]
-    overlaps = [max(ranked[0].overlap, each.overlap) for each in ranked[1:]]
-    widest = bounds[1] - bounds[0]
-    judged: list[Verdict | None] = [None] * len(ordered)
-    judged[1 : len(ranked)] = verdicts(differences, count_pairs(len(ranked)), overlaps, (-widest, widest))
-    keys = differing([each.values for each in ordered])
-    return Comparison(name, metric, higher, ordered, judged, keys), left_out
+    return [*ranked, *(each for each, _ in parts if not each.scores)], left_out
 
 
 def _configuration(
