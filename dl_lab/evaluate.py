@@ -79,7 +79,7 @@ def evaluate(given: list[str]) -> dict[str, float]:
     import torch
 
     from dl_lab.config.parse import typed  # after the arguments are known to be readable
-    from dl_lab.core.progress import format_metrics
+    from dl_lab.core.formatting import format_metrics
     from dl_lab.inference.writing import check_metrics_file, write_metrics
     from dl_lab.training import loop, prediction_tables
 

@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from dl_lab.analysis.statistics import Interval, Verdict, limited, student, verdicts
+from dl_lab.core.formatting import format_value
 from dl_lab.data.spec import higher_is_better, value_range
 from dl_lab.runs.identity import Scalars, configuration
 from dl_lab.runs.naming import short_keys
@@ -133,13 +134,6 @@ class Comparison:
         numbers = {key: {each.values.get(key) for each in self.configurations} for key in self.keys}
         floats = {key: {value for value in values if isinstance(value, float)} for key, values in numbers.items()}
         return {key for key, values in floats.items() if len(set(map(format_value, values))) < len(values)}
-
-
-def format_value(value: object) -> str:
-    """A value as text, with four significant digits; "-" for None, nan and infinity."""
-    if value is None or (isinstance(value, float) and not isfinite(value)):
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def count_pairs(number: int) -> int:

@@ -13,12 +13,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from dl_lab.analysis.comparison import Comparison, format_value
+from dl_lab.analysis.comparison import Comparison
 from dl_lab.analysis.report_figures import Curve, curve_names, curves_of
 from dl_lab.analysis.sentences import counts, sentences, summary
 from dl_lab.analysis.statistics import Interval
 from dl_lab.analysis.table import DIFFERENCES, MEANS, note, rows
 from dl_lab.core.errors import counted, printable
+from dl_lab.core.formatting import format_value
 from dl_lab.runs.reader import Run
 
 TEMPLATE = Path(__file__).with_name("page.html")

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from math import floor, isfinite, log10
+from math import isfinite
 from pathlib import Path
 
-from dl_lab.analysis.comparison import Comparison, Configuration, format_value
+from dl_lab.analysis.comparison import Comparison, Configuration
 from dl_lab.analysis.statistics import MOST_SEEDS, Verdict, unit
 from dl_lab.core.errors import counted
+from dl_lab.core.formatting import decimals, format_value
 from dl_lab.runs.reader import Run
 
 MOST_REASONS = 20  # lines about runs that have not completed
@@ -83,14 +84,14 @@ def _sentence(comparison: Comparison, other: Configuration, verdict: Verdict) ->
         return f"{' and '.join(pair)} have equal scores with each of {seeds}"
     if mean < 0:
         pair, mean, low, high = pair[::-1], -mean, -high, -low
-    digits = _digits(high - low if low < high else mean)
+    digits = decimals(high - low if low < high else mean)
     adjusted = "adjusted " if comparison.pairs > 1 else ""
     interval = f"{adjusted}95 % {low:.{digits}f} to {high:.{digits}f}, " if low < high else "the same with each of "
     evidence = f"({interval}{seeds}){lost(other)}"
     if verdict.sign:
         return f"{pair[0]} is better than {pair[1]} by {mean:.{digits}f} {evidence}"
     more = f"more than {MOST_SEEDS:,}" if verdict.more is None else f"about {verdict.more:,}"
-    resolve = f"{more} more {name}{'s' * (verdict.more != 1)} would resolve {mean:.{_digits(mean)}f}"
+    resolve = f"{more} more {name}{'s' * (verdict.more != 1)} would resolve {mean:.{decimals(mean)}f}"
     return f"{' and '.join(pair)} do not differ significantly; {resolve} {evidence}"
 
 
@@ -99,11 +100,6 @@ def _named(comparison: Comparison, each: Configuration) -> str:
     first, *rest = comparison.parts(each)
     name = f"{first} with {', '.join(rest)}" if rest else first
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 :]}"
-
-
-def _digits(size: float) -> int:
-    """The decimals that show two significant digits of a number of this size."""
-    return max(1 - floor(log10(size)), 0) if size else 0
 
 
 def verdict_text(verdict: Verdict) -> str:

@@ -6,10 +6,11 @@ from io import StringIO
 from itertools import compress
 from math import isnan
 
-from dl_lab.analysis.comparison import Comparison, Configuration, format_value
+from dl_lab.analysis.comparison import Comparison, Configuration
 from dl_lab.analysis.sentences import counts, lost, verdict_text
 from dl_lab.analysis.statistics import MOST_SEEDS, Interval, Verdict, unit
 from dl_lab.core.errors import printable
+from dl_lab.core.formatting import format_value
 
 OVERLAP = """Folds: intervals, verdicts and `more runs` use the corrected resampled t test (Nadeau & Bengio 2003), as
 training sets overlap: the variance of a mean over n runs is 1/n + 1/(folds - 1) times that of a run, not 1/n times.

@@ -10,8 +10,9 @@ from torch import nn
 from dl_lab.api import process
 from dl_lab.api.figures import Figures, curves_of
 from dl_lab.core.errors import ConfigError, unknown
+from dl_lab.core.formatting import format_metrics
 from dl_lab.core.paths import user_path
-from dl_lab.core.progress import announce, format_metrics
+from dl_lab.core.progress import announce
 from dl_lab.datasets.memory import held
 from dl_lab.inference.trained import Trained, load_trained
 from dl_lab.runs.reader import read_configuration, read_lines, read_summary

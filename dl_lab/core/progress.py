@@ -5,38 +5,19 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from functools import cache
-from math import inf, log10
-from types import MappingProxyType
 from typing import Any, TextIO
 
 from tqdm import tqdm
 from tqdm.utils import disp_len
 
 from dl_lab.core.errors import printable
+from dl_lab.core.formatting import format_metrics
 from dl_lab.core.terminal import styled
 
 CELL = {"TERM": "xterm-color", "CLICOLOR": "1", "PAGER": "cat", "GIT_PAGER": "cat"}  # ipykernel sets these
 NARROW = 72  # columns; a narrower terminal has no room for the bar itself
 WATCHED = 0.5  # seconds between two looks at the width of a terminal
 DIGITS = 10  # columns of a number, with the spaces around it
-
-
-Intervals = Mapping[str, tuple[float, float]]
-
-
-def format_metrics(metrics: Mapping[str, float], intervals: Intervals = MappingProxyType({})) -> str:
-    """Metrics as one line of text, with four significant digits; those that have an interval of 95 %, with it and
-    the digits that it supports.
-    """
-    return "  ".join(f"{printable(name)} {_number(metrics[name], intervals.get(name))}" for name in metrics)
-
-
-def _number(value: float, interval: tuple[float, float] | None) -> str:
-    half = (interval[1] - interval[0]) / 2 if interval is not None else 0.0
-    if interval is None or not 1e-5 < half < inf:
-        return f"{value:.4g}"
-    digits = max(0, round(-log10(half)) + 1)
-    return "{:.{d}f} (95 % {:.{d}f} to {:.{d}f})".format(value, *interval, d=digits)
 
 
 def write(line: str, file: TextIO | None = None) -> None:

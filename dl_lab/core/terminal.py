@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from dl_lab.core.errors import printable
 
-STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+STYLES = {"bold": 1, "yellow": 33}
 STYLE = re.compile(rf"(\x1b\[(?:0|{'|'.join(map(str, STYLES.values()))})m)")
 FRAME = re.compile(r"(\r(?:\x1b\[K)?|(?:\x1b\[A)+\Z)?(.*?)(\r?)", re.DOTALL)  # a bar moves the cursor
 

@@ -9,7 +9,7 @@ from dl_lab.analysis.comparison import rank
 from dl_lab.analysis.measured import default_metric, divide, full_name
 from dl_lab.analysis.sentences import lost, mean_text
 from dl_lab.core.errors import counted
-from dl_lab.core.progress import format_metrics
+from dl_lab.core.formatting import format_metrics
 from dl_lab.data.spec import METRICS, PRINTED, kind_of, main_metric
 from dl_lab.runs.identity import REPEATS, hyperparameters
 from dl_lab.runs.naming import key_of, short_overrides

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dl_lab.core.errors import counted, printable
-from dl_lab.core.progress import format_metrics
+from dl_lab.core.formatting import format_metrics
 from dl_lab.core.shell import word
 from dl_lab.core.terminal import labelled, styled
 from dl_lab.data.spec import PRINTED

@@ -29,8 +29,8 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("stream", "environment", "expected"),
     [
-        (Terminal(), {"TERM": "xterm"}, "\x1b[31mbad \\x1b[2J\x1b[0m"),
-        (Terminal(), {"TERM": "xterm", "NO_COLOR": ""}, "\x1b[31mbad \\x1b[2J\x1b[0m"),
+        (Terminal(), {"TERM": "xterm"}, "\x1b[33mbad \\x1b[2J\x1b[0m"),
+        (Terminal(), {"TERM": "xterm", "NO_COLOR": ""}, "\x1b[33mbad \\x1b[2J\x1b[0m"),
         (Terminal(), {"TERM": "xterm", "NO_COLOR": "0"}, "bad \\x1b[2J"),
         (Terminal(), {"TERM": "dumb"}, "bad \\x1b[2J"),
         (Terminal(), {}, "bad \\x1b[2J"),
@@ -47,7 +47,7 @@ def test_color_is_shown_on_a_terminal_that_has_it_unless_the_user_wants_none(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with redirect_stdout(Escaping(stream)):
-        print("a\x1b[2Jb", styled("bad \x1b[2J", "red"), end="")
+        print("a\x1b[2Jb", styled("bad \x1b[2J", "yellow"), end="")
     assert stream.getvalue() == "a\\x1b[2Jb " + expected
 
 
@@ -165,6 +165,6 @@ def test_a_line_has_the_metrics_that_fit(room, names):
 
 def test_a_warning_is_yellow():
     with redirect_stdout(Escaping(Terminal())) as terminal:
-        progress.write("warning: of\x1b[31m")
+        progress.write("warning: of\x1b[33m")
         progress.write("ordinary")
-    assert terminal.getvalue() == "\x1b[33mwarning: of\\x1b[31m\x1b[0m\nordinary\n"
+    assert terminal.getvalue() == "\x1b[33mwarning: of\\x1b[33m\x1b[0m\nordinary\n"

@@ -12,7 +12,7 @@ from sklearn.metrics import classification_report
 from support.commands import TINY, Ended, command, train
 
 from dl_lab import evaluate
-from dl_lab.core.progress import format_metrics
+from dl_lab.core.formatting import format_metrics
 
 
 @pytest.fixture(scope="module")

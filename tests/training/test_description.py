@@ -6,7 +6,7 @@ import pytest
 from support.commands import TINY, train
 from torch import nn
 
-from dl_lab.core.progress import format_metrics
+from dl_lab.core.formatting import format_metrics
 from dl_lab.training.description import model_line
 
 
