@@ -85,6 +85,7 @@ def test_class_folders_are_escaped(tmp_path):
 def hostile_sweep(tmp_path):
     """A sweep of which another person has changed the files."""
     ended = train(tmp_path, "-m", *TINY, "seed=0,1,2", f"hydra.sweep.dir={NO_TEXT}")
+    assert ended.status == 0, ended.err
     for run, changes in zip(
         ended.runs,
         [
