@@ -143,11 +143,11 @@ def test_what_was_there_is_there_while_a_full_disk_refuses_to_go_on(tmp_path, wh
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 200 kB."""
+    """A real file system of 240 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=240k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
     ) if os.name == "posix" and Path("/bin/mount").exists() else None  # fmt: skip
     if mounted is None or mounted.returncode != 0:
         pytest.skip(f"no file system can be mounted here ({mounted.stderr.strip() if mounted else 'no mount'})")
@@ -159,7 +159,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.faults
 def test_a_real_disk_that_is_full(tmp_path, small_disk, whole):
-    for kilobytes in range(20, 190, 10):
+    for kilobytes in range(60, 230, 10):
         ballast = small_disk / "ballast"
         ballast.write_bytes(bytes(1000 * kilobytes))
         folder = small_disk / "work"
@@ -215,7 +215,7 @@ def test_a_disk_that_is_full_during_a_sweep(tmp_path, monkeypatch, launcher, wri
 @pytest.mark.faults
 @pytest.mark.parametrize("launcher", LAUNCHERS.values(), ids=LAUNCHERS)
 def test_a_real_disk_that_is_full_during_a_sweep(small_disk, launcher):
-    for kilobytes in (192, 184, 168, 140, 100):
+    for kilobytes in (232, 224, 208, 180, 140):
         ballast, folder = small_disk / "ballast", small_disk / "work"
         ballast.write_bytes(bytes(1024 * kilobytes))
         ended = train(folder, *SWEEP, *launcher)
