@@ -25,7 +25,7 @@ from dl_lab.training.state import ActiveRun, Plan
 
 Points = list[dict[str, Any]]
 EXAMPLES = 256  # that units are dead for, of the training split
-STREAMED = 64  # the same, if they are read from disk
+FEW = 32  # the same, if they are read from disk or have many positions
 SMOOTHED = 4096  # targets in a mean of losses; fewer if an epoch has fewer
 FIRST_BATCH = 8  # examples; the loss of fewer is no measure
 WATCHED = {
@@ -182,7 +182,8 @@ def dead_units(run: ActiveRun) -> tuple[dict[str, tuple[int, int]], int]:
     from dl_lab.training.loop import apply
 
     plan, model = run.plan, run.state.model
-    number = min(plan.eval_batch_size, STREAMED if isinstance(plan.data.train, Streamed) else EXAMPLES)
+    few = isinstance(plan.data.train, Streamed) or plan.data.spec.kind == "tokens"
+    number = min(plan.eval_batch_size, FEW if few else EXAMPLES)
     if plan.has_user_code:
         devices.seed_global_generators(rng.seed_for(plan.seed, "evaluation"), plan.device)
     inputs, _ = examples_from(plan.data.train, number)
