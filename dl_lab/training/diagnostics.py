@@ -16,6 +16,7 @@ NOISE = 0.05  # of the loss of the first batch, by which it may differ from that
 TREND = 0.002  # of the validation loss, by which any learning lowers it
 LEAST_STEPS = 20  # of a run, after which its loss should have decreased
 RISE = 3.0  # factor on the lowest loss so far, and
+RECOVERED = 0.1  # of that lowest loss, at which the run ends if the rise did no harm
 RISE_OF_FIRST = 0.5  # share of the first loss, which a loss has to rise by to be more than noise
 MOST_DEAD = 2 / 3  # of the units of a layer; some are dead in most networks with relu
 VANISHED = 1e-6  # of the largest relative gradient of a layer
@@ -76,7 +77,7 @@ def loss_spikes(losses: Sequence[float], lr: float | None) -> str | None:
         return None
     place = max(range(len(rises)), key=rises.__getitem__)
     low, high = lowest[place], losses[place + 1]
-    if not (high > RISE * low and high - low > RISE_OF_FIRST * losses[0]):
+    if not (high > RISE * low and high - low > RISE_OF_FIRST * losses[0]) or losses[-1] < RECOVERED * low:
         return None
     lower = "a schedule with warmup" if lr is None else f"lower optimizer.lr={lr:g}, schedule=warmup_cosine"
     return warning(

@@ -212,8 +212,7 @@ def build_run(run: RunConfig, data: Data) -> tuple[Plan, TrainState]:
     joins = any(isinstance(module, _BatchNorm) for module in model.modules())
     steps_per_epoch = steps_in_epoch(len(data.train), batch_size, joins)
     task = build_task(run, data.spec, class_weights(run.loss.config, data, device))
-    if not run.loss.entry.build.__module__.startswith("dl_lab."):
-        check_sum(task, run.loss.entry.name, data.train)
+    check_sum(task, run.loss.entry, data.train)
     check_best(run.train.best, task.metric_names)
     if isinstance(data.validation, InMemory):
         reason = task.undefined(run.train.best, data.validation.targets)

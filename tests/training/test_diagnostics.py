@@ -52,6 +52,7 @@ RIGHT = {
     "one class": guess(accuracy=1.0, balanced=1.0, share=1.0, classes=1),
     "a falling loss": diagnostics.loss_spikes(FALLING, 0.1),
     "noise near 0": diagnostics.loss_spikes([*FALLING, 0.001, 0.08, 0.002], 0.1),
+    "momentum that overshoots at first": diagnostics.loss_spikes([0.7, 450.0, 20.0, 0.3, 0.005], 0.4),
     "a loss below 0": diagnostics.loss_spikes([1.0, -9.0, 3.0], 0.1),
     "a loss that falls": diagnostics.loss_never_decreased(FALLING, [1.0, 0.5], 200),
     "a loss that only one validation saw": diagnostics.loss_never_decreased([2.3, 2.3], [2.3], 200),
