@@ -12,6 +12,7 @@ from dl_lab.analysis.table import BRIEF, as_csv, markdown, note, rows
 from dl_lab.core.atomic_io import files_of
 from dl_lab.core.errors import ConfigError, counted, printable
 from dl_lab.core.shell import word
+from dl_lab.core.terminal import labelled
 from dl_lab.runs.finder import find
 from dl_lab.runs.reader import Run
 
@@ -40,10 +41,12 @@ def write_report(folders: Sequence[Path], metric: str | None, out: Path | None) 
             raise
         reason = f"{error.filename} cannot be written ({error.strerror})"
         raise ConfigError(f"{reason}; hint: choose another folder with out=FOLDER") from error
-    where = [f"wrote  {folder / 'compare.html'} (open it in a browser), compare.md, compare.csv, figures/"]
-    where.append(f"look   tensorboard --logdir {word(folder)}   (IMAGES, CUSTOM SCALARS)")
+    where = {
+        "wrote": f"{folder / 'compare.html'} (open it in a browser), compare.md, compare.csv, figures/",
+        "look": f"tensorboard --logdir {word(folder)}   (IMAGES, CUSTOM SCALARS)",
+    }
     tables = [line for each in comparisons for line in _on_screen(each)]
-    text = [*head, *[""] * bool(head), *tables, BRIEF, "", *map(printable, where)]
+    text = [*head, *[""] * bool(head), *tables, BRIEF, "", *labelled(where)]
     return "\n".join(text), folder
 
 

@@ -1,7 +1,7 @@
 """What a launcher reports about running jobs, and what happens with it. Imports no torch."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -170,6 +170,16 @@ def resuming(folder: Path) -> str:
 def failure_lines(entries: Iterable[Entry]) -> list[str]:
     """Return one line per failed job."""
     return [printable(f"  #{entry.number}  {' '.join(entry.overrides)}: {entry.why}") for entry in entries]
+
+
+def unresolved_lines(entries: Sequence[Entry], folder: Path) -> list[str]:
+    """Return the lines about the jobs of a sweep that failed or have not ended; none if all have ended well."""
+    failed = [entry for entry in entries if entry.is_failure]
+    unfinished = [entry for entry in entries if not entry.is_final and not entry.is_failure]
+    lines = [f"{len(failed)} of {len(entries)} jobs failed:", *failure_lines(failed)] if failed else []
+    if unfinished:  # someone else stopped their process
+        lines.append(f"{len(unfinished)} of {len(entries)} jobs have not ended; hint: {resuming(folder)}")
+    return lines
 
 
 def write_failure(folder: Path, reason: str) -> None:

@@ -17,6 +17,7 @@ from dl_lab.core.atomic_io import atomic_write, remove_partial
 from dl_lab.core.errors import INTERRUPTED, ConfigError, JobsFailed, Stopped, counted, printable
 from dl_lab.core.shell import word
 from dl_lab.core.signals import termination_raises
+from dl_lab.core.terminal import labelled
 from dl_lab.data.spec import higher_is_better
 from dl_lab.runs.folders import contents, inside, locked
 from dl_lab.runs.identity import difference, digest, signature
@@ -25,7 +26,7 @@ from dl_lab.runs.reader import holds_run, read_configuration
 from dl_lab.sweeps.compose import Composer
 from dl_lab.sweeps.job import Job, JobOutcome
 from dl_lab.sweeps.manifest import Entry, Manifest, folder_of, resolved
-from dl_lab.sweeps.report import Display, Runner, SweepReport, failure_lines, resuming
+from dl_lab.sweeps.report import Display, Runner, SweepReport, failure_lines, resuming, unresolved_lines
 from dl_lab.sweeps.results import best_lines, differing, names
 
 if TYPE_CHECKING:
@@ -240,28 +241,23 @@ class Sweep:
     def higher_is_better(self) -> bool:
         return higher_is_better(str(self.manifest.objective))
 
-    def _objective(self) -> str | None:
-        """The metric that a search optimizes, or that the user chose; None where the main metric suits."""
-        is_default = self.manifest.search is None and self.manifest.objective == "val/loss"
-        return None if is_default else self.manifest.objective
-
     def finish(self, result: Sequence[str] = ()) -> None:
         """Print the result of a search, the folder of the sweep, and the commands that show it.
 
         Raises:
             JobsFailed: if jobs failed, with a line for each.
         """
-        where = word(self.folder)
         self._display.close()
-        commands = [f"look     tensorboard --logdir {where}", f"compare  python -m dl_lab.compare {where}"]
         entries = [self._jobs[number] for number in sorted(self._jobs)]
         values = {job.number: job.values for job in self._planned.values() if job.values is not None}
-        best = best_lines(entries, values, self._objective())
-        print("\n".join(map(printable, [*best, *result, f"sweep    {self.folder}", *commands])), flush=True)
-        failed = [entry for entry in entries if entry.is_failure]
-        unfinished = [entry for entry in entries if not entry.is_final and not entry.is_failure]
-        lines = [f"{len(failed)} of {len(entries)} jobs failed:", *failure_lines(failed)] if failed else []
-        if unfinished:  # someone else stopped their process
-            lines.append(f"{len(unfinished)} of {len(entries)} jobs have not ended; hint: {resuming(self.folder)}")
-        if lines:
+        objective = self.manifest.objective if self.manifest.search else None
+        where = word(self.folder)
+        ends = {
+            "sweep": str(self.folder),
+            "look": f"tensorboard --logdir {where}",
+            "compare": f"python -m dl_lab.compare {where}",
+        }
+        lines = [*map(printable, [*best_lines(entries, values, objective), *result]), *labelled(ends)]
+        print("\n".join(lines), flush=True)
+        if lines := unresolved_lines(entries, self.folder):
             raise JobsFailed("\n".join(lines))
