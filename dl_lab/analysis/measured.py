@@ -48,9 +48,8 @@ def full_name(metric: str) -> str:
 def default_metric(runs: Sequence[Run]) -> str:
     """The main metric of runs that are measured alike, or that of train.best, if it is not the loss."""
     best = runs[0].values.get("train.best", "loss")
-    measured = [{*run.metric_names()} for run in runs if run.status == "completed"]
-    common = {name.removeprefix("best/") for name in set.intersection(*measured)} if measured else {}
-    return f"best/{main_metric(common) if best == 'loss' else best}"
+    measured = {name.removeprefix("best/") for run in runs if run.status == "completed" for name in run.metric_names()}
+    return f"best/{main_metric(measured) if best == 'loss' else best}"
 
 
 def _ended(runs: Sequence[Run]) -> str:

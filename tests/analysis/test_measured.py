@@ -118,7 +118,8 @@ def test_each_run_that_failed_early_is_in_the_table_that_its_known_keys_agree_wi
     ],
 )
 def test_the_default_is_the_main_metric_or_that_of_train_best(best, chosen, metric):
-    assert default_metric([run("1", best, changes={"train.best": chosen})]) == metric
+    damaged = run("2", {"step": 1}, changes={"train.best": chosen})
+    assert default_metric([damaged, run("1", best, changes={"train.best": chosen})]) == metric
 
 
 @pytest.mark.parametrize(
