@@ -43,23 +43,23 @@ def of_training(run: ActiveRun) -> list[str]:
     return [warning for warning in found if warning is not None]
 
 
-def of_test(plan: Plan, metrics: Mapping[str, float], intervals: Mapping[str, Interval]) -> Iterator[str]:
+def of_test(plan: Plan, metrics: Mapping[str, float], intervals: Mapping[str, Interval]) -> list[str]:
     """The warnings about the size of the test split."""
     assert plan.data.test is not None
+    found = []
     for prefix, head in zip(plan.task.prefixes, plan.task.heads, strict=True):
         name = prefix + main_metric([name.removeprefix(prefix) for name in metrics if name.startswith(prefix)])
         if head.task != "language_modelling":
             size, is_wilson = len(plan.data.test), head.task == "classification" and not plan.data.spec.is_weighted
-            warning = diagnostics.small_test_split(name, metrics[name], intervals.get(name), size, is_wilson)
-            if warning is not None:
-                yield warning
+            found.append(diagnostics.small_test_split(name, metrics[name], intervals.get(name), size, is_wilson))
+    return diagnostics.first_of(found)
 
 
-def of_data(plan: Plan) -> Iterator[str | None]:
+def of_data(plan: Plan) -> list[str]:
     """Warnings about the validation split."""
-    if not plan.run.train.one_batch:
-        for head, counts in class_counts(plan, plan.data.validation).items():
-            yield diagnostics.missing_classes(head.name, head.labels, counts.tolist())
+    counts = {} if plan.run.train.one_batch else class_counts(plan, plan.data.validation)
+    found = (diagnostics.missing_classes(head.name, head.labels, each.tolist()) for head, each in counts.items())
+    return diagnostics.first_of(found)
 
 
 def class_counts(plan: Plan, split: Split) -> dict[Head, Tensor]:
@@ -96,17 +96,18 @@ def _smoothed(plan: Plan, points: Points, name: str) -> list[float]:
     return diagnostics.smoothed([(number, value) for number, value in values if value is not None], least)
 
 
-def of_metrics(run: ActiveRun, points: Points) -> Iterator[str | None]:
+def of_metrics(run: ActiveRun, points: Points) -> list[str]:
     """Warnings about the metrics of the best and the last validation, for each head."""
     plan, state = run.plan, run.state
     training = [point for point in points if point["split"] == "train"]
     best, last = state.best or {}, state.last or {}
     counts = {} if plan.run.train.one_batch else class_counts(plan, plan.data.validation)
     frequent = class_counts(plan, plan.data.train)
+    guessed, overfitted = [], []
     for prefix, head in zip(plan.task.prefixes, plan.task.heads, strict=True):
         if head in counts and head in frequent and f"{prefix}balanced_accuracy" in best:
             guess = int(frequent[head].argmax())
-            yield diagnostics.no_better_than_guessing(
+            warning = diagnostics.no_better_than_guessing(
                 f"val/{prefix}accuracy",
                 best[f"{prefix}accuracy"],
                 best[f"{prefix}balanced_accuracy"],
@@ -115,11 +116,13 @@ def of_metrics(run: ActiveRun, points: Points) -> Iterator[str | None]:
                 int((counts[head] > 0).sum()),
                 head.name in plan.task.class_weights,
             )
+            guessed.append(warning)
         own = {name.removeprefix(prefix): value for name, value in last.items() if name.startswith(prefix)}
         curves = {name: _smoothed(plan, training, prefix + name) for name in own}
         trained, main = {name: curve[-1] for name, curve in curves.items() if curve}, main_metric(own)
         if not plan.run.train.one_batch:
-            yield diagnostics.overfitting(prefix + main, trained, own, len(plan.data.validation))
+            overfitted.append(diagnostics.overfitting(prefix + main, trained, own, len(plan.data.validation)))
+    return diagnostics.first_of(guessed) + diagnostics.first_of(overfitted)
 
 
 def of_model(run: ActiveRun, points: Points) -> Iterator[str | None]:

@@ -2,7 +2,7 @@
 numbers, and returns None for a run that it has nothing to say about. `diagnose` finds the numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from math import ceil, isfinite, sqrt
 from typing import NamedTuple
@@ -25,6 +25,7 @@ GAP = 0.1  # in accuracy or r2, between training and validation, and
 ERRORS = 5.0  # standard errors, relative to 1, of the ratio of their squared errors
 GAP_IN_NATS = 0.3  # a factor of 1.35 on the perplexity
 RESOLUTION = 0.01
+MOST_HEADS = 2  # with a warning of the same kind
 
 
 class Gradient(NamedTuple):
@@ -40,6 +41,15 @@ class Gradient(NamedTuple):
 
 def warning(what: str, hint: str) -> str:
     return printable(f"warning: {what}; hint: {hint}")
+
+
+def first_of(found: Iterable[str | None]) -> list[str]:
+    """The warnings of one kind about several heads, of which the last one that is shown counts the others."""
+    warnings = [each for each in found if each is not None]
+    if len(warnings) <= MOST_HEADS:
+        return warnings
+    last = f"{warnings[MOST_HEADS - 1]} (the same holds for {counted(len(warnings) - MOST_HEADS, 'other target')})"
+    return [*warnings[: MOST_HEADS - 1], last]
 
 
 def no_better_than_guessing(

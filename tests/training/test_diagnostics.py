@@ -110,3 +110,9 @@ def test_consecutive_points_are_averaged_by_their_examples():
     assert diagnostics.smoothed([(10, 1.0), (30, 2.0), (40, 3.0), (5, 9.0)], 40) == [1.75, 3.0]
     assert diagnostics.smoothed([(10, 1.0), (10, 2.0)], 40) == [1.5]
     assert diagnostics.smoothed([], 40) == []
+
+
+def test_warnings_about_many_targets_are_few_lines():
+    found = [f"warning: {number}" for number in range(30)]
+    assert diagnostics.first_of([None, *found[:2], None]) == found[:2]
+    assert diagnostics.first_of(found) == [found[0], f"{found[1]} (the same holds for 28 other targets)"]
