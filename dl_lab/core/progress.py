@@ -12,12 +12,12 @@ from tqdm.utils import disp_len
 
 from dl_lab.core.errors import printable
 from dl_lab.core.formatting import format_metrics
-from dl_lab.core.terminal import styled
+from dl_lab.core.terminal import size_of, styled
 
 CELL = {"TERM": "xterm-color", "CLICOLOR": "1", "PAGER": "cat", "GIT_PAGER": "cat"}  # ipykernel sets these
 NARROW = 72  # columns; a narrower terminal has no room for the bar itself
 WATCHED = 0.5  # seconds between two looks at the width of a terminal
-DIGITS = 10  # columns of a number, with the spaces around it
+DIGITS = 11  # columns of a number, such as 0.0001234, with the spaces around it
 
 
 def write(line: str, file: TextIO | None = None) -> None:
@@ -51,15 +51,6 @@ def shows_bars() -> bool:
         return True
     is_cell = CELL.items() <= os.environ.items()
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not is_cell
-
-
-def size_of(terminal: TextIO) -> tuple[int, int]:
-    """The columns and rows of a terminal; 80 and 24 if it does not know them, as under `script`."""
-    try:
-        size = os.get_terminal_size(terminal.fileno())
-    except (OSError, ValueError, AttributeError):  # a stream that somebody else has put in its place
-        return 80, 24
-    return size.columns or 80, size.lines or 24
 
 
 class Bar(tqdm):  # type: ignore[type-arg]
@@ -208,7 +199,7 @@ class Progress:
         if sys.stdout.isatty():
             head = f"{at}  epoch {epoch:<5.4g} "
             fit = fitting(parts, size_of(sys.stdout)[0] - len(head))
-            write(head + " ".join(f"{printable(name)} {value:<8.4g}" for name, value in fit.items()).rstrip())
+            write(head + " ".join(f"{printable(name)} {value:<9.4g}" for name, value in fit.items()).rstrip())
         else:
             write(f"{at}  epoch {epoch:.4g}  {format_metrics(fitting(parts, sys.maxsize))}")
 

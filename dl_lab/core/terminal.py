@@ -6,11 +6,13 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, TextIO
 
 from dl_lab.core.errors import printable
 
 STYLES = {"bold": 1, "yellow": 33}
+LABEL = 9  # columns of a label
 STYLE = re.compile(rf"(\x1b\[(?:0|{'|'.join(map(str, STYLES.values()))})m)")
 FRAME = re.compile(r"(\r(?:\x1b\[K)?|(?:\x1b\[A)+\Z)?(.*?)(\r?)", re.DOTALL)  # a bar moves the cursor
 
@@ -26,9 +28,34 @@ def styled(text: str, style: str) -> str:
     return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if shows_styles(sys.stdout) else text
 
 
-def labelled(texts: Mapping[str, str]) -> list[str]:
-    """A line for each text, which may be of others, with its label in bold before it."""
-    return [f"{styled(f'{label:9}', 'bold')}{printable(text)}" for label, text in texts.items()]
+def size_of(terminal: TextIO) -> tuple[int, int]:
+    """The columns and rows of a terminal; 80 and 24 if it does not know them, as under `script`."""
+    try:
+        size = os.get_terminal_size(terminal.fileno())
+    except (OSError, ValueError, AttributeError):  # a stream that somebody else has put in its place
+        return 80, 24
+    return size.columns or 80, size.lines or 24
+
+
+def columns_of(stream: TextIO) -> int | None:
+    """The columns of a terminal; None of another stream, whose lines may have any length."""
+    return size_of(stream)[0] if stream.isatty() else None
+
+
+def labelled(texts: Mapping[str, str], columns: int | None = None) -> list[str]:
+    """A line for each text, which may be of others, with its label in bold before it. A text that does not fit into
+    `columns` continues below its start: a terminal would divide words.
+    """
+    lines = []
+    for label, text in texts.items():
+        shown = printable(text)
+        parts = (
+            wrap(shown, max(columns - LABEL, LABEL), break_long_words=False, break_on_hyphens=False)
+            if columns
+            else [shown]
+        )
+        lines += [f"{styled(f'{label:{LABEL}}', 'bold')}{parts[0]}", *(f"{'':{LABEL}}{part}" for part in parts[1:])]
+    return lines
 
 
 class Escaping:

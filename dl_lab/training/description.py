@@ -1,6 +1,7 @@
 """What a run trains, in a few lines at its start: model, data, device, length and folder."""
 
 import os
+import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import nn
 
 from dl_lab.config.schema import RunConfig
 from dl_lab.core.errors import counted
-from dl_lab.core.terminal import labelled
+from dl_lab.core.terminal import columns_of, labelled
 from dl_lab.data.dataset import Data
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import Split, Windows
@@ -39,10 +40,9 @@ def lines(plan: Plan, state: TrainState, folder: Path, resumes: bool) -> list[st
         "data": data_line(plan.run, plan.data),
         "device": device_line(plan, compiled=state.forward is not state.model),
         "train": length_line(plan),
-        "folder": str(folder.absolute()),
-        **({"resume": f"continues from {at}"} if resumes else {}),
     }
-    return labelled(described)
+    where = {"folder": str(folder.absolute()), **({"resume": f"continues from {at}"} if resumes else {})}
+    return labelled(described, columns_of(sys.stdout)) + labelled(where)
 
 
 def model_line(name: str, model: nn.Module) -> str:

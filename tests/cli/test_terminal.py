@@ -13,10 +13,10 @@ from support.commands import TINY, on_terminal, train
 
 from dl_lab.core import progress
 from dl_lab.core.progress import CELL, Progress, bar, fitting
-from dl_lab.core.terminal import Escaping, styled
+from dl_lab.core.terminal import Escaping, labelled, styled
 
 ERASE = "\r\x1b[K"
-METRICS = {"loss": 0.25, "accuracy": 0.5, "more": 1.0}
+METRICS = {"loss": 0.25, "accuracy": 0.5, "more": 0.00012345}
 
 
 class Terminal(io.StringIO):
@@ -51,6 +51,14 @@ def test_color_is_shown_on_a_terminal_that_has_it_unless_the_user_wants_none(
     assert stream.getvalue() == "a\\x1b[2Jb " + expected
 
 
+def test_a_text_continues_below_its_start_where_the_terminal_ends():
+    assert labelled({"data": "five short words/and-one long"}, columns=20) == [
+        "data     five short",
+        "         words/and-one",
+        "         long",
+    ]
+
+
 @pytest.fixture(autouse=True)
 def of_a_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
@@ -83,13 +91,13 @@ def test_a_terminal_shows_a_bar_and_a_line_above_it_for_each_validation():
             run.close()
 
     written = on_terminal(act)
-    columns = [f"{part}/{name} {value:<8.4g}" for part in ("train", "val") for name, value in METRICS.items()]
+    columns = [f"{part}/{name} {value:<9.4g}" for part in ("train", "val") for name, value in METRICS.items()]
     parts = [
         f"{ERASE}\r\rstep  60/100  epoch 0.5   {' '.join(columns).rstrip()}\r\n",
         "60/100 [00:00<00:0",
         "step/s, loss 0.125  accuracy 0.75]\r",
         "\r\n" * 3 + f"{ERASE}\x1b[A" * 3 + ERASE,  # the bar before had 199 columns, and has 60 now
-        "\rstep  70/100  epoch 0.5   val/loss 0.25     val/accuracy 0.5\r\n",
+        "\rstep  70/100  epoch 0.5   val/loss 0.25      val/accuracy 0.5\r\n",
         f"{ERASE}00:0",
         " left, loss 0.25  accuracy 0.5, ",
         ERASE,  # no bar stays
@@ -154,8 +162,8 @@ def test_no_bar_is_drawn_where_each_of_its_states_stays(monkeypatch, environment
     ("room", "names"),
     [
         (200, "train/loss train/accuracy train/more val/loss val/accuracy val/more"),
-        (105, "train/loss train/accuracy val/loss val/accuracy val/more"),
-        (60, "train/loss val/loss val/accuracy"),
+        (110, "train/loss train/accuracy val/loss val/accuracy val/more"),
+        (63, "train/loss val/loss val/accuracy"),
         (0, "val/loss val/accuracy"),
     ],
 )
