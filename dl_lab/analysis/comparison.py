@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from dl_lab.analysis.statistics import Interval, Verdict, limited, student, verdicts
-from dl_lab.core.formatting import format_value
+from dl_lab.core.formatting import format_setting, format_value
 from dl_lab.data.spec import higher_is_better, value_range
 from dl_lab.runs.identity import Scalars, configuration
 from dl_lab.runs.naming import short_keys
@@ -126,7 +126,7 @@ class Comparison:
         """A value of a configuration, with as many digits as tell it from the others."""
         value = each.values.get(key)
         exact = key in self._exact and isinstance(value, float) and isfinite(value)
-        return str(value) if exact else format_value(value)
+        return format_setting(value if exact else format_value(value))
 
     @cached_property
     def _exact(self) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dl_lab.analysis.comparison import Comparison, compare, differing
 from dl_lab.core.errors import ConfigError, unknown
+from dl_lab.core.formatting import format_setting
 from dl_lab.data.spec import main_metric
 from dl_lab.runs.identity import Scalars, measurement
 from dl_lab.runs.reader import NUMBERS, PARTS, Run
@@ -120,7 +121,7 @@ def _names(keys: Sequence[Key]) -> list[str]:
     for name in names:
         counted = Counter(map(tuple, parts))
         parts = [
-            [*part, f"{name}={each[name]}"] if counted[tuple(part)] > 1 and name in each else part
+            [*part, f"{name}={format_setting(each[name])}"] if counted[tuple(part)] > 1 and name in each else part
             for part, each in zip(parts, values, strict=True)
         ]
     return [", ".join(part) for part in parts]

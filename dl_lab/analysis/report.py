@@ -1,5 +1,6 @@
 """The report of a comparison: sentences and tables for the screen, and files."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,11 +9,11 @@ from dl_lab.analysis.comparison import Comparison
 from dl_lab.analysis.measured import compare_tables, divide
 from dl_lab.analysis.report_files import new_folder, write_new
 from dl_lab.analysis.sentences import left_out_lines, summary
-from dl_lab.analysis.table import BRIEF, as_csv, markdown, note, rows
+from dl_lab.analysis.table import BRIEF, as_csv, fitting, markdown, note, rows
 from dl_lab.core.atomic_io import files_of
 from dl_lab.core.errors import ConfigError, counted, printable
 from dl_lab.core.shell import word
-from dl_lab.core.terminal import labelled
+from dl_lab.core.terminal import columns_of, labelled
 from dl_lab.runs.finder import find
 from dl_lab.runs.reader import Run
 
@@ -68,8 +69,11 @@ def _division(comparisons: Sequence[Comparison], runs: Sequence[Run], given: str
 
 
 def _on_screen(comparison: Comparison) -> list[str]:
-    table = markdown(rows(comparison))
+    found = rows(comparison)
+    shown = fitting(found, columns_of(sys.stdout))
+    table, left_out = markdown(shown), [name for name in found[0] if name not in shown[0]]
     more = [f"... {len(table) - MOST_ROWS - 2} more in compare.md"] if len(table) > MOST_ROWS + 2 else []
+    more += [f"... the columns {', '.join(left_out)} do not fit, and are in compare.md"] if left_out else []
     return [*map(printable, summary(comparison)), "", *table[: MOST_ROWS + 2], *more, ""]
 
 

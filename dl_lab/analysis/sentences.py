@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from math import isfinite
 from pathlib import Path
 
@@ -67,10 +66,18 @@ def _warnings(part: str, name: str) -> list[str]:
 
 
 def sentences(comparison: Comparison, most: int | None = None) -> list[str]:
-    """What is known about the leader and each of the other configurations, or of the first ones."""
-    pairs = zip(comparison.configurations, comparison.verdicts, strict=True)
-    found = (_sentence(comparison, each, verdict) for each, verdict in pairs if verdict is not None)
-    return list(islice(found, most))
+    """What is known about the leader and each of the other configurations, or of the first ones. One sentence is about
+    all that have fewer than two seeds in common with the leader, if there are several.
+    """
+    judged = zip(comparison.configurations, comparison.verdicts, strict=True)
+    pairs = [(each, verdict) for each, verdict in judged if verdict is not None]
+    few = sum(verdict.seeds < 2 for _, verdict in pairs)
+    if few < 2:
+        return [_sentence(comparison, *pair) for pair in pairs[:most]]
+    name = unit(comparison.overlap)
+    others = f"{_named(comparison, comparison.ranked[0])} and {few} others have at most 1 {name} in common"
+    unknown = f"{others}, which says nothing about chance; hint: the same {name}s for all, such as seed=range(5)"
+    return [*(_sentence(comparison, *pair) for pair in pairs[:most] if pair[1].seeds > 1), unknown]
 
 
 def _sentence(comparison: Comparison, other: Configuration, verdict: Verdict) -> str:

@@ -55,6 +55,17 @@ def rows(comparison: Comparison) -> list[list[str]]:
     return [[printable(" ".join(cell.split())) for cell in compress(row, filled)] for row in found]
 
 
+def fitting(found: Sequence[Sequence[str]], columns: int | None) -> list[list[str]]:
+    """Rows without the columns that matter least, until the lines of their table fit into a terminal."""
+    rows = [list(row) for row in found]
+    for name in ("seconds", "best", "deviation", "more seeds", "more runs", MEANS, "behind by"):
+        if columns is None or len(markdown(rows)[0]) <= columns:
+            break
+        kept = [each != name for each in rows[0]]
+        rows = [list(compress(row, kept)) for row in rows]
+    return rows
+
+
 def ranked(comparison: Comparison) -> list[tuple[int, Configuration, Verdict | None]]:
     """The configurations with their ranks and verdicts."""
     numbers = range(1, len(comparison.configurations) + 1)

@@ -14,6 +14,12 @@ def format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def format_setting(value: object) -> str:
+    """A value of a configuration as in YAML; `hyperparameters` have null as the text "None"."""
+    text = str(value)
+    return {"None": "null", "True": "true", "False": "false"}.get(text, text)
+
+
 def format_metrics(
     metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, float]] = MappingProxyType({})
 ) -> str:

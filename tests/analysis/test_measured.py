@@ -47,9 +47,12 @@ def run(name: str, best: Any = None, status: str = "completed", **values: Any) -
 @pytest.mark.parametrize("key", CHANGES)
 def test_runs_that_are_measured_differently_are_in_separate_tables(key):
     one, two = run("1"), run("2", changes={key: CHANGES[key], "model": "cnn"})
-    before = COMMON.get(key, "null")
+    before, after = (
+        {"None": "null", "True": "true", "False": "false"}.get(str(each), each)
+        for each in (COMMON.get(key, "None"), CHANGES[key])
+    )
     assert [(name, [each.folder.name for each in runs]) for name, runs in divide([one, two])] == sorted(
-        [(f"{key}={before}".replace("None", "null"), ["1"]), (f"{key}={CHANGES[key]}", ["2"])]
+        [(f"{key}={before}", ["1"]), (f"{key}={after}", ["2"])]
     )
 
 

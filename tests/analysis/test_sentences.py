@@ -9,6 +9,7 @@ from scipy import stats
 
 from dl_lab.analysis.comparison import Comparison, compare
 from dl_lab.analysis.sentences import sentences, summary
+from dl_lab.analysis.table import fitting, markdown, rows
 from dl_lab.runs.reader import Run
 
 
@@ -105,3 +106,25 @@ def test_choosing_by_a_test_metric_prints_a_warning():
     assert "; hint: choose by metric=accuracy" in line
     assert not any("warning" in line for line in summary(comparison(scores)))
     assert "test/accuracy of the leader: 0.945, a mean over 2 seeds" in summary(comparison(scores))
+
+
+def test_configurations_that_share_one_seed_with_the_leader_have_one_sentence():
+    lines = sentences(comparison({"a": [0.9, 0.8], "b": [0.7, 0.6], "c": [0.5], "d": [0.4]}))
+    assert lines[0].startswith("a and b do not differ significantly")
+    assert lines[1:] == [
+        "a and 2 others have at most 1 seed in common, which says nothing about chance; "
+        "hint: the same seeds for all, such as seed=range(5)"
+    ]
+
+
+def test_null_and_truth_values_are_written_as_in_yaml():
+    found = comparison({"cnn/None": [0.9], "cnn/True": [0.5]})
+    assert [found.label(each) for each in found.configurations] == ["null", "true"]
+
+
+def test_a_table_leaves_out_what_matters_least_until_it_fits_a_terminal():
+    found = rows(comparison({"a": [0.9, 0.8], "b": [0.7, 0.6]}))
+    width = len(markdown(found)[0])
+    assert fitting(found, None) == fitting(found, width) == found
+    assert fitting(found, width - 1)[0] == [name for name in found[0] if name != "seconds"]
+    assert fitting(found, 0)[0] == ["", "model", "best/accuracy", "seeds", "paired 95 %", "verdict"]
