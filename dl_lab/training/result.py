@@ -70,9 +70,11 @@ class Result:
         return commands
 
     def _still_improves(self) -> bool:
-        """Whether the last validation is the best one, and a longer run would have had the same learning rates."""
+        """Whether the last validation is the best one, on other examples than those of training, and a longer run would
+        have had the same learning rates.
+        """
         is_best = self.outcome.reason is None and self.best["step"] == self.plan.total_steps
-        return is_best and self.plan.run.schedule.entry.name == "constant"
+        return is_best and self.plan.run.schedule.entry.name == "constant" and not self.plan.run.train.one_batch
 
     def _twice_the_length(self) -> str:
         epochs = self.plan.run.train.epochs

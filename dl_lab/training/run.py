@@ -115,7 +115,9 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
         except Exception as error:
             again_later = isinstance(error, OSError | ConfigError) and not isinstance(error, UserCodeError)
             if again_later or messages.LOST_WORKER in str(error):
-                again = f"hint: correct this, then continue with resume={word(folder.absolute())}"
+                again = (
+                    f"hint: correct this, then continue with python -m dl_lab.train resume={word(folder.absolute())}"
+                )
                 raise Failed(f"{interrupted(error, state.step).reason}; {again}") from error
             is_bug = messages.explain(error) is None and messages.user_place(error) is None
             if is_bug and start.checkpoint is not None and state.step <= start.checkpoint["step"] + plan.validate_every:
@@ -126,7 +128,7 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
     if outcome.status == "diverged":
         raise Diverged(f"diverged: {outcome.reason} (run {folder})")
     if outcome.status == "stopped":
-        again = f"hint: continue with resume={word(folder.absolute())}"
+        again = f"hint: continue with python -m dl_lab.train resume={word(folder.absolute())}"
         raise Stopped(f"stopped {outcome.reason}; {again}", signals.status)
     assert state.best is not None
     return Result(plan, outcome, state.best, test, folder, run.intervals, run.warnings)

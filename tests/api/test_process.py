@@ -169,7 +169,7 @@ def test_control_c_returns_the_saved_run_which_can_be_continued(folder, trained,
         assert_unchanged(lambda: runs.append(dl_lab.run(*TINY)))
     (run,) = runs
     assert run.status == "stopped"
-    assert "hint: continue with resume=" in capsys.readouterr().err
+    assert "hint: continue with python -m dl_lab.train resume=" in capsys.readouterr().err
     other = dl_lab.run(*TINY, "seed=1", resume="auto")
     assert other.folder != run.folder
     again = dl_lab.run(*TINY, "tags=[again]", resume="auto")

@@ -128,7 +128,7 @@ def test_a_disk_that_refuses_some_way_into_a_run(tmp_path, whole, part, reason):
     ended = on(Disk(tmp_path, int(part * writes_of_a_run()), reason), tmp_path, *RUN)
     assert_tells_of_the_disk(ended, reason)
     if (tmp_path / "run" / "checkpoints").exists() and checkpoints(tmp_path):
-        assert "continue with resume=" in ended.err
+        assert "continue with python -m dl_lab.train resume=" in ended.err
     goes_on(tmp_path, whole)
 
 

@@ -280,7 +280,7 @@ def test_ctrl_c_stops_a_run_that_keeps_its_record(tmp_path):
     assert process.returncode == 130
     summary = strict((tmp_path / "run" / "summary.json").read_text())
     assert errors.splitlines()[-1].startswith(
-        f"stopped at step {summary['steps']}, as it was asked to; hint: continue with resume="
+        f"stopped at step {summary['steps']}, as it was asked to; hint: continue with python -m dl_lab.train resume="
     )
     assert "Traceback" not in errors
     assert summary["status"] == "stopped"

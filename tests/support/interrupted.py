@@ -54,7 +54,7 @@ def interrupted(folder: Path, step: int, *overrides: str, by: int | None = None)
     else:
         ended = while_it_runs(folder, step, lambda: os.kill(os.getpid(), by), *overrides)
         assert ended.status == 128 + by
-        assert "continue with resume=" in ended.err
+        assert "continue with python -m dl_lab.train resume=" in ended.err
         assert ended.summary["status"] == "stopped"
 
 

@@ -96,3 +96,8 @@ def test_the_next_commands_are_those_of_the_run_and_a_shell_reads_them(tmp_path)
 )
 def test_a_metric_has_the_digits_that_its_interval_supports(value, interval, text):
     assert format_metrics({"m": value}, {} if interval is None else {"m": interval}) == f"m {text}"
+
+
+def test_a_run_that_still_improves_can_be_longer_unless_it_validates_on_the_examples_that_it_trains_on(tmp_path):
+    assert "train.steps=12" in train(tmp_path, *TINY).out.splitlines()[-1]
+    assert "longer " not in train(tmp_path, *TINY, "train.one_batch=true").out

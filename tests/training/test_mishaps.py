@@ -74,7 +74,7 @@ def test_run_fails_if_images_vanish_and_resumes_once_they_are_back(tmp_path):
     assert ended.status == 1
     assert len(ended.err.splitlines()) == 1, ended.err
     assert "is not a readable image (FileNotFoundError)" in ended.err
-    assert "continue with resume=" in ended.err
+    assert "continue with python -m dl_lab.train resume=" in ended.err
     assert ended.summary["status"] == "failed"
     away.rename(tmp_path / "pictures" / "a")
     assert_equal(train(here, "resume=run"), whole)

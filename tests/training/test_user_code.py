@@ -103,7 +103,9 @@ def test_an_error_is_reported_as_what_it_is_with_its_place(tmp_path, line):
     add_model(tmp_path, "own", MODEL.format(line=line), "fails: true")
     if in_one_line:
         ended = train(tmp_path, *OWN)
-        assert ended.err.startswith(f"error: {reason}; hint: correct this, then continue with resume=")
+        assert ended.err.startswith(
+            f"error: {reason}; hint: correct this, then continue with python -m dl_lab.train resume="
+        )
     else:
         with pytest.raises((RuntimeError, KeyError, AssertionError, OmegaConfBaseException)):  # with its traceback
             train(tmp_path, *OWN)
