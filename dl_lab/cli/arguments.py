@@ -70,8 +70,8 @@ def is_folder(argument: str) -> bool:
 def not_taken(
     argument: str, keys: Collection[str], arguments: Sequence[str], texts: Collection[str] = ()
 ) -> ConfigError:
-    """The error for one of the `arguments` that a command with these `keys` does not accept, of which those of `texts`
-    have a text as value.
+    """The error for one of the `arguments` that is not one of the `keys` of a command. The values of those in `texts`
+    are texts, which the shell may have divided.
     """
     option, equals, value = argument.partition("=")
     place = arguments.index(argument)

@@ -34,11 +34,7 @@ HIGHER_IS_BETTER = (  # of all other metrics, lower is better
 )
 
 
-MAIN_METRICS = (
-    "nats",
-    "accuracy",
-    "r2",
-)  # of a text, of classes and labels, of numbers; nats first, as texts have both
+MAIN_METRICS = ("nats", "accuracy", "r2")  # of texts, of classes and labels, of numbers; texts have accuracy, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +133,7 @@ def main_metric(names: Container[str]) -> str:
     return next((name for name in MAIN_METRICS if name in names), "loss")
 
 
-def ranked(names: Container[str]) -> list[str]:
+def first_metrics(names: Container[str]) -> list[str]:
     """The main metric of a task with these metrics, the loss, and the main metrics of other tasks."""
     return list(dict.fromkeys((main_metric(names), "loss", *MAIN_METRICS)))
 

@@ -16,8 +16,8 @@ from dl_lab.training.state import Plan
 
 @dataclass(frozen=True)
 class Result:
-    """A completed run. `value` is its best validation's train.best, which sweepers optimize. `intervals` are those of
-    95 % of the test metrics, by name.
+    """A completed run. `value` is its best validation's train.best, which sweepers optimize. `intervals` are the
+    95 % intervals of test metrics, by name.
     """
 
     plan: Plan

@@ -22,7 +22,7 @@ from dl_lab.core.progress import Progress, announce, write
 from dl_lab.core.shell import word
 from dl_lab.core.signals import Signals
 from dl_lab.data.dataset import Data
-from dl_lab.data.spec import ranked
+from dl_lab.data.spec import first_metrics
 from dl_lab.runs import resume
 from dl_lab.runs.checkpoint import Checkpoint
 from dl_lab.runs.folders import Snapshot, is_locked, snapshot
@@ -107,18 +107,16 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
         if state.forward is not state.model:
             write("compiling the model, which takes up to a minute and shortens its steps; disable with compile=false")
         try:
-            outcome = loop.fit(run, signals.received)
+            outcome, test = loop.fit(run, signals.received), None
             if outcome.status == "completed":
                 run.warnings = diagnose.of_training(run)
-            test = loop.evaluate_best(run) if outcome.status == "completed" else None
+                test = loop.evaluate_best(run)
             finish(run, outcome, test)
         except Exception as error:
             again_later = isinstance(error, OSError | ConfigError) and not isinstance(error, UserCodeError)
             if again_later or messages.LOST_WORKER in str(error):
-                again = (
-                    f"hint: correct this, then continue with python -m dl_lab.train resume={word(folder.absolute())}"
-                )
-                raise Failed(f"{interrupted(error, state.step).reason}; {again}") from error
+                reason = interrupted(error, state.step).reason
+                raise Failed(f"{reason}; hint: correct this, then {resuming(folder)}") from error
             is_bug = messages.explain(error) is None and messages.user_place(error) is None
             if is_bug and start.checkpoint is not None and state.step <= start.checkpoint["step"] + plan.validate_every:
                 raise unfit(folder, error) from error
@@ -128,10 +126,14 @@ def train(config: RunConfig, folder: Path, overrides: list[str], start: Start) -
     if outcome.status == "diverged":
         raise Diverged(f"diverged: {outcome.reason} (run {folder})")
     if outcome.status == "stopped":
-        again = f"hint: continue with python -m dl_lab.train resume={word(folder.absolute())}"
-        raise Stopped(f"stopped {outcome.reason}; {again}", signals.status)
+        raise Stopped(f"stopped {outcome.reason}; hint: {resuming(folder)}", signals.status)
     assert state.best is not None
     return Result(plan, outcome, state.best, test, folder, run.intervals, run.warnings)
+
+
+def resuming(folder: Path) -> str:
+    """How a run is continued."""
+    return f"continue with python -m dl_lab.train resume={word(folder.absolute())}"
 
 
 def build_from(start: Start, config: RunConfig, data: Data, folder: Path) -> tuple[Plan, TrainState]:
@@ -163,7 +165,13 @@ def recorded(
     resumed_at = state.step if start.in_own_folder else None
     with (
         RunLogger(
-            folder, plan.run.as_dict, overrides, resumed_at, start.seen, ranked(plan.task.training_names), start.varied
+            folder,
+            plan.run.as_dict,
+            overrides,
+            resumed_at,
+            start.seen,
+            first_metrics(plan.task.training_names),
+            start.varied,
         ) as logger,
         closing(Progress(plan.total_steps, state.step, silent)) as progress,
     ):
