@@ -52,6 +52,8 @@ def matching_folders(name: str) -> list[Path]:
     Raises:
         ConfigError: if there is none.
     """
+    if not name:  # of a variable of the shell that is not set
+        raise ConfigError("an argument is empty; allowed: runs, sweeps, or folders of them")
     path = user_path(name, "FOLDER")
     if path.is_dir():
         return [path]

@@ -90,9 +90,11 @@ def not_taken(
 
 
 def divided(arguments: Sequence[str], place: int, is_text: Callable[[str], object]) -> str:
-    """The argument that the shell has divided at its spaces, of which the one at `place` is a part. "" if no key with a
-    list, no value or a text, as `is_text` knows them, comes before.
+    """The argument that the shell has divided at its spaces, of which the one at `place` is a part. "" if that is an
+    option, or if no key with a list, no value or a text, as `is_text` knows them, comes before.
     """
+    if arguments[place].startswith("-"):
+        return ""
 
     def continues(argument: str) -> bool:
         return not argument.startswith("-") and "=" not in argument[1:]

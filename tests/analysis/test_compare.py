@@ -483,6 +483,7 @@ def test_a_sweep_that_never_began_is_an_error_with_its_first_reason(tmp_path):
     ("arguments", "parts"),
     [
         ([], ("no folder is given", "outputs/sweeps")),
+        ([""], ("an argument is empty",)),
         (["nowhere"], ("nowhere is not a folder",)),
         (["nowhere/*"], ("nowhere/* is not a folder",)),
         (["sweep", "metrics=val/loss"], ("metrics is not a key (nearest: metric)", "metric, out")),

@@ -58,6 +58,8 @@ def test_what_the_shell_has_divided_is_shown_whole(given, hint):
         ("run=", "run= has no value; allowed: run=VALUE"),
         ("sed=3", r"sed is not a key \(nearest: seed\); allowed: imports, run, seed"),
         ("--sed=3", "--sed=3 is not key=value; allowed: run=VALUE, imports=VALUE, seed=VALUE; hint: seed=3"),
+        ("--batch", "--batch is not key=value; allowed: run=VALUE, imports=VALUE, seed=VALUE$"),
+        ("-", "- is not key=value; allowed: "),
         ("run=[a", r"run=\[a cannot be read; allowed: key=value"),
     ],
 )
