@@ -163,16 +163,9 @@ def recorded(
         ConfigError: if the folder holds another run, or another process writes it.
     """
     resumed_at = state.step if start.in_own_folder else None
+    metrics = first_metrics(plan.task.training_names)
     with (
-        RunLogger(
-            folder,
-            plan.run.as_dict,
-            overrides,
-            resumed_at,
-            start.seen,
-            first_metrics(plan.task.training_names),
-            start.varied,
-        ) as logger,
+        RunLogger(folder, plan.run.as_dict, overrides, resumed_at, start.seen, metrics, start.varied) as logger,
         closing(Progress(plan.total_steps, state.step, silent)) as progress,
     ):
         if start.checkpoint is not None:

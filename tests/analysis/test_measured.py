@@ -86,6 +86,7 @@ def test_runs_that_differ_in_anything_else_share_a_table(key):
             {"loss", "loss.label_smoothing", "dataset.standardize", "train.best", "train.validate_every"},
         ),
         ("last/loss", {"train.best", "train.validate_every"}),
+        ("train/loss", {"train.best", "train.validate_every"}),
         ("test/bits_per_byte", {"loss", "loss.label_smoothing", "dataset.standardize", "dataset.tokenizer"}),
     ],
 )

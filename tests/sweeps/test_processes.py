@@ -68,9 +68,13 @@ def assert_same_runs(one: Path, other: Path) -> None:
             continue
         first, second = one / str(job["folder"]), other / str(job["folder"])
         assert (first / "metrics.jsonl").read_bytes() == (second / "metrics.jsonl").read_bytes()
-        assert {path.name for path in first.iterdir() if "tfevents" not in path.name} == {
-            path.name for path in second.iterdir() if "tfevents" not in path.name
-        }
+        assert files(first) == files(second)
+
+
+def files(run: Path) -> set[Path]:
+    """The files of a run but those of TensorBoard, whose folder has the name of the job in the sweep that it began."""
+    found = (path.relative_to(run) for path in run.rglob("*") if path.is_file())
+    return {path for path in found if "tfevents" not in path.name}
 
 
 @pytest.mark.parametrize("copied", sorted({forkserver.AVAILABLE, False}))
@@ -282,6 +286,7 @@ def test_a_third_party_launcher_runs_unfinished_jobs_and_failures_are_recorded(t
     assert ended.stderr.count("error: #1  optimizer.lr=-1 is not allowed") == 1
     assert [job["status"] for job in table(tmp_path / "here")] == ["completed", "failed", "completed"]
     assert "1 of 3 jobs failed:\n  #1 " in ended.stderr
+    assert list((tmp_path / "here" / "2" / "lr=0.2").glob("*tfevents*"))
     train(tmp_path, *asked, "hydra.sweep.dir=there")
     assert_same_runs(tmp_path / "here", tmp_path / "there")
 

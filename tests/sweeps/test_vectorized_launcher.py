@@ -80,6 +80,7 @@ def test_a_member_has_the_files_and_metrics_of_a_single_run(tmp_path):
         {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and "tfevents" not in path.name}
         for run in (last, alone.run)
     ]
+    assert [path.parent.name for path in last.rglob("*tfevents*")] == ["lr=0.001 seed=2"]
     assert names[0] == names[1] - {"checkpoints/previous.pt"}  # a stack saves less often than it validates
     assert_close(metrics(last), metrics(alone.run))
     differing = {"together", "seconds", "best", "last", "test"}

@@ -98,6 +98,7 @@ def test_a_metric_has_the_digits_that_its_interval_supports(value, interval, tex
     assert format_metrics({"m": value}, {} if interval is None else {"m": interval}) == f"m {text}"
 
 
-def test_a_run_that_still_improves_can_be_longer_unless_it_validates_on_the_examples_that_it_trains_on(tmp_path):
+def test_a_run_that_still_improves_can_be_longer_with_the_same_rates_and_other_examples_to_validate_on(tmp_path):
     assert "train.steps=12" in train(tmp_path, *TINY).out.splitlines()[-1]
     assert "longer " not in train(tmp_path, *TINY, "train.one_batch=true").out
+    assert "longer " not in train(tmp_path, *TINY, "schedule=cosine").out
