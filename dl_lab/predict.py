@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dl_lab.cli import app, arguments
-from dl_lab.core.errors import counted
+from dl_lab.core.errors import ConfigError, counted
 from dl_lab.core.paths import user_path
 from dl_lab.core.schema import Schema
 
@@ -61,6 +61,10 @@ def predict(given: list[str]) -> Path:
     """
     keys = ("run", "path", "out", "checkpoint", "device", "imports", *arguments.TABLE_KEYS)
     values = {**DEFAULTS, **arguments.values(given, keys, texts=("run", "path", "out"))}
+    if "path" not in values:
+        raise ConfigError(
+            "path is missing; allowed: path=NEW, a table, a folder of pictures or a text; hint: see --help"
+        )
 
     from dl_lab.config.parse import typed  # after the arguments are known to be readable
     from dl_lab.inference.blocks import options_of

@@ -242,3 +242,8 @@ def test_a_damaged_preprocessing_is_refused_in_one_line(trained, tmp_path, name,
     assert ended.err.startswith("error: run: ")
     assert ended.err.endswith("; hint: use another checkpoint\n")
     assert len(ended.err) < 250
+
+
+def test_a_missing_path_is_named_with_what_it_can_be(trained, tmp_path):
+    ended = command(predict.main, tmp_path, f"run={trained.folder}")
+    assert ended.err.startswith("error: path is missing; allowed: path=NEW, a table, a folder of pictures or a text")
