@@ -109,7 +109,7 @@ def write(comparisons: Sequence[Comparison], text: str, folder: Path, title: str
         for name, figure in draw(comparison).items():
             paths[-1].append(folder / "figures" / f"{file_name(table + name)}.png".replace(" ", "_"))
             figure.savefig(paths[-1][-1], dpi=100)
-            writer.figure(f"compare/{table}{name}", figure, 0)
+            writer.figure(f"view/{table}{name}", figure, 0)  # sorts after train and val of the runs
         names = curve_names(comparison.metric)
         charts += [name for name in names if _write_curves(comparison, name, folder / "curves", table)]
     writer.text("compare", text, 0)

@@ -147,7 +147,7 @@ def test_names_of_any_script_become_names_of_files(tmp_path):
 def test_the_table_and_every_figure_are_in_tensorboard(outputs):
     folder = sweep_in(outputs) / "compare" / "1"
     accumulator = EventAccumulator(str(folder), size_guidance={"images": 0, "tensors": 0}).Reload()
-    images = {tag.removeprefix("compare/").replace(" ", "_") for tag in accumulator.Tags()["images"]}
+    images = {tag.removeprefix("view/").replace(" ", "_") for tag in accumulator.Tags()["images"]}
     assert images == {path.stem for path in folder.glob("figures/*.png")} == {"by_optimizer.lr", "curves"}
     (text,) = accumulator.Tensors("compare")
     assert "| optimizer.lr | best/accuracy |" in text.tensor_proto.string_val[0].decode()
