@@ -33,6 +33,7 @@ def test_help_lists_every_group_with_its_choices_and_explains_the_keys_of_the_de
         assert f"\n  {key}=" in printed or f"\n{key}={DEFAULTS[key]} " in printed
     assert "Length by default: 20 epochs, or as many as make 2,000 steps." in printed
     assert "hidden_sizes=[128] " in printed
+    assert "model.name=" not in printed
 
 
 def test_help_explains_the_choices_on_the_command_line_and_fits_the_terminal(tmp_path, monkeypatch):

@@ -31,12 +31,13 @@ def no_http(handler: BaseHTTPRequestHandler) -> None:
     handler.wfile.write(b"220 another kind of server\r\n")
 
 
-def test_the_published_file_is_saved_in_a_new_folder_without_others(tmp_path):
+def test_the_published_file_is_saved_in_a_new_folder_without_others(tmp_path, capsys):
     path = tmp_path / "new" / "data" / "set" / "input.txt"
     with serving({"/input.txt": body(CONTENT)}) as url:
         download([f"{url}/input.txt"], SHA256, path, tmp_path, "input.txt")
     assert path.read_bytes() == CONTENT
     assert files(tmp_path) == [path]
+    assert capsys.readouterr().out == f"downloading {url}/input.txt to {path}\n"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from sklearn import metrics as sk
 from torch import Tensor
 
-from dl_lab.data.spec import DataSpec, Head, higher_is_better, main_metric
+from dl_lab.data.spec import DataSpec, Head, higher_is_better, main_metric, value_range
 from dl_lab.data.splits import PADDING
 from dl_lab.training.tasks.task import Task
 from dl_lab.training.tasks.totals import add_up, detached
@@ -314,6 +314,8 @@ def test_higher_is_better_only_for_scores():
     better = {name for name in names if higher_is_better(name)}
     scores = ("accuracy", "f1_micro", "f1_macro", "f1_weighted", "auroc", "average_precision", "r2")
     assert better == {name for name in names if name.endswith(scores)}
+    at_most_one = {name for name in names if value_range(name)[1] == 1}
+    assert at_most_one == {name for name in names if name.endswith((*scores, "ece"))}
 
 
 @pytest.mark.parametrize(
