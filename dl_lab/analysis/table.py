@@ -58,7 +58,7 @@ def rows(comparison: Comparison) -> list[list[str]]:
 def fitting(found: Sequence[Sequence[str]], columns: int | None) -> list[list[str]]:
     """Rows without the columns that matter least, until the lines of their table fit into a terminal."""
     rows = [list(row) for row in found]
-    for name in ("seconds", "best", "deviation", "more seeds", "more runs", MEANS, "behind by"):
+    for name in ("seconds", "best", "deviation", "more seeds", "more runs", MEANS, "behind by", *DIFFERENCES):
         if columns is None or len(markdown(rows)[0]) <= columns:
             break
         kept = [each != name for each in rows[0]]
