@@ -23,7 +23,7 @@ ONE_VALUE = re.compile(rf"[^=]+=(?!(?:{FUNCTIONS})\(|~)[^,'\"$\\]+")  # no sweep
 NUMBER = re.compile(r"(?<=[=,\[])[-+]?[\d.][\w.+-]*(?=[,\]]|$)")
 A_NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:e[-+]?\d+)?", re.IGNORECASE)
 HOME = re.compile(r"(?<=[=,\[])~[^,\]]*")  # a value such as ~/data.csv, which Hydra reads in quotes only
-NO_CHOICE = re.compile(r"[-+.]?\d.*|\[[-+.\d].*|true|false|null", re.IGNORECASE)  # of which Hydra says no more
+NO_CHOICE = re.compile(r"[-+.]?\d[^,]*|\[[-+.\d].*|true|false|null", re.IGNORECASE)  # of which Hydra says no more
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from math import inf
+from operator import ne
 from typing import Any
 from unicodedata import bidirectional, category
 
@@ -100,8 +101,8 @@ def unknown_command(given: str, allowed: Iterable[str], hint: str = "") -> Confi
 
 
 def near(given: object, names: Iterable[str]) -> str | None:
-    """The name that was probably meant: with other capitals, dashes or order of letters, a few other letters, or
-    without its end. None if no name is near.
+    """The name that was probably meant: with other capitals, dashes or order of letters, a few other letters (one
+    of three), or without its end. None if no name is near.
     """
     spelled = {plain(name): name for name in names}
     text = plain(given)
@@ -109,7 +110,8 @@ def near(given: object, names: Iterable[str]) -> str | None:
         return spelled[found]
     swapped = [name for name in spelled if len(name) == len(text) > 2 and sorted(name) == sorted(text)]
     begun = [name for name in spelled if is_beginning(text, name, 3) or is_beginning(name, text, 4)]
-    nearest = swapped or get_close_matches(text, spelled, n=1, cutoff=NEAR) or sorted(begun, key=len)
+    mistyped = [name for name in spelled if len(name) == len(text) > 2 and sum(map(ne, name, text)) == 1]
+    nearest = swapped or mistyped or get_close_matches(text, spelled, n=1, cutoff=NEAR) or sorted(begun, key=len)
     return spelled[nearest[0]] if nearest else None
 
 

@@ -7,6 +7,8 @@ from support.commands import TINY, command, spawn, train
 
 import dl_lab
 from dl_lab import compare as compare_command
+from dl_lab.sweeps import vectorized_launcher
+from dl_lab.vectorized.autotune import StackSize
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +17,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_sweep_trains_what_the_command_trains_and_compares_it(folder, capfd):
+def test_a_sweep_trains_what_the_command_trains_and_compares_it(folder, capfd, monkeypatch):
+    # stacks of other sizes, which suit a busy machine, differ in the last digits
+    monkeypatch.setattr(vectorized_launcher, "fastest", lambda plans, states, processes: StackSize(len(plans), 1))
     swept = (*TINY, "optimizer.lr=0.1,0.01", "seed=range(2)")
     sweep = dl_lab.sweep(*swept, launcher="vectorized")
     assert "together: 4 runs as one stack" in capfd.readouterr().out

@@ -179,6 +179,7 @@ def test_several_values_are_a_sweep_or_a_list(given, hint):
     [
         ("modle", ["model", "mode_x"], "model"),
         ("sdg", ["sgd", "adam"], "sgd"),
+        ("bmj", ["age", "bmi"], "bmi"),
         ("Batch-Size", ["batch_size", "best"], "batch_size"),
         ("opt", ["dropout", "optimizer"], "optimizer"),
         ("cosine_annealing", ["cosine", "constant"], "cosine"),

@@ -143,7 +143,10 @@ def test_a_value_is_converted_if_nothing_is_lost(key, value, converted):
         ({"width": -1}, "model.width=-1 is not allowed; allowed: a whole number, 1 or more"),
         ({"mode": "flat"}, "model.mode=flat is not allowed; allowed: 3, wide"),
         ({"scale": 9}, "model.scale=9.0 is not allowed; allowed: less than model.width=3"),
-        ({"widht": 1}, "model.widht is not a key (nearest: width); allowed: deep, mode, scale, width"),
+        (
+            {"widht": 1},
+            "model.widht is not a key (nearest: width); allowed: deep, mode, scale, width; hint: model.width=1",
+        ),
     ],
 )
 def test_a_plain_dataclass_of_a_user_is_validated(values, message):

@@ -150,7 +150,7 @@ def test_a_sweep_that_another_process_writes_is_rejected(tmp_path):
         (("sweep.trials=3",), "sweep.trials is not a key"),
         (("sweep.resume=nowhere",), "sweep.resume=nowhere holds no sweep.json; allowed: the folder of a sweep"),
         (("sweep.fail_fast=perhaps",), "sweep.fail_fast=perhaps is not allowed; allowed: true or false"),
-        (("sweep.prune=hope",), "sweep.prune=hope is not known (nearest: none); allowed: asha, median, none"),
+        (("sweep.prune=hope",), "sweep.prune=hope is not known; allowed: asha, median, none"),
         (("sweep.prune=median",), "sweep.prune=median compares runs while they train; hint: hydra/launcher="),
         (("sweep=randon",), "sweep=randon is not known (nearest: random)"),
         (("optimizer.lr=interval(0,1)",), "optimizer.lr=interval(0,1) is not a list of values; hint: sweep=random or"),
