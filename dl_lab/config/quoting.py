@@ -14,9 +14,12 @@ PAIRS = (("[", "]"), ("{", "}"), ("(", ")"))
 
 
 def readable(override: str) -> str:
-    """An override that cannot be read, without spaces around = or with quotes; "" if that is not enough."""
+    """An override that cannot be read, without spaces around = and a comma at the end, or with quotes; "" if that is
+    not enough.
+    """
     key, equals, value = (part.strip(SPACES) for part in override.partition("="))
     is_text = TEXTS.fullmatch(key)
+    value = value if is_text else value.rstrip(f"{SPACES},") or value
     if not (equals and key) or (not is_text and any(value.count(left) != value.count(right) for left, right in PAIRS)):
         return ""
     is_list = value[:1] + value[-1:] in ("[]", "()", "{}") and ((value[0] == "[" and not is_text) or takes_list(key))

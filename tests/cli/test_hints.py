@@ -152,6 +152,7 @@ def test_the_quoting_of_a_hint_works_in_the_shell(text):
     ("given", "hint"),
     [
         ("optimizer.lr = 0.1", "optimizer.lr=0.1"),
+        ("optimizer.lr=0.1 ,", "optimizer.lr=0.1"),
         ("optimizer.betas=(0.9,0.99)", "'optimizer.betas=[0.9,0.99]'"),
         ("train.best=é", "\"train.best='é'\""),
         ("dataset.targets=[a [x], é]", "\"dataset.targets=['a [x]','é']\""),
