@@ -388,6 +388,7 @@ def test_the_manifest_adds_jobs_without_a_folder_and_the_status_pruned(tmp_path,
     assert "failed: optimizer.lr=-1 is not allowed" in ended.out
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"jobs": 3}', '{"jobs": [{"number": 0}]}', '{"jobs": [3]}', "\x00"])
 def test_a_damaged_manifest_is_reported_and_its_runs_are_read(tmp_path, config, text):
     write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=2)
@@ -423,6 +424,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_run_is_left_out_with_one_line_and_the_others_are_compared(tmp_path, config, damage):
     write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=2)
@@ -434,6 +436,7 @@ def test_a_damaged_run_is_left_out_with_one_line_and_the_others_are_compared(tmp
     assert {row["optimizer.lr"]: row["seeds"] for row in rows(tmp_path)} == {"0.01": "1", "0.1": "2"}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["half the metrics", "no metrics at all", "metrics that are no JSON"])
 def test_damaged_curves_do_not_change_the_table(tmp_path, config, damage):
     write_sweep(tmp_path, config, {0.1: 0.5, 0.01: 0.2}, seeds=2)

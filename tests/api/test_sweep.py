@@ -36,6 +36,7 @@ def test_a_sweep_trains_what_the_command_trains_and_compares_it(folder, capfd, m
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+@pytest.mark.faults
 def test_failed_jobs_raise_the_text_of_the_command_and_the_others_are_there(folder):
     swept = (*TINY, "train.batch_size=10,9999", "train.steps=3")
     with pytest.raises(dl_lab.JobsFailed) as caught:

@@ -159,6 +159,7 @@ def test_bytes_are_written_as_whole_characters(folder: Path) -> None:
         generate(of_bytes(folder, b""), "\udcff")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("end", ["Ctrl-C", "closed pipe"])
 def test_text_is_written_at_once_and_may_end_anywhere(folder: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)

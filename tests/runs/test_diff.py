@@ -32,6 +32,7 @@ def test_the_same_run_again_is_the_same(tmp_path):
     assert len(train(tmp_path, "rerun=run").runs) == 3  # without a word of where, in outputs/
 
 
+@pytest.mark.faults
 def test_the_exit_status_of_a_process_tells_whether_the_runs_are_the_same(tmp_path):
     train(tmp_path, *RUN)
     assert spawn(tmp_path, "-m", "dl_lab.train", "rerun=run", "hydra.run.dir=again").returncode == 0

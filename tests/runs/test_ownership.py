@@ -101,7 +101,7 @@ def test_a_run_that_another_process_has_continued_meanwhile_keeps_its_record(tmp
     assert json.loads((run / "summary.json").read_text())["steps"] == 9
 
 
-@pytest.mark.parametrize("launcher", ["in_turn", "processes", "vectorized"])
+@pytest.mark.parametrize("launcher", ["in_turn", pytest.param("processes", marks=pytest.mark.faults), "vectorized"])
 def test_nothing_in_a_manifest_is_composed(tmp_path, launcher):
     added = ["imports=[evil]", "++hydra.job.env_set.GIT_DIR=evil", "hydra.run.dir=elsewhere"]
     (tmp_path / "evil.py").write_text(EVIL)

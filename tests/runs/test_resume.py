@@ -195,6 +195,7 @@ def test_two_runs_cannot_write_one_folder(tmp_path):
     assert "is being written by another run" in ended.err
 
 
+@pytest.mark.faults
 def test_ctrl_c_saves_and_says_how_to_go_on_and_a_second_one_stops_at_once(tmp_path):
     """In a process of its own, as a terminal would: the first asks for the end of the step, which never comes here."""
     slow = (

@@ -77,7 +77,7 @@ def files(run: Path) -> set[Path]:
     return {path for path in found if "tfevents" not in path.name}
 
 
-@pytest.mark.parametrize("copied", sorted({forkserver.AVAILABLE, False}))
+@pytest.mark.parametrize("copied", [forkserver.AVAILABLE, pytest.param(False, marks=pytest.mark.faults)])
 def test_jobs_in_processes_equal_jobs_in_turn_and_fail_if_their_process_dies(tmp_path, copied, monkeypatch):
     monkeypatch.setattr(forkserver, "AVAILABLE", copied)
     add_model(tmp_path, "doomed", DOOMED, "width: 1")
@@ -249,6 +249,7 @@ def test_processes_save_their_runs_when_the_sweep_is_stopped_or_killed(tmp_path,
         assert json.loads((tmp_path / "here" / name / "summary.json").read_text())["status"] == "stopped"
 
 
+@pytest.mark.faults
 def test_ctrl_c_while_processes_start_prints_one_line(tmp_path):
     command = (*TOGETHER, "seed=range(8)", "dataset=iris", "train.batch_size=10", "train.steps=1000000")
     line = [sys.executable, "-m", "dl_lab.train", *command, "hydra.sweep.dir=here"]

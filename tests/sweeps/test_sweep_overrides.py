@@ -89,7 +89,7 @@ def test_every_swept_experiment_has_its_own_values_and_its_launcher(tmp_path):
     assert train(tmp_path, "-m", *own, "hydra/launcher=in_turn").status == 0
 
 
-@pytest.mark.parametrize("launcher", ["in_turn", "processes", "vectorized"])
+@pytest.mark.parametrize("launcher", ["in_turn", pytest.param("processes", marks=pytest.mark.faults), "vectorized"])
 def test_a_sweep_runs_in_a_folder_with_any_name(tmp_path, launcher):
     ended = train(tmp_path / 'it\'s 100% [x], "y"=$z é.', "-m", "seed=0,1", *TINY, f"hydra/launcher={launcher}")
     assert (ended.status, len(ended.runs)) == (0, 2)

@@ -190,6 +190,7 @@ def test_nondeterministic_operation_is_named(tmp_path, monkeypatch):
     assert ended.err.count("\n") == 1
 
 
+@pytest.mark.faults
 def test_folder_is_written_by_one_run_only(tmp_path):
     """A second run asks for the folder while the first is running and again after it has ended."""
     here, line, seconds = tmp_path / "here", ("-m", "dl_lab.train", *RUN, "seed=1"), []

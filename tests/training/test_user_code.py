@@ -69,7 +69,9 @@ def test_an_exit_is_a_failure_in_one_line(tmp_path, line):
     assert ended.summary["imports"] == {"own": sha256(b"own.py\n%d\n" % len(content) + content).hexdigest()}
 
 
-@pytest.mark.parametrize("launcher", ["in_turn", "processes", "vectorized", "basic"])
+@pytest.mark.parametrize(
+    "launcher", ["in_turn", pytest.param("processes", marks=pytest.mark.faults), "vectorized", "basic"]
+)
 def test_an_exit_ends_only_its_own_job(tmp_path, launcher):
     jobs = ("model.fails=true,false", "seed=0,1", f"hydra/launcher={launcher}", "hydra.sweep.dir=out")
     ended = own(tmp_path, "sys.exit(0)", "-m", *jobs)
