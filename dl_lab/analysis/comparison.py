@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from math import inf, isfinite, nan
 from pathlib import Path
 from statistics import fmean, stdev
@@ -124,16 +125,19 @@ class Comparison:
 
     def value(self, each: Configuration, key: str) -> str:
         """A value of a configuration, with as many digits as tell it from the others."""
-        value = each.values.get(key)
-        exact = key in self._exact and isinstance(value, float) and isfinite(value)
-        return format_setting(value if exact else format_value(value))
+        return format_setting(format_value(each.values.get(key), self._digits[key]))
 
     @cached_property
-    def _exact(self) -> set[str]:
-        """The keys with numbers that are equal as texts."""
-        numbers = {key: {each.values.get(key) for each in self.configurations} for key in self.keys}
-        floats = {key: {value for value in values if isinstance(value, float)} for key, values in numbers.items()}
-        return {key for key, values in floats.items() if len(set(map(format_value, values))) < len(values)}
+    def _digits(self) -> dict[str, int]:
+        """The significant digits by which all numbers of a key differ as texts: four or more."""
+        found = {}
+        for key in self.keys:
+            values = {each.values.get(key) for each in self.configurations}
+            floats = {value for value in values if isinstance(value, float) and isfinite(value)}
+            found[key] = next(
+                digits for digits in count(4) if len({format_value(each, digits) for each in floats}) == len(floats)
+            )
+        return found
 
 
 def count_pairs(number: int) -> int:

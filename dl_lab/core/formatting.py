@@ -7,11 +7,11 @@ from types import MappingProxyType
 from dl_lab.core.errors import printable
 
 
-def format_value(value: object) -> str:
-    """A value as text, with four significant digits; "-" for None, nan and infinity."""
+def format_value(value: object, digits: int = 4) -> str:
+    """A value as text, with so many significant digits; "-" for None, nan and infinity."""
     if value is None or (isinstance(value, float) and not isfinite(value)):
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def format_setting(value: object) -> str:

@@ -50,7 +50,7 @@ def shows_bars() -> bool:
     if in_notebook():
         return True
     is_cell = CELL.items() <= os.environ.items()
-    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not is_cell
+    return sys.stderr.isatty() and (os.environ.get("TERM") or "dumb") != "dumb" and not is_cell
 
 
 class Bar(tqdm):  # type: ignore[type-arg]

@@ -19,7 +19,7 @@ FRAME = re.compile(r"(\r(?:\x1b\[K)?|(?:\x1b\[A)+\Z)?(.*?)(\r?)", re.DOTALL)  # 
 
 def shows_styles(stream: TextIO) -> bool:
     """Whether a stream is a terminal with colors, and the user has not asked for none (https://no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb" and stream.isatty()
+    return not os.environ.get("NO_COLOR") and (os.environ.get("TERM") or "dumb") != "dumb" and stream.isatty()
 
 
 def styled(text: str, style: str) -> str:

@@ -155,3 +155,10 @@ def test_a_metric_that_no_run_has_is_refused_and_tables_without_it_are_listed():
 
 def test_values_of_a_configuration_are_named_as_overrides():
     assert hyperparameters({"train": {"best": "loss", "validate_every": None}})["train.validate_every"] == "None"
+
+
+def test_numbers_have_as_many_digits_as_tell_them_apart():
+    runs = [run(str(lr), changes={"optimizer.lr": lr}) for lr in (0.012345678, 0.012347, 0.1)]
+    (comparison,), *_ = compare_tables(runs, "accuracy")
+    shown = {comparison.value(each, "optimizer.lr") for each in comparison.configurations}
+    assert shown == {"0.012346", "0.012347", "0.1"}

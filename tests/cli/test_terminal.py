@@ -33,6 +33,7 @@ class Terminal(io.StringIO):
         (Terminal(), {"TERM": "xterm", "NO_COLOR": ""}, "\x1b[33mbad \\x1b[2J\x1b[0m"),
         (Terminal(), {"TERM": "xterm", "NO_COLOR": "0"}, "bad \\x1b[2J"),
         (Terminal(), {"TERM": "dumb"}, "bad \\x1b[2J"),
+        (Terminal(), {"TERM": ""}, "bad \\x1b[2J"),
         (Terminal(), {}, "bad \\x1b[2J"),
         (io.StringIO(), {"TERM": "xterm"}, "bad \\x1b[2J"),
     ],
