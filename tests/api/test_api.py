@@ -221,4 +221,4 @@ def test_example_of_the_guide_runs(capsys):
         r"```python\n(.*?)```", text.partition("## Python")[2].partition("## The run folder")[0], re.DOTALL
     )
     exec(code, {})
-    assert "2 configurations, 2 runs, by best/loss" in capsys.readouterr().out
+    assert "2 configurations, 2 runs, by best/accuracy" in capsys.readouterr().out
