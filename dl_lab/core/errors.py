@@ -111,7 +111,8 @@ def near(given: object, names: Iterable[str]) -> str | None:
     swapped = [name for name in spelled if len(name) == len(text) > 2 and sorted(name) == sorted(text)]
     begun = [name for name in spelled if is_beginning(text, name, 3) or is_beginning(name, text, 4)]
     mistyped = [name for name in spelled if len(name) == len(text) > 2 and sum(map(ne, name, text)) == 1]
-    nearest = swapped or mistyped or get_close_matches(text, spelled, n=1, cutoff=NEAR) or sorted(begun, key=len)
+    close = get_close_matches(text, spelled, n=1, cutoff=NEAR)
+    nearest = swapped or close or mistyped or sorted(begun, key=len)
     return spelled[nearest[0]] if nearest else None
 
 
