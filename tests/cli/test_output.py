@@ -12,7 +12,7 @@ COMMANDS = {
     "run": ["-m", "dl_lab.train", *TINY],
     "sweep": ["-m", "dl_lab.train", *TINY, "-m", "seed=0,1", "hydra/launcher=vectorized", "hydra.launcher.processes=1"],
     "evaluate": ["-m", "dl_lab.evaluate", "run=run"],
-    "compare": ["-m", "dl_lab.compare", "run", "out=out"],
+    "compare": ["-m", "dl_lab.compare", "run"],
     "concept": ["-m", "experiments.tensors"],
     "reproduce": ["-m", "experiments.reproduce", "--help"],
 }

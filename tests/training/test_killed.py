@@ -85,7 +85,7 @@ def kill_again_and_again(folder: Path, kills: int, seed: int, *overrides: str) -
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Return TensorBoard's scalars except the speed."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if tag != "train/examples_per_second"]
+    tags = [tag for tag in events.Tags()["scalars"] if tag != "while training/examples_per_second"]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
