@@ -1,4 +1,4 @@
-"""Short names for keys and overrides, by which runs are told apart."""
+"""Shorten configuration keys and overrides for the names of runs: optimizer.lr=0.01 becomes lr=0.01."""
 
 import re
 from collections import Counter
@@ -13,15 +13,15 @@ def key_of(override: str) -> str:
 
 
 def short_keys(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of each dotted key, or all of it if another key has the same last part."""
+    """Map each dotted key to its last part, or to the whole key if another one has the same last part."""
     lasts = {key: key.rpartition(".")[2] for key in keys}
     number_of = Counter(lasts.values())
     return {key: last if number_of[last] == 1 else key for key, last in lasts.items()}
 
 
 def short_overrides(overrides: Iterable[str], other_keys: Iterable[str] = ()) -> list[str]:
-    """Overrides such as "lr=0.01": with keys that are short among themselves and `other_keys`, and with four digits of
-    long numbers.
+    """Overrides with shortened keys, and with long numbers rounded to four digits, such as "lr=0.01". A key stays whole
+    if one of the other overrides or of `other_keys` has the same last part.
     """
     parts = [override.partition("=") for override in overrides]
     short = short_keys([*(key for key, _, _ in parts), *other_keys])

@@ -141,7 +141,11 @@ def test_custom_scalars_draw_the_mean_over_seeds_between_minimum_and_maximum(out
 
 
 def test_names_of_any_script_become_names_of_files(tmp_path):
-    (tmp_path / file_name("日本語" * 99)).mkdir()
+    name = file_name("日本語" * 99)
+    assert name.startswith("日本語")
+    assert len(name.encode()) <= 255  # the limit of most file systems
+    (tmp_path / name).mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_the_table_and_every_figure_are_in_tensorboard(outputs):

@@ -202,7 +202,8 @@ def test_data_are_not_changed(folder):
     frame = pandas_frame()
     before = frame.copy(deep=True)
     dl_lab.run(*SHORT, data=(frame, "pet"))
-    pd.testing.assert_frame_equal(frame, before)
+    assert frame.equals(before)
+    assert (frame.dtypes == before.dtypes).all()
 
 
 def test_one_feature_is_an_array_of_one_dimension(folder):
