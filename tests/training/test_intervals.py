@@ -13,8 +13,10 @@ from torch.nn.functional import cross_entropy
 
 from dl_lab.data.spec import DataSpec, Head
 from dl_lab.data.splits import PADDING
+from dl_lab.sweeps import vectorized_launcher
 from dl_lab.training import intervals
 from dl_lab.training.tasks.task import Task
+from dl_lab.vectorized.autotune import StackSize
 
 RANDOM = np.random.default_rng(0)
 CLASSES = Head(name="kind", task="classification", labels=("a", "b", "c"))
@@ -114,9 +116,11 @@ def test_few_examples_and_undefined_metrics_have_no_bootstrapped_interval():
 
 
 @pytest.mark.parametrize("data", [("dataset=digits",), ("dataset=diabetes",)])
-def test_a_member_of_a_stack_has_the_intervals_that_it_has_alone(data, tmp_path):
+def test_a_member_of_a_stack_has_the_intervals_that_it_has_alone(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(vectorized_launcher, "fastest", lambda plans, states, processes: StackSize(len(plans), 1))
     length = (*TINY[1:], *data)
-    train(tmp_path, "-m", "seed=1,2", "hydra/launcher=vectorized", "hydra.sweep.dir=sweep", *length)
+    swept = train(tmp_path, "-m", "seed=1,2", "hydra/launcher=vectorized", "hydra.sweep.dir=sweep", *length)
+    assert "together: 2 runs as one stack" in swept.out
     train(tmp_path, "seed=2", "hydra.run.dir=alone", *length)
     member, alone = (
         json.loads((tmp_path / folder / "summary.json").read_text())["test_intervals"]
